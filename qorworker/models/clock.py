@@ -1,0 +1,65 @@
+"""The database's clock: the only one that leases, due times and ends are measured by. All processes."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+from django.conf import settings
+from django.db import connections, models
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.utils import timezone
+
+
+def _stored_offset(connection: BaseDatabaseWrapper) -> float:
+    """Seconds by which datetimes as this connection stores them are ahead of UTC (0 in nearly every project)."""
+    zone = connection.timezone if settings.USE_TZ else timezone.get_default_timezone()
+    offset = dt.datetime.now(zone or dt.UTC).utcoffset()
+    return offset.total_seconds() if offset else 0.0
+
+
+def now_sql(connection: BaseDatabaseWrapper, plus: str = "") -> str:
+    """SQL for the time now, in the form in which Django stores datetimes there.
+
+    ``plus`` is SQL (a number or a placeholder) for seconds to add. MariaDB's own NOW() would follow the
+    server's zone, which Django never sets, so UTC is asked for by name.
+    """
+    vendor = connection.vendor
+    if vendor == "postgresql":
+        return "STATEMENT_TIMESTAMP()" + (f" + make_interval(secs => {plus})" if plus else "")
+    offset = _stored_offset(connection)
+    seconds = " + ".join(part for part in (plus, str(offset) if offset else "") if part)
+    if vendor == "mysql":
+        return "UTC_TIMESTAMP(6)" + (f" + INTERVAL ROUND(({seconds}) * 1000000) MICROSECOND" if seconds else "")
+    if vendor == "sqlite":
+        later = f", PRINTF('%%+.3f seconds', {seconds})" if seconds else ""
+        return f"STRFTIME('%%Y-%%m-%%d %%H:%%M:%%f', 'NOW'{later})"
+    raise NotImplementedError(f"qorworker does not know the clock of {vendor} databases.")
+
+
+class DatabaseNow(models.Func):
+    """The database's time now, plus ``seconds``, for use in queries."""
+
+    output_field = models.DateTimeField()
+
+    def __init__(self, seconds: float = 0) -> None:
+        super().__init__()
+        self.seconds = float(seconds)
+
+    def as_sql(self, compiler: Any, connection: BaseDatabaseWrapper, **context: Any) -> tuple[str, list[Any]]:
+        if not self.seconds:
+            return now_sql(connection), []
+        return now_sql(connection, f"{self.seconds!r}"), []
+
+
+def database_now(using: str) -> dt.datetime:
+    """Ask the database ``using`` for its time."""
+    connection = connections[using]
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT {now_sql(connection)}", [])
+        value = cursor.fetchone()[0]
+    if isinstance(value, str):
+        value = dt.datetime.fromisoformat(value)
+    if settings.USE_TZ and timezone.is_naive(value):
+        value = value.replace(tzinfo=connection.timezone or dt.UTC)
+    return value  # type: ignore[no-any-return]

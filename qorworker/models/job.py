@@ -1,0 +1,433 @@
+"""The record of one run, and every question and change that touches its row. All processes."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from asgiref.sync import sync_to_async
+from django.conf import settings as django_settings
+from django.core.serializers.json import DjangoJSONEncoder
+from django.core.validators import MaxValueValidator, MinValueValidator
+from django.db import models, router, transaction
+from django.db.models import Q
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from qorworker.exceptions import InvalidTransition
+from qorworker.models.audit import AuditEntry, Origin
+from qorworker.models.clock import DatabaseNow
+from qorworker.models.worker import Worker
+from qorworker.status import FINISHED, WAITING, JobStatus, can_move, sources_of
+
+if TYPE_CHECKING:
+    from qorworker.registry import JobType
+
+PRIORITY_RANGE = (-100, 100)
+
+
+class PartialIndex(models.Index):
+    """An index over the rows that fit ``only``; over all rows where the database has no partial indexes.
+
+    Its first column is the one that ``only`` is about, so that the full index serves the same queries.
+    """
+
+    def __init__(self, *, only: Q, **options: Any) -> None:
+        self.only = only
+        super().__init__(**options)
+
+    def deconstruct(self) -> tuple[str, Any, dict[str, Any]]:
+        path, expressions, options = super().deconstruct()
+        return path, expressions, {**options, "only": self.only}
+
+    def _get_condition_sql(self, model: Any, schema_editor: Any) -> str | None:
+        if not schema_editor.connection.features.supports_partial_indexes:
+            return None
+        return models.Index(fields=["id"], name=self.name, condition=self.only)._get_condition_sql(  # type: ignore[attr-defined, no-any-return]
+            model, schema_editor
+        )
+
+
+class JobQuerySet(models.QuerySet["Job"]):
+    # What there is.
+
+    def waiting(self) -> JobQuerySet:
+        """Jobs that have not started: queued, scheduled, or waiting for another attempt."""
+        return self.filter(status__in=WAITING)
+
+    def queued(self) -> JobQuerySet:
+        """Jobs that wait for a free worker."""
+        return self.filter(status=JobStatus.NEW)
+
+    def scheduled(self) -> JobQuerySet:
+        """Jobs that wait for their time."""
+        return self.filter(status=JobStatus.SCHEDULED)
+
+    def will_retry(self) -> JobQuerySet:
+        """Jobs that failed and wait for their next attempt."""
+        return self.scheduled().filter(attempt__gt=0)
+
+    def running(self) -> JobQuerySet:
+        return self.filter(status=JobStatus.RUNNING)
+
+    def done(self) -> JobQuerySet:
+        return self.filter(status=JobStatus.DONE)
+
+    def failed(self) -> JobQuerySet:
+        return self.filter(status=JobStatus.EXCEPTION)
+
+    def aborted(self) -> JobQuerySet:
+        return self.filter(status=JobStatus.KILLED)
+
+    def cancelled(self) -> JobQuerySet:
+        return self.filter(status=JobStatus.CANCELLED)
+
+    def finished(self) -> JobQuerySet:
+        """Jobs that have ended, in whatever way."""
+        return self.filter(status__in=FINISHED)
+
+    def not_responding(self) -> JobQuerySet:
+        """Running jobs whose worker let the lease pass."""
+        return self.running().filter(lease_expires_at__lt=DatabaseNow())
+
+    def for_type(self, job_type: JobType[Any] | str) -> JobQuerySet:
+        """Jobs of one type, given as the type or its name."""
+        return self.filter(name=getattr(job_type, "name", job_type))
+
+    def for_types(self, names: Iterable[str]) -> JobQuerySet:
+        return self.filter(name__in=list(names))
+
+    def of_user(self, user: Any) -> JobQuerySet:
+        return self.filter(created_by=user)
+
+    def of_worker(self, worker_id: int) -> JobQuerySet:
+        """Running jobs that a worker holds."""
+        return self.running().filter(worker_id=worker_id)
+
+    def newest_first(self) -> JobQuerySet:
+        return self.order_by("-id")
+
+    # How a job moves. ``transition`` and ``models.sql.write_attempts`` are the only writers of a status.
+
+    def transition(self, to: str, **changes: Any) -> int:
+        """Move those jobs to *to* that are in a status from which that is allowed; how many did."""
+        return self.filter(status__in=sources_of(to)).update(status=to, **changes)
+
+    def due(self) -> JobQuerySet:
+        return self.scheduled().filter(run_after__lte=DatabaseNow())
+
+    def promote_due(self) -> int:
+        """Queue the scheduled jobs whose time has come; how many."""
+        return self.due().transition(JobStatus.NEW)
+
+    def next_due(self) -> dt.datetime | None:
+        """The earliest time for which a job is scheduled."""
+        return self.scheduled().order_by("run_after").values_list("run_after", flat=True).first()
+
+    # What a worker asks about the jobs it runs.
+
+    def held(self, tokens: dict[int, str]) -> JobQuerySet:
+        """Those of the jobs in *tokens* (job id to attempt token) that are still with that attempt."""
+        return self.filter(pk__in=list(tokens), attempt_token__in=set(tokens.values()))
+
+    def renew(self, tokens: dict[int, str], lease: float) -> int:
+        """Prolong the lease of these attempts by *lease* seconds from now; how many were still held."""
+        return self.held(tokens).update(lease_expires_at=DatabaseNow(lease))
+
+    def abort_requests(self, tokens: dict[int, str]) -> dict[int, bool]:
+        """For each of these attempts that is still held: whether somebody asked for its abort."""
+        rows = self.held(tokens).values_list("pk", "attempt_token", "abort_requested_at")
+        return {pk: asked is not None for pk, token, asked in rows if tokens[pk] == token}
+
+    def leases(self) -> dict[int, tuple[str, dt.datetime]]:
+        """Running jobs whose lease is past, by the database's clock: id to attempt token and lease."""
+        rows = self.not_responding().values_list("pk", "attempt_token", "lease_expires_at")
+        return {pk: (token, lease) for pk, token, lease in rows}
+
+
+class Job(models.Model):
+    """One run of a job type: what was asked, where it stands, how it ended."""
+
+    name = models.CharField(_("job type"), max_length=200)
+    queue_name = models.CharField(_("queue"), max_length=100, default="default")
+    priority = models.SmallIntegerField(
+        _("priority"),
+        default=0,
+        validators=[MinValueValidator(PRIORITY_RANGE[0]), MaxValueValidator(PRIORITY_RANGE[1])],
+        help_text=_("From −100 to 100; higher runs first."),
+    )
+    status = models.CharField(_("status"), max_length=10, choices=JobStatus.choices, default=JobStatus.NEW)
+    arguments = models.JSONField(_("arguments"), default=dict, encoder=DjangoJSONEncoder)
+    fingerprint = models.CharField(max_length=32, blank=True)  # of the form that cleaned the arguments
+    meta = models.JSONField(default=dict, blank=True)
+
+    run_after = models.DateTimeField(_("run after"))
+    enqueued_at = models.DateTimeField(_("created"))
+    started_at = models.DateTimeField(_("first started"), null=True, blank=True)
+    last_attempted_at = models.DateTimeField(_("started"), null=True, blank=True)
+    finished_at = models.DateTimeField(_("finished"), null=True, blank=True)
+
+    attempt = models.PositiveSmallIntegerField(_("attempt"), default=0)
+    max_attempts = models.PositiveSmallIntegerField(_("attempts at most"), default=1)
+    crashes = models.PositiveSmallIntegerField(default=0)  # attempts that ended without a word
+    attempt_token = models.CharField(max_length=32, null=True, blank=True, editable=False)  # noqa: DJ001 - null: no owner
+    lease_expires_at = models.DateTimeField(null=True, blank=True, editable=False)
+    worker = models.ForeignKey(
+        Worker, models.SET_NULL, null=True, blank=True, related_name="jobs", db_constraint=False, db_index=False,
+        verbose_name=_("worker"),
+    )  # fmt: skip
+    process_id = models.PositiveIntegerField(_("process id"), null=True, blank=True)
+    abort_requested_at = models.DateTimeField(_("abort requested at"), null=True, blank=True)
+
+    progress = models.PositiveSmallIntegerField(_("progress"), null=True, blank=True)  # per cent; null: unknown
+    progress_text = models.CharField(_("progress text"), max_length=200, blank=True)
+    error = models.TextField(_("error"), blank=True)  # one line; the traceback is with the attempt
+    log_lines = models.PositiveIntegerField(default=0)
+    log_bytes = models.PositiveBigIntegerField(default=0)
+    log_dropped = models.PositiveIntegerField(default=0)
+    results_rows = models.PositiveIntegerField(default=0)
+    results_errors = models.PositiveIntegerField(default=0)
+
+    created_by = models.ForeignKey(
+        django_settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="+", db_constraint=False,
+        db_index=False, verbose_name=_("created by"),
+    )  # fmt: skip
+    rerun_of = models.ForeignKey(
+        "self", models.DO_NOTHING, null=True, blank=True, related_name="reruns", db_constraint=False, db_index=False,
+        verbose_name=_("run again of"),
+    )  # fmt: skip
+
+    objects = JobQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("job")
+        verbose_name_plural = _("jobs")
+        default_permissions = ("view", "delete")
+        permissions = (
+            ("run_job", "Can run jobs"),
+            ("abort_job", "Can abort and cancel jobs"),
+            ("reschedule_job", "Can reschedule jobs"),
+            ("retry_job", "Can retry jobs"),
+            ("view_job_arguments", "Can view the arguments of jobs"),
+            ("view_job_log", "Can view the log and errors of jobs"),
+        )
+        ordering = ("-id",)
+        indexes = (
+            # The claim's filter and order, column for column.
+            PartialIndex(
+                name="qorworker_job_claim", fields=("status", "queue_name", "-priority", "id"), only=Q(status="new")
+            ),
+            PartialIndex(name="qorworker_job_due", fields=("status", "run_after"), only=Q(status="scheduled")),
+            PartialIndex(name="qorworker_job_lease", fields=("status", "lease_expires_at"), only=Q(status="running")),
+            PartialIndex(name="qorworker_job_failed", fields=("status", "id"), only=Q(status="exception")),
+            models.Index(name="qorworker_job_name", fields=("name", "-id")),
+            PartialIndex(
+                name="qorworker_job_user", fields=("created_by", "-id"), only=Q(created_by__isnull=False)
+            ),
+            PartialIndex(name="qorworker_job_rerun", fields=("rerun_of",), only=Q(rerun_of__isnull=False)),
+        )
+        constraints = (
+            # Leaving "running" always takes the token away, so a matching token proves the status too.
+            models.CheckConstraint(
+                condition=Q(status="running", attempt_token__isnull=False)
+                | Q(~Q(status="running"), attempt_token__isnull=True),
+                name="qorworker_job_token",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"#{self.pk} {self.title}"
+
+    # What it is.
+
+    @property
+    def job_type(self) -> JobType[Any] | None:
+        """The definition in code, if this process has it."""
+        from qorworker.registry import registry
+
+        return registry.find(self.name)
+
+    @property
+    def title(self) -> str:
+        return str(self.job_type.title) if self.job_type else self.name
+
+    @property
+    def is_finished(self) -> bool:
+        return self.status in FINISHED
+
+    @property
+    def is_aborting(self) -> bool:
+        return self.status == JobStatus.RUNNING and self.abort_requested_at is not None
+
+    @property
+    def will_retry(self) -> bool:
+        return self.status == JobStatus.SCHEDULED and self.attempt > 0
+
+    @property
+    def not_responding(self) -> bool:
+        """Its worker let the lease pass; judged by this process's clock, for display only."""
+        return (
+            self.status == JobStatus.RUNNING
+            and self.lease_expires_at is not None
+            and self.lease_expires_at < timezone.now()
+        )
+
+    @property
+    def duration(self) -> dt.timedelta | None:
+        """How long the last attempt took, or has been running."""
+        if self.last_attempted_at is None:
+            return None
+        return (self.finished_at or timezone.now()) - self.last_attempted_at
+
+    # What can be asked of it now: the same table that decides when it is tried.
+
+    @property
+    def can_cancel(self) -> bool:
+        return can_move(self.status, JobStatus.CANCELLED)
+
+    @property
+    def can_abort(self) -> bool:
+        return self.status == JobStatus.RUNNING and self.abort_requested_at is None
+
+    @property
+    def can_reschedule(self) -> bool:
+        return self.status in WAITING
+
+    @property
+    def can_run_now(self) -> bool:
+        return self.status == JobStatus.SCHEDULED
+
+    @property
+    def can_retry(self) -> bool:
+        return self.status in (JobStatus.EXCEPTION, JobStatus.KILLED)
+
+    # The verbs. Each is one conditional UPDATE; if it touched no row somebody was faster, and that is said.
+
+    def cancel(self, *, by: Any = None, reason: str = "", origin: str = Origin.CODE) -> None:
+        """Withdraw the job before it starts. Raises ``InvalidTransition`` if it already has."""
+        with self._verb("cancel", by, origin, reason=reason) as rows:
+            rows.moved = self._row().transition(JobStatus.CANCELLED, finished_at=DatabaseNow())
+
+    def reschedule(self, when: dt.datetime, *, by: Any = None, origin: str = Origin.CODE) -> None:
+        """Move a job that has not started to *when*; a time that is past makes it due at once."""
+        if django_settings.USE_TZ and timezone.is_naive(when):
+            raise ValueError("Job.reschedule() needs a time with a zone, because USE_TZ is on.")
+        with self._verb("reschedule", by, origin, before=self.run_after.isoformat(), after=when.isoformat()) as rows:
+            rows.moved = self._row().scheduled().update(run_after=when)
+            if not rows.moved:
+                rows.moved = self._row().queued().transition(JobStatus.SCHEDULED, run_after=when)
+            if rows.moved:
+                self._row().promote_due()
+
+    def run_now(self, *, by: Any = None, origin: str = Origin.CODE) -> None:
+        """Queue a scheduled job without waiting for its time."""
+        with self._verb("run now", by, origin) as rows:
+            rows.moved = self._row().scheduled().transition(JobStatus.NEW, run_after=DatabaseNow())
+
+    def abort(self, *, by: Any = None, reason: str = "", origin: str = Origin.CODE) -> None:
+        """Ask the worker to end the job's processes. Asking twice is no error and changes nothing."""
+        with self._verb("abort", by, origin, reason=reason) as rows:
+            running = self._row().running()
+            rows.moved = running.filter(abort_requested_at=None).update(abort_requested_at=DatabaseNow())
+            if not rows.moved:
+                rows.repeated = running.exists()
+
+    def retry(self, *, by: Any = None, origin: str = Origin.CODE) -> None:
+        """Queue a failed or aborted job for one more attempt; what it did so far stays on record."""
+        with self._verb("retry", by, origin) as rows:
+            rows.moved = (
+                self._row()
+                .filter(status__in=(JobStatus.EXCEPTION, JobStatus.KILLED))
+                .transition(
+                    JobStatus.NEW,
+                    run_after=DatabaseNow(),
+                    finished_at=None,
+                    abort_requested_at=None,
+                    error="",
+                    crashes=0,
+                )
+            )
+
+    def rerun(self, *, by: Any = None, origin: str = Origin.CODE, **changes: Any) -> Job:
+        """Queue a new job with the same arguments, *changes* applied; this one stays as it is.
+
+        Raises ``UnknownJobType`` if its code is gone, ``InvalidArguments`` if the arguments no longer fit.
+        """
+        from qorworker.registry import registry
+
+        job_type = registry.get(self.name)
+        return job_type.using(user=by, origin=origin, rerun_of=self).enqueue_stored(self, **changes)
+
+    async def acancel(self, **options: Any) -> None:
+        await sync_to_async(self.cancel)(**options)
+
+    async def areschedule(self, when: dt.datetime, **options: Any) -> None:
+        await sync_to_async(self.reschedule)(when, **options)
+
+    async def arun_now(self, **options: Any) -> None:
+        await sync_to_async(self.run_now)(**options)
+
+    async def aabort(self, **options: Any) -> None:
+        await sync_to_async(self.abort)(**options)
+
+    async def aretry(self, **options: Any) -> None:
+        await sync_to_async(self.retry)(**options)
+
+    async def arerun(self, **options: Any) -> Job:
+        return await sync_to_async(self.rerun)(**options)
+
+    def _row(self) -> JobQuerySet:
+        return Job.objects.using(self._write_database()).filter(pk=self.pk)
+
+    def _write_database(self) -> str:
+        return self._state.db or router.db_for_write(Job, instance=self)
+
+    def _verb(self, verb: str, by: Any, origin: str, **details: Any) -> _Verb:
+        return _Verb(self, verb, by, origin, {key: value for key, value in details.items() if value})
+
+
+class _Verb:
+    """One asked-for change: a transaction, the fresh row afterwards, an audit entry, a clear error if it lost."""
+
+    def __init__(self, job: Job, verb: str, by: Any, origin: str, details: dict[str, Any]) -> None:
+        self.job, self.verb, self.by, self.origin, self.details = job, verb, by, origin, details
+        self.moved = 0
+        self.repeated = False
+
+    def __enter__(self) -> _Verb:
+        self.atomic = transaction.atomic(using=self.job._write_database())
+        self.atomic.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        lost = error[0] is None and not self.moved and not self.repeated
+        try:
+            if error[0] is None:
+                self._record("too late" if lost else "ok")
+        finally:
+            self.atomic.__exit__(*error)
+        if error[0] is not None:
+            return
+        try:
+            self.job.refresh_from_db()
+        except Job.DoesNotExist:
+            raise InvalidTransition(self.job.pk, "deleted", self.verb) from None
+        if lost:
+            raise InvalidTransition(self.job.pk, self.job.status, self.verb)
+        if self.moved:
+            wake(self.job._write_database())
+
+    def _record(self, outcome: str) -> None:
+        if not self.repeated:
+            AuditEntry.objects.using(self.job._write_database()).record(
+                self.verb, job=self.job, user=self.by, origin=self.origin, outcome=outcome, **self.details
+            )
+
+
+def wake(using: str) -> None:
+    """Tell idle workers to look at once, where the database can pass that on; a hint, not a promise."""
+    connection = transaction.get_connection(using)
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_notify('qorworker', '')")
