@@ -18,6 +18,7 @@ from django.utils.translation import gettext_lazy as _
 from qorworker.exceptions import InvalidTransition
 from qorworker.models.audit import AuditEntry, Origin
 from qorworker.models.clock import DatabaseNow
+from qorworker.models.indexes import PartialIndex
 from qorworker.models.worker import Worker
 from qorworker.status import FINISHED, WAITING, JobStatus, can_move, sources_of
 
@@ -25,28 +26,6 @@ if TYPE_CHECKING:
     from qorworker.registry import JobType
 
 PRIORITY_RANGE = (-100, 100)
-
-
-class PartialIndex(models.Index):
-    """An index over the rows that fit ``only``; over all rows where the database has no partial indexes.
-
-    Its first column is the one that ``only`` is about, so that the full index serves the same queries.
-    """
-
-    def __init__(self, *, only: Q, **options: Any) -> None:
-        self.only = only
-        super().__init__(**options)
-
-    def deconstruct(self) -> tuple[str, Any, dict[str, Any]]:
-        path, expressions, options = super().deconstruct()
-        return path, expressions, {**options, "only": self.only}
-
-    def _get_condition_sql(self, model: Any, schema_editor: Any) -> str | None:
-        if not schema_editor.connection.features.supports_partial_indexes:
-            return None
-        return models.Index(fields=["id"], name=self.name, condition=self.only)._get_condition_sql(  # type: ignore[attr-defined, no-any-return]
-            model, schema_editor
-        )
 
 
 class JobQuerySet(models.QuerySet["Job"]):
@@ -222,9 +201,7 @@ class Job(models.Model):
             PartialIndex(name="qorworker_job_lease", fields=("status", "lease_expires_at"), only=Q(status="running")),
             PartialIndex(name="qorworker_job_failed", fields=("status", "id"), only=Q(status="exception")),
             models.Index(name="qorworker_job_name", fields=("name", "-id")),
-            PartialIndex(
-                name="qorworker_job_user", fields=("created_by", "-id"), only=Q(created_by__isnull=False)
-            ),
+            PartialIndex(name="qorworker_job_user", fields=("created_by", "-id"), only=Q(created_by__isnull=False)),
             PartialIndex(name="qorworker_job_rerun", fields=("rerun_of",), only=Q(rerun_of__isnull=False)),
         )
         constraints = (

@@ -98,7 +98,7 @@ def claim_one(using: str, job_id: int, wanted: Claim) -> Claimed | None:
     connection = connections[using]
     with transaction.atomic(using=using), connection.cursor() as cursor:
         cursor.execute(
-            f"UPDATE {TABLE} {_ownership(connection)} WHERE id = %s AND status IN ('new', 'scheduled')",  # noqa: S608
+            f"UPDATE {TABLE} {_ownership(connection)} WHERE id = %s AND status IN ('new', 'scheduled')",
             [wanted.token, wanted.lease, wanted.worker_id, job_id],
         )
         if not cursor.rowcount:
@@ -147,7 +147,7 @@ def _claim_returning(connection: BaseDatabaseWrapper, wanted: Claim) -> list[tup
     ids = f"= ANY(ARRAY({chosen}))" if postgresql else f"IN ({chosen})"
     with connection.cursor() as cursor:
         cursor.execute(
-            f"UPDATE {TABLE} {_ownership(connection)} WHERE id {ids} AND status = 'new' RETURNING {CLAIMED_COLUMNS}",  # noqa: S608
+            f"UPDATE {TABLE} {_ownership(connection)} WHERE id {ids} AND status = 'new' RETURNING {CLAIMED_COLUMNS}",
             [wanted.token, wanted.lease, wanted.worker_id, *short, *params, wanted.limit, wanted.slots],
         )
         return cursor.fetchall()
@@ -174,7 +174,7 @@ def _claim_mysql(connection: BaseDatabaseWrapper, wanted: Claim) -> list[tuple[A
         if not ids:
             return []
         cursor.execute(
-            f"UPDATE {TABLE} {_ownership(connection)} WHERE id IN ({_marks(ids)}) AND status = 'new'",  # noqa: S608
+            f"UPDATE {TABLE} {_ownership(connection)} WHERE id IN ({_marks(ids)}) AND status = 'new'",
             [wanted.token, wanted.lease, wanted.worker_id, *ids],
         )
         cursor.execute(f"SELECT {CLAIMED_COLUMNS} FROM {TABLE} WHERE id IN ({_marks(ids)})", ids)  # noqa: S608
@@ -240,7 +240,9 @@ def write_attempts(using: str, updates: Sequence[AttemptUpdate]) -> set[int]:
         ids = [update.id for update in updates]
         assignments = _assignments(connection, "")
         if connection.vendor == "postgresql":
-            typed = ", ".join(f"(value ->> {place})::{kind} AS {name}" for place, (name, kind, _) in enumerate(_COLUMNS))
+            typed = ", ".join(
+                f"(value ->> {place})::{kind} AS {name}" for place, (name, kind, _) in enumerate(_COLUMNS)
+            )
             source = f"(SELECT {typed} FROM jsonb_array_elements(%s::jsonb) AS value)"
             # The status is left out on purpose: the token proves it, and with stale statistics the planner
             # would take "running" for a handful of rows and read the table for it.
@@ -259,8 +261,7 @@ def write_attempts(using: str, updates: Sequence[AttemptUpdate]) -> set[int]:
 
 def _values(update: AttemptUpdate) -> list[Any]:
     return [
-        int(value) if isinstance(value, bool) else value
-        for value in (getattr(update, name) for name, _, _ in _COLUMNS)
+        int(value) if isinstance(value, bool) else value for value in (getattr(update, name) for name, _, _ in _COLUMNS)
     ]
 
 

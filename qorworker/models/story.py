@@ -29,7 +29,9 @@ class Outcome(models.TextChoices):
 class Attempt(models.Model):
     """One try that has ended. The try that is running now is described by the job's own row."""
 
-    job = models.ForeignKey("qorworker.Job", models.CASCADE, related_name="attempts", db_constraint=False, db_index=False)
+    job = models.ForeignKey(
+        "qorworker.Job", models.CASCADE, related_name="attempts", db_constraint=False, db_index=False
+    )
     number = models.PositiveSmallIntegerField(_("attempt"))
     worker_id = models.BigIntegerField(null=True, blank=True)
     worker_name = models.CharField(_("worker"), max_length=200, blank=True)
@@ -83,7 +85,9 @@ class LogLine(models.Model):
 class ResultsRow(models.Model):
     """One row of a job's results table; ``cells`` is a list of ``{"value": …, "error": …}``."""
 
-    job = models.ForeignKey("qorworker.Job", models.CASCADE, related_name="results", db_constraint=False, db_index=False)
+    job = models.ForeignKey(
+        "qorworker.Job", models.CASCADE, related_name="results", db_constraint=False, db_index=False
+    )
     number = models.PositiveIntegerField(_("row"))
     attempt = models.PositiveSmallIntegerField(_("attempt"))
     cells = models.JSONField(_("cells"), default=list)
