@@ -48,6 +48,7 @@ TRANSITIONS: dict[JobStatus, dict[JobStatus, str]] = {
 }
 
 WAITING = frozenset({NEW, SCHEDULED})
+ENDED_BADLY = frozenset({EXCEPTION, KILLED})
 FINISHED = frozenset({DONE, EXCEPTION, KILLED, CANCELLED})
 
 

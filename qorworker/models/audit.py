@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NoReturn
 
+from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
@@ -33,13 +34,14 @@ class AuditQuerySet(models.QuerySet["AuditEntry"]):
         **details: Any,
     ) -> AuditEntry:
         """Add one entry. The names of user and job are copied, so that the entry outlives both."""
+        known = user is not None and user.pk is not None  # an anonymous user has a name, but is nobody
         return self.create(
             at=DatabaseNow(),
             action=action,
             job_id=job.pk if job is not None else None,
             job_name=job.name if job is not None else job_name,
-            user_id=str(user.pk) if user is not None else "",
-            user_name=user.get_username() if user is not None else "",
+            user_id=str(user.pk) if known else "",
+            user_name=user.get_username()[:254] if known else "",
             origin=origin,
             outcome=outcome,
             address=address,
@@ -67,7 +69,7 @@ class AuditEntry(models.Model):
     user_name = models.CharField(_("user"), max_length=254, blank=True)
     origin = models.CharField(_("origin"), max_length=10, choices=Origin.choices)
     address = models.GenericIPAddressField(_("address"), null=True, blank=True)
-    details = models.JSONField(_("details"), default=dict)
+    details = models.JSONField(_("details"), default=dict, encoder=DjangoJSONEncoder)
 
     objects = AuditQuerySet.as_manager()
 

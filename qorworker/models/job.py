@@ -6,21 +6,20 @@ import datetime as dt
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from asgiref.sync import sync_to_async
 from django.conf import settings as django_settings
 from django.core.serializers.json import DjangoJSONEncoder
 from django.core.validators import MaxValueValidator, MinValueValidator
-from django.db import models, router, transaction
+from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from qorworker.exceptions import InvalidTransition
-from qorworker.models.audit import AuditEntry, Origin
 from qorworker.models.clock import DatabaseNow
 from qorworker.models.indexes import PartialIndex
+from qorworker.models.verbs import JobVerbs
+from qorworker.models.verbs import wake as wake
 from qorworker.models.worker import Worker
-from qorworker.status import FINISHED, WAITING, JobStatus, can_move, sources_of
+from qorworker.status import ENDED_BADLY, FINISHED, WAITING, JobStatus, can_move, sources_of
 
 if TYPE_CHECKING:
     from qorworker.registry import JobType
@@ -66,6 +65,10 @@ class JobQuerySet(models.QuerySet["Job"]):
         """Jobs that have ended, in whatever way."""
         return self.filter(status__in=FINISHED)
 
+    def ended_badly(self) -> JobQuerySet:
+        """Jobs that may be retried: failed or aborted."""
+        return self.filter(status__in=ENDED_BADLY)
+
     def not_responding(self) -> JobQuerySet:
         """Running jobs whose worker let the lease pass."""
         return self.running().filter(lease_expires_at__lt=DatabaseNow())
@@ -90,8 +93,20 @@ class JobQuerySet(models.QuerySet["Job"]):
     # How a job moves. ``transition`` and ``models.sql.write_attempts`` are the only writers of a status.
 
     def transition(self, to: str, **changes: Any) -> int:
-        """Move those jobs to *to* that are in a status from which that is allowed; how many did."""
-        return self.filter(status__in=sources_of(to)).update(status=to, **changes)
+        """Move those jobs to *to* that are in a status from which that is allowed; how many did.
+
+        Into and out of ``running`` only together with the owner, which is what ``attempt_token`` says.
+        """
+        sources = sources_of(to)
+        if "attempt_token" not in changes:
+            sources -= {JobStatus.RUNNING}
+        if not sources or (to == JobStatus.RUNNING and not changes.get("attempt_token")):
+            raise ValueError(f"A job cannot become {to!s} without a change of its attempt_token.")
+        return self.filter(status__in=sorted(sources)).update(status=to, **changes)
+
+    def schedule(self, when: dt.datetime) -> int:
+        """Have those jobs that have not started wait until *when*; one statement, so no claim comes between."""
+        return self.waiting().update(status=JobStatus.SCHEDULED, run_after=when)
 
     def due(self) -> JobQuerySet:
         return self.scheduled().filter(run_after__lte=DatabaseNow())
@@ -119,13 +134,25 @@ class JobQuerySet(models.QuerySet["Job"]):
         rows = self.held(tokens).values_list("pk", "attempt_token", "abort_requested_at")
         return {pk: asked is not None for pk, token, asked in rows if tokens[pk] == token}
 
+    def end_in_transaction(self, pk: int, token: str) -> bool:
+        """End an attempt as done, together with what the open transaction has written; False if it lost the job."""
+        return bool(
+            self.filter(pk=pk, attempt_token=token).transition(
+                JobStatus.DONE, attempt_token=None, lease_expires_at=None, finished_at=DatabaseNow()
+            )
+        )
+
+    def complete_story(self, pk: int, attempt: int, **counts: Any) -> int:
+        """Add the figures of an attempt that ended in its own transaction."""
+        return self.done().filter(pk=pk, attempt=attempt).update(**counts)
+
     def leases(self) -> dict[int, tuple[str, dt.datetime]]:
         """Running jobs whose lease is past, by the database's clock: id to attempt token and lease."""
         rows = self.not_responding().values_list("pk", "attempt_token", "lease_expires_at")
         return {pk: (token, lease) for pk, token, lease in rows}
 
 
-class Job(models.Model):
+class Job(JobVerbs):
     """One run of a job type: what was asked, where it stands, how it ended."""
 
     name = models.CharField(_("job type"), max_length=200)
@@ -134,7 +161,7 @@ class Job(models.Model):
         _("priority"),
         default=0,
         validators=[MinValueValidator(PRIORITY_RANGE[0]), MaxValueValidator(PRIORITY_RANGE[1])],
-        help_text=_("From −100 to 100; higher runs first."),
+        help_text=_("From −100 to 100; higher runs first."),  # noqa: RUF001 - typography
     )
     status = models.CharField(_("status"), max_length=10, choices=JobStatus.choices, default=JobStatus.NEW)
     arguments = models.JSONField(_("arguments"), default=dict, encoder=DjangoJSONEncoder)
@@ -252,10 +279,11 @@ class Job(models.Model):
 
     @property
     def duration(self) -> dt.timedelta | None:
-        """How long the last attempt took, or has been running."""
-        if self.last_attempted_at is None:
+        """How long the last attempt took, or has been running; None while the job waits."""
+        if self.last_attempted_at is None or self.status in (*WAITING, JobStatus.CANCELLED):
             return None
-        return (self.finished_at or timezone.now()) - self.last_attempted_at
+        end = self.finished_at or timezone.now()
+        return max(end - self.last_attempted_at, dt.timedelta())
 
     # What can be asked of it now: the same table that decides when it is tried.
 
@@ -277,134 +305,4 @@ class Job(models.Model):
 
     @property
     def can_retry(self) -> bool:
-        return self.status in (JobStatus.EXCEPTION, JobStatus.KILLED)
-
-    # The verbs. Each is one conditional UPDATE; if it touched no row somebody was faster, and that is said.
-
-    def cancel(self, *, by: Any = None, reason: str = "", origin: str = Origin.CODE) -> None:
-        """Withdraw the job before it starts. Raises ``InvalidTransition`` if it already has."""
-        with self._verb("cancel", by, origin, reason=reason) as rows:
-            rows.moved = self._row().transition(JobStatus.CANCELLED, finished_at=DatabaseNow())
-
-    def reschedule(self, when: dt.datetime, *, by: Any = None, origin: str = Origin.CODE) -> None:
-        """Move a job that has not started to *when*; a time that is past makes it due at once."""
-        if django_settings.USE_TZ and timezone.is_naive(when):
-            raise ValueError("Job.reschedule() needs a time with a zone, because USE_TZ is on.")
-        with self._verb("reschedule", by, origin, before=self.run_after.isoformat(), after=when.isoformat()) as rows:
-            rows.moved = self._row().scheduled().update(run_after=when)
-            if not rows.moved:
-                rows.moved = self._row().queued().transition(JobStatus.SCHEDULED, run_after=when)
-            if rows.moved:
-                self._row().promote_due()
-
-    def run_now(self, *, by: Any = None, origin: str = Origin.CODE) -> None:
-        """Queue a scheduled job without waiting for its time."""
-        with self._verb("run now", by, origin) as rows:
-            rows.moved = self._row().scheduled().transition(JobStatus.NEW, run_after=DatabaseNow())
-
-    def abort(self, *, by: Any = None, reason: str = "", origin: str = Origin.CODE) -> None:
-        """Ask the worker to end the job's processes. Asking twice is no error and changes nothing."""
-        with self._verb("abort", by, origin, reason=reason) as rows:
-            running = self._row().running()
-            rows.moved = running.filter(abort_requested_at=None).update(abort_requested_at=DatabaseNow())
-            if not rows.moved:
-                rows.repeated = running.exists()
-
-    def retry(self, *, by: Any = None, origin: str = Origin.CODE) -> None:
-        """Queue a failed or aborted job for one more attempt; what it did so far stays on record."""
-        with self._verb("retry", by, origin) as rows:
-            rows.moved = (
-                self._row()
-                .filter(status__in=(JobStatus.EXCEPTION, JobStatus.KILLED))
-                .transition(
-                    JobStatus.NEW,
-                    run_after=DatabaseNow(),
-                    finished_at=None,
-                    abort_requested_at=None,
-                    error="",
-                    crashes=0,
-                )
-            )
-
-    def rerun(self, *, by: Any = None, origin: str = Origin.CODE, **changes: Any) -> Job:
-        """Queue a new job with the same arguments, *changes* applied; this one stays as it is.
-
-        Raises ``UnknownJobType`` if its code is gone, ``InvalidArguments`` if the arguments no longer fit.
-        """
-        from qorworker.registry import registry
-
-        job_type = registry.get(self.name)
-        return job_type.using(user=by, origin=origin, rerun_of=self).enqueue_stored(self, **changes)
-
-    async def acancel(self, **options: Any) -> None:
-        await sync_to_async(self.cancel)(**options)
-
-    async def areschedule(self, when: dt.datetime, **options: Any) -> None:
-        await sync_to_async(self.reschedule)(when, **options)
-
-    async def arun_now(self, **options: Any) -> None:
-        await sync_to_async(self.run_now)(**options)
-
-    async def aabort(self, **options: Any) -> None:
-        await sync_to_async(self.abort)(**options)
-
-    async def aretry(self, **options: Any) -> None:
-        await sync_to_async(self.retry)(**options)
-
-    async def arerun(self, **options: Any) -> Job:
-        return await sync_to_async(self.rerun)(**options)
-
-    def _row(self) -> JobQuerySet:
-        return Job.objects.using(self._write_database()).filter(pk=self.pk)
-
-    def _write_database(self) -> str:
-        return self._state.db or router.db_for_write(Job, instance=self)
-
-    def _verb(self, verb: str, by: Any, origin: str, **details: Any) -> _Verb:
-        return _Verb(self, verb, by, origin, {key: value for key, value in details.items() if value})
-
-
-class _Verb:
-    """One asked-for change: a transaction, the fresh row afterwards, an audit entry, a clear error if it lost."""
-
-    def __init__(self, job: Job, verb: str, by: Any, origin: str, details: dict[str, Any]) -> None:
-        self.job, self.verb, self.by, self.origin, self.details = job, verb, by, origin, details
-        self.moved = 0
-        self.repeated = False
-
-    def __enter__(self) -> _Verb:
-        self.atomic = transaction.atomic(using=self.job._write_database())
-        self.atomic.__enter__()
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        lost = error[0] is None and not self.moved and not self.repeated
-        try:
-            if error[0] is None:
-                self._record("too late" if lost else "ok")
-        finally:
-            self.atomic.__exit__(*error)
-        if error[0] is not None:
-            return
-        try:
-            self.job.refresh_from_db()
-        except Job.DoesNotExist:
-            raise InvalidTransition(self.job.pk, "deleted", self.verb) from None
-        if lost:
-            raise InvalidTransition(self.job.pk, self.job.status, self.verb)
-        if self.moved:
-            wake(self.job._write_database())
-
-    def _record(self, outcome: str) -> None:
-        if not self.repeated:
-            AuditEntry.objects.using(self.job._write_database()).record(
-                self.verb, job=self.job, user=self.by, origin=self.origin, outcome=outcome, **self.details
-            )
-
-
-def wake(using: str) -> None:
-    """Tell idle workers to look at once, where the database can pass that on; a hint, not a promise."""
-    connection = transaction.get_connection(using)
-    if connection.vendor == "postgresql":
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_notify('qorworker', '')")
+        return self.status in ENDED_BADLY

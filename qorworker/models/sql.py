@@ -143,11 +143,15 @@ def _claim_returning(connection: BaseDatabaseWrapper, wanted: Claim) -> list[tup
         f" FROM ({best}) AS best"
     )
     chosen = f"SELECT id FROM ({ranked}) AS ranked WHERE place <= %s AND (place <= %s OR must_start = 0)"  # noqa: S608
-    # PostgreSQL: an array keeps the plan at "look each id up", whatever the statistics say.
-    ids = f"= ANY(ARRAY({chosen}))" if postgresql else f"IN ({chosen})"
+    # Each id is to be looked up by primary key, whatever the statistics say: an array has a known length, and
+    # the second look at the status is written so that no index fits, or all waiting rows would be read for it.
+    if postgresql:
+        mine = f"id = ANY(ARRAY({chosen})) AND status || '' = 'new'"
+    else:
+        mine = f"id IN ({chosen}) AND +status = 'new'"
     with connection.cursor() as cursor:
         cursor.execute(
-            f"UPDATE {TABLE} {_ownership(connection)} WHERE id {ids} AND status = 'new' RETURNING {CLAIMED_COLUMNS}",
+            f"UPDATE {TABLE} {_ownership(connection)} WHERE {mine} RETURNING {CLAIMED_COLUMNS}",
             [wanted.token, wanted.lease, wanted.worker_id, *short, *params, wanted.limit, wanted.slots],
         )
         return cursor.fetchall()
@@ -246,14 +250,14 @@ def write_attempts(using: str, updates: Sequence[AttemptUpdate]) -> set[int]:
             source = f"(SELECT {typed} FROM jsonb_array_elements(%s::jsonb) AS value)"
             # The status is left out on purpose: the token proves it, and with stale statistics the planner
             # would take "running" for a handful of rows and read the table for it.
-            pinned, params = " AND job.id = ANY(%s)", [values, ids]
+            pinned, params, returned = " AND job.id = ANY(%s)", [values, ids], "job.id"
         else:
             typed = ", ".join(f"value ->> '$[{place}]' AS {name}" for place, (name, _, _) in enumerate(_COLUMNS))
             source = f"(SELECT {typed} FROM json_each(%s))"
-            pinned, params = "", [values]
+            pinned, params, returned = "", [values], "id"
         cursor.execute(
             f"UPDATE {TABLE} AS job SET {assignments} FROM {source} AS v"  # noqa: S608
-            f" WHERE job.id = v.id AND job.attempt_token = v.token{pinned} RETURNING job.id",
+            f" WHERE job.id = v.id AND job.attempt_token = v.token{pinned} RETURNING {returned}",
             params,
         )
         return {row[0] for row in cursor.fetchall()}

@@ -16,7 +16,9 @@ SILENT_AFTER = 20.0  # seconds without one after which a worker counts as gone
 class WorkerQuerySet(models.QuerySet["Worker"]):
     def start(self, **fields: Any) -> Worker:
         """A row for a process that starts now."""
-        return self.create(started_at=DatabaseNow(), heartbeat_at=DatabaseNow(), **fields)
+        worker = self.create(started_at=DatabaseNow(), heartbeat_at=DatabaseNow(), **fields)
+        worker.refresh_from_db(using=self.db)
+        return worker
 
     def alive(self) -> WorkerQuerySet:
         """Workers that showed a sign of life lately and have not stopped."""
