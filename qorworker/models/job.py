@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings as django_settings
 from django.core.serializers.json import DjangoJSONEncoder
 from django.core.validators import MaxValueValidator, MinValueValidator
-from django.db import models
+from django.db import models, transaction
 from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from qorworker.models.clock import DatabaseNow
+from qorworker.models.audit import AuditEntry, Origin
+from qorworker.models.clock import DatabaseNow, database_now
 from qorworker.models.indexes import PartialIndex
 from qorworker.models.verbs import JobVerbs
 from qorworker.models.verbs import wake as wake
@@ -90,6 +91,36 @@ class JobQuerySet(models.QuerySet["Job"]):
     def newest_first(self) -> JobQuerySet:
         return self.order_by("-id")
 
+    # How a job comes to be.
+
+    def enqueue_rows(
+        self, jobs: Sequence[Job], *, delay: dt.timedelta | None = None, user: Any = None, origin: str = Origin.CODE
+    ) -> list[Job]:
+        """Store new jobs, for the time in ``run_after``, or *delay* from now, or now. All of them or none.
+
+        An audit entry is written for each if there is a *user*.
+        """
+        now = database_now(self.db)
+        for job in jobs:
+            job.enqueued_at = now
+            job.run_after = job.run_after or (now + delay if delay else now)
+            job.status = JobStatus.SCHEDULED if job.run_after > now else JobStatus.NEW
+        if len(jobs) == 1 and user is None:
+            jobs[0].save(using=self.db, force_insert=True)
+            return list(jobs)
+        with transaction.atomic(using=self.db, savepoint=False):
+            self._insert_rows(jobs)
+            for job in jobs if user is not None else ():
+                AuditEntry.objects.using(self.db).record("enqueue", job=job, user=user, origin=origin)
+        return list(jobs)
+
+    def _insert_rows(self, jobs: Sequence[Job]) -> None:
+        if transaction.get_connection(self.db).features.can_return_rows_from_bulk_insert:
+            self.bulk_create(jobs)
+            return
+        for job in jobs:  # MySQL does not tell the ids of many rows
+            job.save(using=self.db, force_insert=True)
+
     # How a job moves. ``transition`` and ``models.sql.write_attempts`` are the only writers of a status.
 
     def transition(self, to: str, **changes: Any) -> int:
@@ -145,6 +176,10 @@ class JobQuerySet(models.QuerySet["Job"]):
     def complete_story(self, pk: int, attempt: int, **counts: Any) -> int:
         """Add the figures of an attempt that ended in its own transaction."""
         return self.done().filter(pk=pk, attempt=attempt).update(**counts)
+
+    def ended_as(self, pk: int, attempt: int, status: str) -> JobQuerySet:
+        """The job, if this very attempt of it has led to this status."""
+        return self.filter(pk=pk, attempt=attempt, status=status)
 
     def leases(self) -> dict[int, tuple[str, dt.datetime]]:
         """Running jobs whose lease is past, by the database's clock: id to attempt token and lease."""

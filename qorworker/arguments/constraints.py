@@ -1,0 +1,64 @@
+"""Constraints from the ``annotated-types`` vocabulary, known by the names of their classes. Pure."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.core.validators import StepValueValidator
+from django.utils.translation import gettext as _
+
+from qorworker.exceptions import JobTypeError
+
+
+class Bound:
+    """A limit that itself is not allowed."""
+
+    def __init__(self, compare: Callable[[Any, Any], bool], limit: Any, above: bool) -> None:
+        self.compare, self.limit, self.above = compare, limit, above
+
+    def __call__(self, value: Any) -> None:
+        if not self.compare(value, self.limit):
+            message = (
+                _("This must be greater than %(limit)s.") if self.above else _("This must be less than %(limit)s.")
+            )
+            raise ValidationError(message % {"limit": self.limit}, code="bound")
+
+
+def constraints(metadata: Iterable[Any]) -> dict[str, Any]:
+    """The options of ``Arg`` that *metadata* amounts to."""
+    found: dict[str, Any] = {}
+    for item in metadata:
+        for name, value in _constraint(item).items():
+            found[name] = [*found.get(name, ()), *value] if name == "validators" else value
+    return found
+
+
+def _constraint(item: Any) -> dict[str, Any]:
+    match type(item).__name__:
+        case "Gt" | "Ge" | "Lt" | "Le" | "Interval":
+            return _interval(item)
+        case "MinLen" | "MaxLen" | "Len":
+            return _given(item, "min_length", "max_length")
+        case "MultipleOf":
+            return {"validators": [StepValueValidator(item.multiple_of)]}
+    if type(item).__module__.partition(".")[0] == "annotated_types":
+        raise JobTypeError(f"the constraint {item!r} is not known")
+    return {}
+
+
+def _given(item: Any, *names: str) -> dict[str, Any]:
+    values = {name: getattr(item, name, None) for name in names}
+    return {name: value for name, value in values.items() if value not in (None, 0)}
+
+
+def _interval(item: Any) -> dict[str, Any]:
+    found = {"min_value": getattr(item, "ge", None), "max_value": getattr(item, "le", None)}
+    above, below = getattr(item, "gt", None), getattr(item, "lt", None)
+    checks = [Bound(operator.gt, above, True)] if above is not None else []
+    checks += [Bound(operator.lt, below, False)] if below is not None else []
+    return {name: value for name, value in found.items() if value is not None} | (
+        {"validators": checks} if checks else {}
+    )

@@ -1,0 +1,59 @@
+"""What changed between a job's stored arguments and the form of today. Web, commands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from django import forms
+from django.core.exceptions import ValidationError
+from django.utils.translation import gettext as _
+
+from qorworker.arguments import codec
+
+
+@dataclass(frozen=True)
+class Drift:
+    """Names of the fields that are new, that are gone, and whose stored value does not fit any more."""
+
+    new: tuple[str, ...] = ()
+    gone: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.new or self.gone or self.changed)
+
+    def explain(self) -> str:
+        """A sentence for people; empty if nothing changed."""
+        parts = [_("*%(name)s* is new") % {"name": name} for name in self.new]
+        parts += [_("*%(name)s* no longer exists") % {"name": name} for name in self.gone]
+        parts += [_("the value of *%(name)s* no longer fits") % {"name": name} for name in self.changed]
+        if not parts:
+            return ""
+        told = "; ".join(parts)
+        return _("Field %(changes)s.") % {"changes": told} if not self.only_changed else f"{told[0].upper()}{told[1:]}."
+
+    @property
+    def only_changed(self) -> bool:
+        return not self.new and not self.gone
+
+
+def drift_of(known: Mapping[str, forms.Field], stored: Mapping[str, Any]) -> Drift:
+    return Drift(
+        new=tuple(name for name in known if name not in stored),
+        gone=tuple(name for name in stored if name not in known),
+        changed=tuple(name for name, field in known.items() if name in stored and not _fits(field, name, stored[name])),
+    )
+
+
+def _fits(field: forms.Field, name: str, stored: Any) -> bool:
+    if codec.is_secret(field):
+        return stored is None or (isinstance(stored, Mapping) and codec.SECRET in stored)
+    if isinstance(field, forms.FileField):
+        return stored is None or (isinstance(stored, Mapping) and codec.FILE in stored)
+    try:
+        codec.load(field, name, stored)
+    except ValidationError:
+        return False
+    return True

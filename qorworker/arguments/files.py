@@ -1,0 +1,73 @@
+"""Uploaded arguments: into a Django storage under a name that tells nothing, and out of it again. All processes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+from django.core.exceptions import SuspiciousOperation, ValidationError
+from django.core.files import File
+from django.core.files.storage import InvalidStorageError, Storage, storages
+from django.core.files.uploadedfile import UploadedFile
+from django.utils.translation import gettext as _
+
+from qorworker.conf import settings
+
+FOLDER = "qorworker/"
+TAG = "$file"
+
+
+def keep(file: File[Any]) -> dict[str, Any]:
+    """Store *file*; what the job remembers of it. The name that it came with is for display only."""
+    digest = hashlib.sha256()
+    file.seek(0)
+    for chunk in file.chunks():
+        digest.update(chunk if isinstance(chunk, bytes) else chunk.encode())
+    file.seek(0)
+    size, alias = file.size, settings.UPLOAD_STORAGE
+    key = storages[alias].save(f"{FOLDER}{secrets.token_hex(2)}/{secrets.token_hex(16)}", file)
+    return {
+        TAG: key,
+        "storage": alias,
+        "name": display_name(file.name or ""),
+        "size": size,
+        "sha256": digest.hexdigest(),
+        "content_type": str(getattr(file, "content_type", "") or "")[:100],
+    }
+
+
+def display_name(name: str) -> str:
+    base = os.path.basename(name.replace("\\", "/"))
+    return "".join(character for character in base if character.isprintable())[-200:] or "file"
+
+
+def fetch(stored: Any) -> UploadedFile:
+    """The file that ``keep`` stored, open for reading. Raises ``ValidationError`` if it is gone or was changed."""
+    if not isinstance(stored, Mapping) or not str(stored.get(TAG, "")).startswith(FOLDER):
+        raise ValidationError(_("This is not a stored file."), code="wrong_type")
+    name = str(stored.get("name", ""))
+    try:
+        storage, key = _storage(stored)
+        file = storage.open(key)
+        size = file.size
+    except (OSError, SuspiciousOperation, InvalidStorageError):
+        raise ValidationError(_("The uploaded file “%(name)s” is gone.") % {"name": name}, code="gone") from None
+    if size != stored.get("size"):
+        file.close()
+        raise ValidationError(_("The uploaded file “%(name)s” was changed.") % {"name": name}, code="changed")
+    return UploadedFile(file, name=name, content_type=str(stored.get("content_type", "")), size=size)
+
+
+def discard(arguments: Mapping[str, Any]) -> None:
+    """Delete the uploads of stored arguments that no job will ever use."""
+    for stored in arguments.values():
+        if isinstance(stored, Mapping) and TAG in stored:
+            storage, key = _storage(stored)
+            storage.delete(key)
+
+
+def _storage(stored: Mapping[str, Any]) -> tuple[Storage, str]:
+    return storages[str(stored.get("storage", ""))], str(stored[TAG])

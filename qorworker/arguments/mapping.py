@@ -1,0 +1,336 @@
+"""Annotation to form field: the table of types that an argument may have. Pure; built once per process and job type."""
+
+from __future__ import annotations
+
+import datetime as dt
+import decimal
+import enum
+import typing
+import uuid
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal
+
+from django import forms
+from django.contrib.admin import widgets
+from django.core import validators
+from django.core.files import File
+from django.db.models import Manager, Model, QuerySet
+from django.forms.utils import pretty_name
+from django.utils import timezone
+from django.utils.functional import lazy
+from django.utils.text import format_lazy
+from django.utils.translation import gettext_lazy as _
+
+from qorworker.arguments import fields
+from qorworker.arguments.arg import Arg
+from qorworker.arguments.constraints import constraints
+from qorworker.arguments.plain import is_json_shape
+from qorworker.arguments.signature import MISSING, Parameter
+from qorworker.autocomplete import ModelSelect, ModelSelectMultiple
+from qorworker.exceptions import JobTypeError
+from qorworker.secrets import Secret
+
+zone_name = lazy(timezone.get_current_timezone_name, str)
+ITEM_LIMITS = ("min_value", "max_value", "max_digits", "decimal_places", "regex")
+
+
+@dataclass
+class Spec:
+    """What is known of one argument while its field is made. ``limits`` empties as its options are used."""
+
+    job_type: str
+    name: str
+    kind: Any  # the annotation without Annotated and None
+    nullable: bool
+    default: Any
+    label: Any
+    help: Any
+    limits: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def has_default(self) -> bool:
+        return self.default is not MISSING
+
+    def make(self, field_class: Callable[..., forms.Field], *, empty: bool = False, **options: Any) -> forms.Field:
+        """The field. *empty*: an empty input is a value of this type, not a missing one."""
+        required = not self.nullable and not (empty and self.has_default)
+        extra = list(self.limits.pop("validators", ())) + options.pop("validators", [])
+        if "widget" in self.limits:
+            options["widget"] = self.limits.pop("widget")
+        options = {"required": required, "validators": extra, **options}
+        made = field_class(label=self.label, help_text=self.help, **options)
+        if self.has_default and not isinstance(made, fields.SecretField):
+            made.initial = self.default
+        made.nullable = self.nullable  # type: ignore[attr-defined]
+        return made
+
+    def take(self, *names: str) -> dict[str, Any]:
+        """The given options among *names*, which are thereby used."""
+        return {name: self.limits.pop(name) for name in names if name in self.limits}
+
+
+def form_field(job_type: str, parameter: Parameter) -> forms.Field:
+    """The field of one parameter. Raises ``JobTypeError`` if its type has none."""
+    if parameter.annotation is MISSING:
+        raise JobTypeError("it needs an annotation, such as “: str”")
+    return _build(_spec(job_type, parameter.name, parameter.annotation, parameter.default, parameter.help))
+
+
+def _spec(job_type: str, name: str, annotation: Any, default: Any, help_text: str) -> Spec:
+    kind, metadata = unwrap(annotation)
+    kind, nullable = without_none(kind)
+    kind, more = unwrap(kind)
+    metadata = (*more, *metadata)
+    args = [item for item in metadata if isinstance(item, Arg)]
+    limits: dict[str, Any] = constraints(metadata)
+    label, said = pretty_name(name), help_text
+    for arg in args:
+        limits |= arg.limits()
+        label, said = arg.label or label, arg.help or said
+    return Spec(job_type, name, kind, nullable or kind in (Any, object), default, label, said, limits)
+
+
+def unwrap(annotation: Any) -> tuple[Any, tuple[Any, ...]]:
+    """An annotation without ``Annotated``, ``NewType`` and ``type`` aliases, and the metadata it carried."""
+    metadata: tuple[Any, ...] = ()
+    while True:
+        if typing.get_origin(annotation) is Annotated:
+            annotation, metadata = annotation.__origin__, (*annotation.__metadata__, *metadata)
+        elif isinstance(annotation, typing.NewType):
+            annotation = annotation.__supertype__
+        elif type(annotation).__name__ == "TypeAliasType":
+            annotation = annotation.__value__
+        else:
+            return annotation, metadata
+
+
+def without_none(annotation: Any) -> tuple[Any, bool]:
+    """``X`` and True for ``X | None``; a union of more stays as it is."""
+    if typing.get_origin(annotation) in (typing.Union, UnionType):
+        kinds = typing.get_args(annotation)
+        others = [kind for kind in kinds if kind is not NoneType]
+        return (others[0] if len(others) == 1 else typing.Union[tuple(others)]), NoneType in kinds  # noqa: UP007
+    if typing.get_origin(annotation) is Literal and None in typing.get_args(annotation):
+        return Literal[tuple(value for value in typing.get_args(annotation) if value is not None)], True  # type: ignore[misc]
+    return annotation, False
+
+
+def _build(spec: Spec) -> forms.Field:
+    builder = _builder(spec.kind)
+    if builder is None:
+        raise JobTypeError(f"there is no form field for {told(spec.kind)}")
+    if "choices" in spec.limits and builder not in (_model, _models, _queryset):
+        builder = _list if builder is _list else _choices
+    made = builder(spec)
+    if spec.limits:
+        raise JobTypeError(
+            f"Arg({', '.join(f'{name}=…' for name in spec.limits)}) has no meaning for {told(spec.kind)}"
+        )
+    return made
+
+
+def told(kind: Any) -> str:
+    return getattr(kind, "__qualname__", "") if isinstance(kind, type) and not typing.get_args(kind) else str(kind)
+
+
+def _builder(kind: Any) -> Callable[[Spec], forms.Field] | None:
+    origin, inner = typing.get_origin(kind), typing.get_args(kind)
+    if origin is Literal:
+        return _literal
+    if origin is list:
+        item = without_none(unwrap(inner[0])[0])[0]
+        if isinstance(item, type) and issubclass(item, Model):
+            return _models
+        return _json if is_json_shape(kind) and item not in (str, int, float) else _list
+    if isinstance(kind, type) and origin is None:
+        return next((builder for base, builder in _BUILDERS if issubclass(kind, base)), None)
+    if origin in (QuerySet, Manager) or (isinstance(origin, type) and issubclass(origin, QuerySet)):
+        return _queryset
+    if origin is Secret:
+        return _secret
+    return _json if is_json_shape(kind) else None
+
+
+def _text(spec: Spec) -> forms.Field:
+    options = spec.take("min_length", "max_length")
+    if spec.take("multiline"):
+        options["widget"] = fields.MultilineInput
+    if pattern := spec.take("regex"):
+        options["validators"] = [validators.RegexValidator(rf"\A(?:{pattern['regex']})\Z")]
+    return spec.make(fields.TextField, empty=True, empty_value=None if spec.nullable else "", **options)
+
+
+def _secret(spec: Spec) -> forms.Field:
+    if typing.get_args(spec.kind) not in ((str,), ()):
+        raise JobTypeError("a secret is always a text: Secret[str]")
+    options = spec.take("min_length", "max_length")
+    return spec.make(fields.SecretField, empty=True, empty_value=None if spec.nullable else "", **options)
+
+
+def _integer(spec: Spec) -> forms.Field:
+    options = {name: int(value) for name, value in spec.take("min_value", "max_value").items()}
+    return spec.make(forms.IntegerField, **{"widget": widgets.AdminIntegerFieldWidget, **options})
+
+
+def _float(spec: Spec) -> forms.Field:
+    options = {name: float(value) for name, value in spec.take("min_value", "max_value").items()}
+    return spec.make(forms.FloatField, **options)
+
+
+def _decimal(spec: Spec) -> forms.Field:
+    options = {name: decimal.Decimal(str(value)) for name, value in spec.take("min_value", "max_value").items()}
+    return spec.make(forms.DecimalField, **options, **spec.take("max_digits", "decimal_places"))
+
+
+def _bool(spec: Spec) -> forms.Field:
+    if spec.nullable:
+        return spec.make(forms.NullBooleanField)
+    return spec.make(forms.BooleanField, required=False)
+
+
+def _moment(field_class: Callable[..., forms.Field], **options: Any) -> Callable[[Spec], forms.Field]:
+    def build(spec: Spec) -> forms.Field:
+        limits = spec.take("min_value", "max_value")
+        checks: list[Any] = [validators.MinValueValidator(limits["min_value"])] if "min_value" in limits else []
+        checks += [validators.MaxValueValidator(limits["max_value"])] if "max_value" in limits else []
+        return spec.make(field_class, validators=checks, **options)
+
+    return build
+
+
+def _datetime(spec: Spec) -> forms.Field:
+    zone = format_lazy(_("Time zone: {zone}"), zone=zone_name())
+    spec.help = format_lazy("{help} {zone}", help=spec.help, zone=zone) if spec.help else zone
+    return _moment(fields.DateTimeField)(spec)
+
+
+def _duration(spec: Spec) -> forms.Field:
+    spec.help = spec.help or _("Days and hours:minutes:seconds, for example “1 06:30:00”.")
+    return _moment(forms.DurationField, widget=widgets.AdminTextInputWidget)(spec)
+
+
+def _literal(spec: Spec) -> forms.Field:
+    values = typing.get_args(spec.kind)
+    if any(isinstance(value, bytes) for value in values):
+        raise JobTypeError("bytes have no place in a form")
+    return _of_members(spec, fields.members_of(values))
+
+
+def _enum(spec: Spec) -> forms.Field:
+    return _of_members(spec, fields.members_of(spec.kind))
+
+
+def _choices(spec: Spec) -> forms.Field:
+    choices = spec.limits.pop("choices")
+    item = _build(replace(spec, limits=dict(spec.limits), nullable=False))
+    spec.take("min_length", "max_length", "regex", *ITEM_LIMITS, "multiline", "validators")
+
+    def members() -> list[fields.Member]:
+        given: Iterable[Any] = choices() if callable(choices) else choices
+        return [(item.clean(value), label) for value, label in fields.members_of(given)]
+
+    return _chooser(spec, members)
+
+
+def _of_members(spec: Spec, members: list[fields.Member]) -> forms.Field:
+    keys = [fields.choice_key(value) for value, _label in members]
+    if len(set(keys)) < len(keys):
+        raise JobTypeError(f"two values of {told(spec.kind)} look the same as text")
+    for value, _label in members:
+        plain = value.value if isinstance(value, enum.Enum) else value
+        if not isinstance(plain, (str, int, float)):
+            raise JobTypeError(f"the value of {value!r} is neither a text nor a number")
+    return _chooser(spec, lambda: members)
+
+
+def _chooser(spec: Spec, members: Callable[[], list[fields.Member]]) -> forms.Field:
+    options: dict[str, Any] = {"members": members}
+    if any(fields.choice_key(value) == "" for value, _label in members()):
+        options["required"] = False
+    return spec.make(fields.ChoiceField, **options)
+
+
+def _list(spec: Spec) -> forms.Field:
+    inner = typing.get_args(spec.kind)
+    annotation = inner[0] if inner else str
+    item_spec = _spec(spec.job_type, spec.name, annotation, MISSING, "")
+    item_spec.limits |= spec.take(*ITEM_LIMITS, "choices")
+    item = _build(item_spec)
+    lengths = spec.take("min_length", "max_length")
+    checks: list[Any] = [validators.MinLengthValidator(lengths["min_length"])] if "min_length" in lengths else []
+    checks += [validators.MaxLengthValidator(lengths["max_length"])] if "max_length" in lengths else []
+    if isinstance(item, fields.ChoiceField):
+        return spec.make(fields.MultipleChoiceField, empty=True, members=item.members, validators=checks)
+    if not isinstance(item, _ONE_LINE):
+        raise JobTypeError(f"there is no form field for a list of {told(annotation)}")
+    spec.take("multiline")
+    spec.help = spec.help or _("One on each line.")
+    return spec.make(fields.ListField, empty=True, item=item, validators=checks)
+
+
+def _rows(spec: Spec, model: type[Model]) -> QuerySet[Model]:
+    limit = spec.limits.pop("choices", None)
+    rows = limit() if callable(limit) else limit
+    if rows is not None and not isinstance(rows, QuerySet):
+        raise JobTypeError("Arg(choices=…) of a model must be a QuerySet, or a callable that returns one")
+    return model._default_manager.all() if rows is None else rows
+
+
+def _model(spec: Spec) -> forms.Field:
+    widget = ModelSelect(spec.kind, spec.job_type, spec.name)
+    return spec.make(fields.ModelField, queryset=_rows(spec, spec.kind), widget=widget)
+
+
+def _models(spec: Spec, *, as_queryset: bool = False) -> forms.Field:
+    model = unwrap(typing.get_args(spec.kind)[0])[0]
+    if not (isinstance(model, type) and issubclass(model, Model)):
+        raise JobTypeError(f"{told(model)} is not a model")
+    widget = ModelSelectMultiple(model, spec.job_type, spec.name)
+    rows = _rows(spec, model)
+    return spec.make(fields.ModelListField, empty=True, queryset=rows, as_queryset=as_queryset, widget=widget)
+
+
+def _queryset(spec: Spec) -> forms.Field:
+    if not typing.get_args(spec.kind):
+        raise JobTypeError("QuerySet needs its model: QuerySet[Shop]")
+    return _models(spec, as_queryset=True)
+
+
+def _upload(spec: Spec) -> forms.Field:
+    return spec.make(fields.UploadField, widget=forms.FileInput)
+
+
+def _json(spec: Spec) -> forms.Field:
+    return spec.make(fields.JSONField, shape=spec.kind)
+
+
+# Subclasses before their bases: a bool is an int, a datetime is a date, TextChoices are texts.
+_BUILDERS: tuple[tuple[type, Callable[[Spec], forms.Field]], ...] = (
+    (enum.Enum, _enum),
+    (bool, _bool),
+    (Secret, _secret),
+    (str, _text),
+    (int, _integer),
+    (float, _float),
+    (decimal.Decimal, _decimal),
+    (dt.datetime, _datetime),
+    (dt.date, _moment(forms.DateField, widget=widgets.AdminDateWidget)),
+    (dt.time, _moment(forms.TimeField, widget=widgets.AdminTimeWidget)),
+    (dt.timedelta, _duration),
+    (uuid.UUID, _moment(forms.UUIDField, widget=widgets.AdminUUIDInputWidget)),
+    (Model, _model),
+    (QuerySet, _queryset),
+    (File, _upload),
+    (dict, _json),
+    (list, _json),
+)
+_ONE_LINE = (
+    fields.TextField,
+    forms.IntegerField,
+    forms.DateField,
+    forms.TimeField,
+    forms.DurationField,
+    forms.UUIDField,
+)

@@ -1,0 +1,150 @@
+"""JSON that every database can store and every reader understands. Pure, all processes."""
+
+from __future__ import annotations
+
+import datetime as dt
+import decimal
+import enum
+import json
+import typing
+import uuid
+from collections.abc import Mapping
+from types import NoneType, UnionType
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.utils.duration import duration_iso_string
+from django.utils.functional import Promise
+from django.utils.translation import gettext as _
+
+from qorworker.conf import settings
+
+DEPTH = 50  # levels of lists and objects inside each other
+BITS = 13_000  # of a whole number, about 3,900 digits; Python itself refuses to read more than 4,300
+
+
+def storable_text(text: str) -> None:
+    """Refuse what no database can store or no JSON can carry."""
+    if "\x00" in text:
+        raise ValidationError(_("Null characters are not allowed."), code="null_characters_not_allowed")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValidationError(_("The text has characters that are not valid Unicode."), code="surrogate") from None
+
+
+def wrong_type(needed: str, value: Any) -> ValidationError:
+    return ValidationError(
+        _("This must be %(needed)s, not %(given)s.") % {"needed": needed, "given": type(value).__name__},
+        code="wrong_type",
+    )
+
+
+def json_value(value: Any, depth: int = 0) -> Any:
+    """*value* if JSON can carry it as it is. Raises ``ValidationError`` that says what cannot."""
+    if depth > DEPTH:
+        raise ValidationError(_("It is nested deeper than %(limit)s levels.") % {"limit": DEPTH}, code="too_deep")
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str) and not isinstance(value, enum.Enum):
+        storable_text(value)
+        return str(value)
+    if type(value) is int:
+        if value.bit_length() > BITS:
+            raise ValidationError(_("The number is too long."), code="too_long")
+        return value
+    if type(value) is float:
+        if value != value or value in (float("inf"), float("-inf")):
+            raise ValidationError(_("NaN and Infinity are not allowed."), code="not_finite")
+        return value
+    if isinstance(value, (list, tuple)):
+        return [json_value(item, depth + 1) for item in value]
+    if isinstance(value, Mapping):
+        return {_json_key(key): json_value(item, depth + 1) for key, item in value.items()}
+    raise ValidationError(_("JSON has no type for %(given)s.") % {"given": type(value).__name__}, code="wrong_type")
+
+
+def _json_key(key: Any) -> str:
+    if type(key) is not str:
+        raise ValidationError(_("The keys of JSON objects are texts, not %(given)s.") % {"given": type(key).__name__})
+    storable_text(key)
+    return key
+
+
+def parse_json(text: Any) -> Any:
+    """The value of a JSON text. Size and depth are measured before it is parsed."""
+    if not isinstance(text, str):
+        raise wrong_type(_("a JSON text"), text)
+    if len(text) > settings.ARGUMENTS_BYTES:
+        raise ValidationError(_("The text is too long."), code="too_long")
+    if _depth(text) > DEPTH:
+        raise ValidationError(_("It is nested deeper than %(limit)s levels.") % {"limit": DEPTH}, code="too_deep")
+    try:
+        return json_value(json.loads(text, object_pairs_hook=_unique))
+    except ValueError as error:
+        raise ValidationError(_("Enter valid JSON: %(error)s") % {"error": error}, code="invalid") from None
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        raise ValueError(_("a key occurs twice"))
+    return made
+
+
+def _depth(text: str) -> int:
+    deepest = depth = 0
+    quoted = escaped = False
+    for character in text:
+        if quoted:
+            quoted, escaped = escaped or character != '"', character == "\\" and not escaped
+        elif character == '"':
+            quoted = True
+        elif character in "[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif character in "]}":
+            depth -= 1
+    return deepest
+
+
+def conforms(value: Any, shape: Any, where: str = "") -> str:
+    """Why JSON *value* is not of the annotated *shape*; empty if it is."""
+    if shape in (Any, object):
+        return ""
+    origin, inner = typing.get_origin(shape) or shape, typing.get_args(shape)
+    if origin in (typing.Union, UnionType):
+        problems = [conforms(value, option, where) for option in inner]
+        return "" if "" in problems else problems[0]
+    name = _("The value") if not where else where
+    if not isinstance(value, origin) or (isinstance(value, bool) and origin in (int, float)):
+        if not (origin is float and type(value) is int):
+            needed = {dict: _("an object"), list: _("a list"), NoneType: "null"}.get(origin, origin.__name__)
+            return _("%(name)s must be %(needed)s.") % {"name": name, "needed": needed}
+    pairs = enumerate(value) if origin is list else value.items() if origin is dict else ()
+    return next((p for key, item in pairs if (p := conforms(item, (inner or (Any,))[-1], f"{where}[{key!r}]"))), "")
+
+
+def is_json_shape(shape: Any) -> bool:
+    """Whether an annotation describes JSON only."""
+    if shape in (Any, object, str, int, float, bool, NoneType, None, dict, list):
+        return True
+    origin, inner = typing.get_origin(shape), typing.get_args(shape)
+    if origin in (typing.Union, UnionType) or origin is list:
+        return all(is_json_shape(option) for option in inner)
+    return origin is dict and inner[0] is str and is_json_shape(inner[1])
+
+
+def encode(value: Any, depth: int = 0) -> Any:
+    """A cleaned value as JSON that its field reads again without loss."""
+    if isinstance(value, enum.Enum):
+        return encode(value.value, depth)
+    if isinstance(value, (dt.datetime, dt.date, dt.time)):
+        return value.isoformat()
+    if isinstance(value, dt.timedelta):
+        return duration_iso_string(value)
+    if isinstance(value, (decimal.Decimal, uuid.UUID, Promise)):
+        return str(value)
+    if isinstance(value, (list, tuple)) and depth <= DEPTH:
+        return [encode(item, depth + 1) for item in value]
+    return json_value(value, depth)

@@ -1,0 +1,137 @@
+"""Stored arguments for people: masked, as text, without asking a database. Web, commands."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from django import forms
+from django.core.exceptions import ValidationError
+from django.forms.utils import pretty_name
+from django.template.defaultfilters import filesizeformat
+from django.urls import NoReverseMatch, reverse
+from django.utils import formats, timezone
+from django.utils.translation import gettext as _
+
+from qorworker.arguments import codec
+from qorworker.arguments.values import python_value
+from qorworker.secrets import MASK
+
+NOTHING = "–"
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One argument for a page. ``url`` leads to a row in the admin; whether the viewer may go there is the page's
+    question, and ``model`` says about which model."""
+
+    name: str
+    label: str
+    text: str
+    kind: str  # text, number, bool, date, choice, model, list, file, json, secret, unknown
+    url: str = ""
+    model: str = ""
+
+
+def display(known: Mapping[str, forms.Field], stored: Mapping[str, Any]) -> list[Shown]:
+    names = [*(name for name in known if name in stored), *(name for name in stored if name not in known)]
+    return [_shown(name, known.get(name), stored[name]) for name in names]
+
+
+def summary(known: Mapping[str, forms.Field], stored: Mapping[str, Any], limit: int) -> str:
+    parts: list[str] = []
+    for one in display(known, stored):
+        if one.text not in ("", NOTHING):
+            parts.append(f"{one.name}: {' '.join(one.text[: limit * 2].split())}")
+        if sum(map(len, parts)) > limit:
+            break
+    line = ", ".join(parts)
+    return line if len(line) <= limit else line[: max(0, limit - 1)] + "…"
+
+
+def initial(known: Mapping[str, forms.Field], stored: Mapping[str, Any]) -> dict[str, Any]:
+    found = {}
+    for name, field in known.items():
+        if name not in stored or codec.is_secret(field) or isinstance(field, forms.FileField):
+            continue
+        try:
+            found[name] = _initial(field, codec._keys(field, stored[name]))
+        except ValidationError:
+            continue
+    return found
+
+
+def _initial(field: forms.Field, value: Any) -> Any:
+    if value is None or isinstance(field, (forms.JSONField, forms.ModelChoiceField)):
+        return value
+    if isinstance(field, (forms.MultiValueField, forms.ChoiceField, forms.MultipleChoiceField)):
+        return value
+    return field.to_python(python_value(field, value))
+
+
+def _shown(name: str, field: forms.Field | None, value: Any) -> Shown:
+    label = str(field.label or pretty_name(name)) if field is not None else pretty_name(name)
+    if (field is not None and codec.is_secret(field)) or _tagged(value, codec.SECRET):
+        is_set = value[codec.SECRET] if _tagged(value, codec.SECRET) else value
+        return Shown(name, label, MASK if is_set else NOTHING, "secret")
+    if value is None:
+        return Shown(name, label, NOTHING, "unknown" if field is None else "text")
+    if isinstance(field, forms.JSONField):
+        return Shown(name, label, json.dumps(value, ensure_ascii=False, indent=2), "json")
+    if _tagged(value, codec.MODEL):
+        return Shown(name, label, _row_text(value), "model", _row_url(value), str(value[codec.MODEL]))
+    if _tagged(value, codec.FILE):
+        return Shown(name, label, f"{value.get('name', '')} ({filesizeformat(value.get('size', 0))})", "file")
+    if isinstance(value, list):
+        return Shown(name, label, ", ".join(_one(field, item)[0] for item in value) or NOTHING, "list")
+    return Shown(name, label, *_one(field, value))
+
+
+def _tagged(value: Any, tag: str) -> bool:
+    return isinstance(value, Mapping) and tag in value
+
+
+def _one(field: forms.Field | None, value: Any) -> tuple[str, str]:
+    """Text and kind of a value that is not an object with a tag."""
+    if _tagged(value, codec.MODEL):
+        return _row_text(value), "model"
+    if isinstance(value, Mapping):
+        return json.dumps(value, ensure_ascii=False), "json"
+    if isinstance(value, bool):
+        return (_("Yes") if value else _("No")), "bool"
+    if isinstance(field, forms.ChoiceField) and not isinstance(field, forms.ModelChoiceField):
+        return str(dict(field.choices).get(str(value), value)), "choice"
+    if isinstance(value, str) and (moment := _moment(field, value)) is not None:
+        return moment, "date"
+    return str(value), "number" if isinstance(value, (int, float)) else "text"
+
+
+def _moment(field: forms.Field | None, value: str) -> str | None:
+    kinds = (forms.DateTimeField, forms.SplitDateTimeField, forms.DateField, forms.TimeField, forms.DurationField)
+    if not isinstance(field, kinds):
+        return None
+    try:
+        moment = (
+            field.to_python(python_value(field, value)) if not isinstance(field, forms.SplitDateTimeField) else value
+        )
+    except ValidationError:
+        return None
+    if isinstance(moment, dt.datetime):
+        zone = f" {timezone.get_current_timezone_name()}" if timezone.is_aware(moment) else ""
+        return f"{formats.localize(timezone.template_localtime(moment))}{zone}"
+    return str(moment) if isinstance(moment, (str, dt.timedelta)) else str(formats.localize(moment))
+
+
+def _row_text(value: Mapping[str, Any]) -> str:
+    return f"{value.get('label', '')} (#{value.get('pk', '')})"
+
+
+def _row_url(value: Mapping[str, Any]) -> str:
+    app_label, _dot, model = str(value[codec.MODEL]).partition(".")
+    try:
+        return reverse(f"admin:{app_label}_{model}_change", args=(value.get("pk"),))
+    except NoReverseMatch:
+        return ""

@@ -1,0 +1,127 @@
+"""Reads a handler's signature: parameters, annotations, defaults, docstring. Pure."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+from qorworker.exceptions import JobTypeError
+
+MISSING: Any = inspect.Parameter.empty
+
+_PARAMETERS = ("args", "arguments", "parameters", "params")
+_SECTIONS = (*_PARAMETERS, "return", "returns", "raises", "yields", "example", "examples", "note", "notes")
+_REST = re.compile(r"^:(?:param|parameter|arg|argument)\s+(?:[^:]*\s)?(\w+)\s*:\s*(.*)$")
+_ENTRY = re.compile(r"^(\w+)\s*(?:\([^)]*\)\s*)?(?::\s*(.*))?$")
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter of a handler that becomes an argument."""
+
+    name: str
+    annotation: Any
+    default: Any
+    help: str = ""
+
+
+@dataclass(frozen=True)
+class Signature:
+    parameters: dict[str, Parameter]
+    context_parameter: str | None
+    problems: dict[str, str]  # parameter -> why it cannot be an argument
+
+
+def read(function: Callable[..., Any]) -> Signature:
+    helps = docstring_parameters(function.__doc__ or "")
+    parameters: dict[str, Parameter] = {}
+    problems: dict[str, str] = {}
+    context: str | None = None
+    for name, found in inspect.signature(function).parameters.items():
+        try:
+            annotation = _annotation(function, found)
+            if is_context(annotation) or (name == "context" and annotation is MISSING):
+                context = name
+                continue
+            _refuse_kind(found)
+            parameters[name] = Parameter(name, annotation, found.default, helps.get(name, ""))
+        except JobTypeError as error:
+            problems[name] = str(error)
+    return Signature(parameters, context, problems)
+
+
+def is_context(annotation: Any) -> bool:
+    """Whether an annotation means the ``JobContext``; it may be a text that only type checkers can resolve."""
+    if isinstance(annotation, str):
+        return annotation.rpartition(".")[2] == "JobContext"
+    return getattr(annotation, "__qualname__", "") == "JobContext" and annotation.__module__.startswith("qorworker.")
+
+
+def _annotation(function: Callable[..., Any], found: inspect.Parameter) -> Any:
+    if found.annotation is MISSING or not isinstance(found.annotation, str) or is_context(found.annotation):
+        return found.annotation
+    module = sys.modules.get(function.__module__)
+    names = {**vars(module), **function.__globals__} if module else function.__globals__
+    try:
+        holder = SimpleNamespace(__annotations__={"it": found.annotation})
+        outer = inspect.getclosurevars(function).nonlocals
+        return typing.get_type_hints(holder, names, dict(outer), include_extras=True)["it"]
+    except Exception as error:
+        raise JobTypeError(f"its annotation {found.annotation!r} cannot be resolved: {error}") from error
+
+
+def _refuse_kind(found: inspect.Parameter) -> None:
+    if found.kind in (found.VAR_POSITIONAL, found.VAR_KEYWORD):
+        raise JobTypeError("a job has no form for *args and **kwargs; name each argument")
+    if found.kind is found.POSITIONAL_ONLY:
+        raise JobTypeError("arguments are passed by name, so it cannot be positional-only")
+
+
+def docstring_parameters(docstring: str) -> dict[str, str]:
+    """What a docstring says about each parameter, in the styles of Google, NumPy and reStructuredText."""
+    found: dict[str, list[str]] = {}
+    current: list[str] | None = None
+    in_section, indent = False, 0
+    lines = inspect.cleandoc(docstring).splitlines()
+    for line, following in zip(lines, [*lines[1:], ""], strict=True):
+        text, depth = line.strip(), len(line) - len(line.lstrip())
+        if heading := _heading(line, following):
+            in_section, current = heading in _PARAMETERS, None
+        elif not text or set(text) == {"-"}:
+            continue
+        elif match := _REST.match(text):
+            current, indent = found.setdefault(match[1], []), depth
+            current.append(match[2])
+        elif current is not None and depth > indent:
+            current.append(text)
+        elif in_section and (match := _ENTRY.match(text)):
+            current, indent = found.setdefault(match[1], []), depth
+            # Where NumPy's style writes the type, Google's already writes the text.
+            current.append(match[2] if depth else "")
+        else:
+            current = None
+    return {name: text for name, parts in found.items() if (text := " ".join(parts).strip())}
+
+
+def description(docstring: str) -> str:
+    """A docstring up to its list of parameters."""
+    kept: list[str] = []
+    lines = inspect.cleandoc(docstring).splitlines()
+    for line, following in zip(lines, [*lines[1:], ""], strict=True):
+        if _heading(line, following) or re.match(r"\s*:\w+[^:]*:", line):
+            break
+        kept.append(line)
+    return "\n".join(kept).strip()
+
+
+def _heading(line: str, following: str) -> str:
+    """The word of a section's heading: ``Args:``, or ``Parameters`` above dashes. Empty for any other line."""
+    word = line.rstrip(": ").lower()
+    marked = line.rstrip().endswith(":") or (following and set(following.strip()) == {"-"})
+    return word if marked and word in _SECTIONS else ""
