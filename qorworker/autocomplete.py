@@ -31,7 +31,7 @@ class _Searching(AutocompleteMixin):
 
     def __init__(self, model: type[Model], job_type: str, name: str, **options: Any) -> None:
         self.job_type = job_type
-        super().__init__(_Source(model, name), admin.site, **options)  # type: ignore[arg-type]
+        super().__init__(_Source(model, name), admin.site, **options)
 
     @property
     def searches(self) -> bool:
@@ -84,7 +84,7 @@ class JobAutocompleteView(AutocompleteJsonView):
         if job_type is None or not can(request.user, "run", job_type):
             raise PermissionDenied
         field = job_type.arguments.fields.get(self.kwargs["field"])
-        if not isinstance(field, forms.ModelChoiceField):
+        if not isinstance(field, forms.ModelChoiceField) or field.queryset is None or self.admin_site is None:
             raise Http404
         self.rows: QuerySet[Model] = field.queryset
         try:

@@ -129,7 +129,7 @@ def check_permissions(**kwargs: Any) -> list[checks.CheckMessage]:
     """E007: a permission that nobody can have, because it is not ``app.codename``."""
     return [
         checks.Error(
-            f"The permission {job_type.permission!r} of {job_type.place} is not the “app.codename” of an installed app.",
+            f"The permission {job_type.permission!r} of {job_type.place} is not “app.codename” of an installed app.",
             hint="For example “shop.change_product”.",
             obj=job_type,
             id="qorworker.E007",
@@ -183,10 +183,12 @@ def check_sqlite(databases: Sequence[str] | None = None, **kwargs: Any) -> list[
 
     alias = router.db_for_write(Job)
     connection = connections[alias]
-    if alias not in (databases or ()) or connection.vendor != "sqlite" or connection.is_in_memory_db():
+    if alias not in (databases or ()) or connection.vendor != "sqlite":
         return []
     with connection.cursor() as cursor:
         journal = cursor.execute("PRAGMA journal_mode").fetchone()[0]
+    if journal == "memory":
+        return []
     missing = [] if journal == "wal" else ['"init_command": "PRAGMA journal_mode=WAL;"']
     if str(connection.settings_dict["OPTIONS"].get("transaction_mode", "")).upper() != "IMMEDIATE":
         missing.append('"transaction_mode": "IMMEDIATE"')

@@ -16,7 +16,7 @@ LONGEST = 366 * 24 * 3600.0  # seconds; a longer wait is a mistake in a strategy
 
 @dataclass(frozen=True)
 class Exponential:
-    """Any time up to ``base`` × 2, 4, 8… seconds, never more than ``cap``.
+    """Any time up to ``base`` times 1, 2, 4, 8… seconds, never more than ``cap``.
 
     The whole span is drawn by lot: jobs that failed together do not come back together.
     """

@@ -14,6 +14,7 @@ from typing import Any
 from django import forms
 from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
 from django.core.files import File
+from django.utils.translation import gettext as _
 
 from qorworker.arguments import codec, files, shown
 from qorworker.arguments.arg import Arg
@@ -54,8 +55,8 @@ class Arguments:
         return description(self.function.__doc__ or "")
 
     @property
-    def form_class(self) -> type[forms.BaseForm]:
-        """The form, with the admin's widgets."""
+    def form_class(self) -> type[Any]:
+        """The form, with the admin's widgets: a ``Form``, or a given ``ModelForm``."""
         return self._sound().form_class
 
     @property
@@ -72,9 +73,9 @@ class Arguments:
     # In.
 
     def clean(self, values: Mapping[str, Any], files: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """*values*, as code passes them, with their types. Raises ``InvalidArguments`` with the errors of each field."""
+        """*values*, as code passes them, with their types. Raises ``InvalidArguments`` with each field's errors."""
         given = {**values, **(files or {})}
-        errors = {name: ["There is no such argument."] for name in given if name not in self.fields}
+        errors = {name: [_("There is no such argument.")] for name in given if name not in self.fields}
         prepared: dict[str, Any] = {}
         for name, field in self.fields.items():
             try:
@@ -100,8 +101,8 @@ class Arguments:
             errors = self._unreadable(stored)
         if not errors and (size := len(json.dumps(stored, default=str))) > settings.ARGUMENTS_BYTES:
             largest = max(stored, key=lambda name: len(json.dumps(stored[name], default=str)))
-            limit = settings.ARGUMENTS_BYTES
-            errors = {largest: [f"The arguments take {size:,} bytes; {limit:,} are allowed. This is the largest."]}
+            told = _("The arguments take %(size)s bytes, and %(limit)s are allowed. This is the largest.")
+            errors = {largest: [told % {"size": f"{size:,}", "limit": f"{settings.ARGUMENTS_BYTES:,}"}]}
         if errors:
             raise InvalidArguments(self.job_type, errors)
         return _keep_uploads(stored)
@@ -110,7 +111,7 @@ class Arguments:
 
     def load(self, stored: Mapping[str, Any]) -> dict[str, Any]:
         """The keyword arguments for the handler. Raises ``InvalidArguments``, or ``SecretsUnavailable``."""
-        errors = {name: ["This argument no longer exists."] for name in stored if name not in self.fields}
+        errors = {name: [_("This argument no longer exists.")] for name in stored if name not in self.fields}
         cleaned: dict[str, Any] = {}
         for name, field in self.fields.items():
             try:
@@ -125,7 +126,7 @@ class Arguments:
         return self.definition.deliver(cleaned)
 
     def reuse(self, stored: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-        """The values of *stored* with *changes*, for ``clean``. A secret is not copied: it has to be among the changes."""
+        """The values of *stored* with *changes*, for ``clean``. A secret is not copied: it must be in the changes."""
         values: dict[str, Any] = dict(changes)
         errors: dict[str, list[str]] = {}
         for name, value in stored.items():
@@ -134,7 +135,7 @@ class Arguments:
             field = self.fields.get(name)
             try:
                 if field is None:
-                    raise ValidationError("This argument no longer exists.")
+                    raise ValidationError(_("This argument no longer exists."))
                 values[name] = codec.reuse(field, value)
             except ValidationError as error:
                 errors[name] = error.messages
@@ -182,8 +183,7 @@ class Arguments:
         default = self.definition.defaults.get(name, MISSING)
         if default is MISSING and self.given:
             default = field.initial() if callable(field.initial) else field.initial
-            default = False if default is None and isinstance(field, forms.BooleanField) else default
-            return default
+            return False if default is None and isinstance(field, forms.BooleanField) else default
         if default is MISSING:
             raise ValidationError(str(field.error_messages["required"]), code="required")
         return default
@@ -200,7 +200,7 @@ class Arguments:
     def _through_form(self, prepared: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, list[str]]]:
         """Through the whole given form, its ``clean`` included, as if the values had been typed in."""
         data: dict[str, Any] = {}
-        form = self.form_class(data=data, files={})
+        form = self.form_class(data=data)
         for name, field in form.fields.items():
             data[form.add_prefix(name)] = prepared.get(name)
             field.widget = _AsGiven()
@@ -216,7 +216,8 @@ class Arguments:
             try:
                 codec.load(field, name, stored[name])
             except ValidationError as error:
-                errors[name] = [f"What the form made of it does not fit its field: {m}" for m in error.messages]
+                told = _("What the form made of it does not fit its own field: %(error)s")
+                errors[name] = [told % {"error": message} for message in error.messages]
         return errors
 
     def _masked(self, errors: Mapping[str, list[str]], given: Mapping[str, Any]) -> dict[str, list[str]]:

@@ -104,7 +104,7 @@ def _descendants(model: type[Model]) -> list[type[Model]]:
 def _tell_gone(field: forms.Field, stored: Any) -> None:
     """Say which row is gone, by the label it had when the job was stored."""
     references = [stored] if isinstance(stored, Mapping) else stored if isinstance(stored, list) else []
-    if not isinstance(field, forms.ModelChoiceField) or not references:
+    if not isinstance(field, forms.ModelChoiceField) or field.queryset is None or not references:
         return
     key = field.to_field_name or "pk"
     wanted = {str(item["pk"]): item.get("label", "") for item in references}

@@ -104,7 +104,7 @@ class _Choices:
 
     def __init__(self, *, members: Callable[[], Sequence[Member]], **options: Any) -> None:
         self.members = members
-        super().__init__(choices=self._pairs, **options)
+        super().__init__(choices=self._pairs, **options)  # type: ignore[call-arg]
 
     def _pairs(self) -> list[tuple[str, Any]]:
         return [(choice_key(value), label) for value, label in self.members()]
@@ -177,11 +177,11 @@ class ListField(forms.Field):
         return bool(self.prepare_value(initial or []) != (data or ""))
 
 
-class ModelField(forms.ModelChoiceField):
+class ModelField(forms.ModelChoiceField):  # type: ignore[type-arg]
     nullable = False
 
 
-class ModelListField(forms.ModelMultipleChoiceField):
+class ModelListField(forms.ModelMultipleChoiceField):  # type: ignore[type-arg]
     """Rows of a model, in the order in which they were given; as a QuerySet if the handler asks for one."""
 
     nullable = False

@@ -44,7 +44,7 @@ def display_name(name: str) -> str:
     return "".join(character for character in base if character.isprintable())[-200:] or "file"
 
 
-def fetch(stored: Any) -> UploadedFile:
+def fetch(stored: Any) -> UploadedFile[Any]:
     """The file that ``keep`` stored, open for reading. Raises ``ValidationError`` if it is gone or was changed."""
     if not isinstance(stored, Mapping) or not str(stored.get(TAG, "")).startswith(FOLDER):
         raise ValidationError(_("This is not a stored file."), code="wrong_type")

@@ -8,26 +8,23 @@ import enum
 import typing
 import uuid
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
-from types import NoneType, UnionType
-from typing import Annotated, Any, Literal
+from dataclasses import replace
+from typing import Any, Literal
 
 from django import forms
 from django.contrib.admin import widgets
 from django.core import validators
 from django.core.files import File
 from django.db.models import Manager, Model, QuerySet
-from django.forms.utils import pretty_name
 from django.utils import timezone
 from django.utils.functional import lazy
 from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy as _
 
 from qorworker.arguments import fields
-from qorworker.arguments.arg import Arg
-from qorworker.arguments.constraints import constraints
 from qorworker.arguments.plain import is_json_shape
 from qorworker.arguments.signature import MISSING, Parameter
+from qorworker.arguments.spec import Spec, spec_of, unwrap, without_none
 from qorworker.autocomplete import ModelSelect, ModelSelectMultiple
 from qorworker.exceptions import JobTypeError
 from qorworker.secrets import Secret
@@ -36,85 +33,11 @@ zone_name = lazy(timezone.get_current_timezone_name, str)
 ITEM_LIMITS = ("min_value", "max_value", "max_digits", "decimal_places", "regex")
 
 
-@dataclass
-class Spec:
-    """What is known of one argument while its field is made. ``limits`` empties as its options are used."""
-
-    job_type: str
-    name: str
-    kind: Any  # the annotation without Annotated and None
-    nullable: bool
-    default: Any
-    label: Any
-    help: Any
-    limits: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def has_default(self) -> bool:
-        return self.default is not MISSING
-
-    def make(self, field_class: Callable[..., forms.Field], *, empty: bool = False, **options: Any) -> forms.Field:
-        """The field. *empty*: an empty input is a value of this type, not a missing one."""
-        required = not self.nullable and not (empty and self.has_default)
-        extra = list(self.limits.pop("validators", ())) + options.pop("validators", [])
-        if "widget" in self.limits:
-            options["widget"] = self.limits.pop("widget")
-        options = {"required": required, "validators": extra, **options}
-        made = field_class(label=self.label, help_text=self.help, **options)
-        if self.has_default and not isinstance(made, fields.SecretField):
-            made.initial = self.default
-        made.nullable = self.nullable  # type: ignore[attr-defined]
-        return made
-
-    def take(self, *names: str) -> dict[str, Any]:
-        """The given options among *names*, which are thereby used."""
-        return {name: self.limits.pop(name) for name in names if name in self.limits}
-
-
 def form_field(job_type: str, parameter: Parameter) -> forms.Field:
     """The field of one parameter. Raises ``JobTypeError`` if its type has none."""
     if parameter.annotation is MISSING:
         raise JobTypeError("it needs an annotation, such as “: str”")
-    return _build(_spec(job_type, parameter.name, parameter.annotation, parameter.default, parameter.help))
-
-
-def _spec(job_type: str, name: str, annotation: Any, default: Any, help_text: str) -> Spec:
-    kind, metadata = unwrap(annotation)
-    kind, nullable = without_none(kind)
-    kind, more = unwrap(kind)
-    metadata = (*more, *metadata)
-    args = [item for item in metadata if isinstance(item, Arg)]
-    limits: dict[str, Any] = constraints(metadata)
-    label, said = pretty_name(name), help_text
-    for arg in args:
-        limits |= arg.limits()
-        label, said = arg.label or label, arg.help or said
-    return Spec(job_type, name, kind, nullable or kind in (Any, object), default, label, said, limits)
-
-
-def unwrap(annotation: Any) -> tuple[Any, tuple[Any, ...]]:
-    """An annotation without ``Annotated``, ``NewType`` and ``type`` aliases, and the metadata it carried."""
-    metadata: tuple[Any, ...] = ()
-    while True:
-        if typing.get_origin(annotation) is Annotated:
-            annotation, metadata = annotation.__origin__, (*annotation.__metadata__, *metadata)
-        elif isinstance(annotation, typing.NewType):
-            annotation = annotation.__supertype__
-        elif type(annotation).__name__ == "TypeAliasType":
-            annotation = annotation.__value__
-        else:
-            return annotation, metadata
-
-
-def without_none(annotation: Any) -> tuple[Any, bool]:
-    """``X`` and True for ``X | None``; a union of more stays as it is."""
-    if typing.get_origin(annotation) in (typing.Union, UnionType):
-        kinds = typing.get_args(annotation)
-        others = [kind for kind in kinds if kind is not NoneType]
-        return (others[0] if len(others) == 1 else typing.Union[tuple(others)]), NoneType in kinds  # noqa: UP007
-    if typing.get_origin(annotation) is Literal and None in typing.get_args(annotation):
-        return Literal[tuple(value for value in typing.get_args(annotation) if value is not None)], True  # type: ignore[misc]
-    return annotation, False
+    return _build(spec_of(job_type, parameter.name, parameter.annotation, parameter.default, parameter.help))
 
 
 def _build(spec: Spec) -> forms.Field:
@@ -170,18 +93,19 @@ def _secret(spec: Spec) -> forms.Field:
 
 
 def _integer(spec: Spec) -> forms.Field:
-    options = {name: int(value) for name, value in spec.take("min_value", "max_value").items()}
+    options: dict[str, Any] = {name: int(value) for name, value in spec.take("min_value", "max_value").items()}
     return spec.make(forms.IntegerField, **{"widget": widgets.AdminIntegerFieldWidget, **options})
 
 
 def _float(spec: Spec) -> forms.Field:
-    options = {name: float(value) for name, value in spec.take("min_value", "max_value").items()}
+    options: dict[str, Any] = {name: float(value) for name, value in spec.take("min_value", "max_value").items()}
     return spec.make(forms.FloatField, **options)
 
 
 def _decimal(spec: Spec) -> forms.Field:
-    options = {name: decimal.Decimal(str(value)) for name, value in spec.take("min_value", "max_value").items()}
-    return spec.make(forms.DecimalField, **options, **spec.take("max_digits", "decimal_places"))
+    options = spec.take("max_digits", "decimal_places")
+    options |= {name: decimal.Decimal(str(value)) for name, value in spec.take("min_value", "max_value").items()}
+    return spec.make(forms.DecimalField, **options)
 
 
 def _bool(spec: Spec) -> forms.Field:
@@ -255,7 +179,7 @@ def _chooser(spec: Spec, members: Callable[[], list[fields.Member]]) -> forms.Fi
 def _list(spec: Spec) -> forms.Field:
     inner = typing.get_args(spec.kind)
     annotation = inner[0] if inner else str
-    item_spec = _spec(spec.job_type, spec.name, annotation, MISSING, "")
+    item_spec = spec_of(spec.job_type, spec.name, annotation, MISSING, "")
     item_spec.limits |= spec.take(*ITEM_LIMITS, "choices")
     item = _build(item_spec)
     lengths = spec.take("min_length", "max_length")

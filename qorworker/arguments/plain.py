@@ -116,13 +116,17 @@ def conforms(value: Any, shape: Any, where: str = "") -> str:
     if origin in (typing.Union, UnionType):
         problems = [conforms(value, option, where) for option in inner]
         return "" if "" in problems else problems[0]
-    name = _("The value") if not where else where
-    if not isinstance(value, origin) or (isinstance(value, bool) and origin in (int, float)):
-        if not (origin is float and type(value) is int):
-            needed = {dict: _("an object"), list: _("a list"), NoneType: "null"}.get(origin, origin.__name__)
-            return _("%(name)s must be %(needed)s.") % {"name": name, "needed": needed}
+    if not _is_a(value, origin):
+        needed = {dict: _("an object"), list: _("a list"), NoneType: "null"}.get(origin, origin.__name__)
+        return _("%(name)s must be %(needed)s.") % {"name": where or _("The value"), "needed": needed}
     pairs = enumerate(value) if origin is list else value.items() if origin is dict else ()
     return next((p for key, item in pairs if (p := conforms(item, (inner or (Any,))[-1], f"{where}[{key!r}]"))), "")
+
+
+def _is_a(value: Any, kind: type) -> bool:
+    if kind is float:
+        return type(value) in (int, float)
+    return isinstance(value, kind) and not (isinstance(value, bool) and kind is int)
 
 
 def is_json_shape(shape: Any) -> bool:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from django import forms
 from django.core.exceptions import ValidationError
@@ -20,7 +20,7 @@ from qorworker.arguments import codec
 from qorworker.arguments.values import python_value
 from qorworker.secrets import MASK
 
-NOTHING = "–"
+NOTHING = "\u2013"
 
 
 @dataclass(frozen=True)
@@ -103,10 +103,19 @@ def _one(field: forms.Field | None, value: Any) -> tuple[str, str]:
     if isinstance(value, bool):
         return (_("Yes") if value else _("No")), "bool"
     if isinstance(field, forms.ChoiceField) and not isinstance(field, forms.ModelChoiceField):
-        return str(dict(field.choices).get(str(value), value)), "choice"
+        return _label(field, value), "choice"
     if isinstance(value, str) and (moment := _moment(field, value)) is not None:
         return moment, "date"
     return str(value), "number" if isinstance(value, (int, float)) else "text"
+
+
+def _label(field: forms.ChoiceField, value: Any) -> str:
+    for key, label in cast(Iterable[tuple[Any, Any]], field.choices):
+        pairs = label if isinstance(label, (list, tuple)) else ((key, label),)  # a group of choices, or one
+        for known, text in pairs:
+            if str(known) == str(value):
+                return str(text)
+    return str(value)
 
 
 def _moment(field: forms.Field | None, value: str) -> str | None:
@@ -120,8 +129,9 @@ def _moment(field: forms.Field | None, value: str) -> str | None:
     except ValidationError:
         return None
     if isinstance(moment, dt.datetime):
-        zone = f" {timezone.get_current_timezone_name()}" if timezone.is_aware(moment) else ""
-        return f"{formats.localize(timezone.template_localtime(moment))}{zone}"
+        if timezone.is_naive(moment):
+            return str(formats.localize(moment))
+        return f"{formats.localize(timezone.localtime(moment))} {timezone.get_current_timezone_name()}"
     return str(moment) if isinstance(moment, (str, dt.timedelta)) else str(formats.localize(moment))
 
 

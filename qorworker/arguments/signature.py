@@ -88,7 +88,7 @@ def docstring_parameters(docstring: str) -> dict[str, str]:
     found: dict[str, list[str]] = {}
     current: list[str] | None = None
     in_section, indent = False, 0
-    lines = inspect.cleandoc(docstring).splitlines()
+    lines = inspect.cleandoc(docstring).splitlines() or [""]
     for line, following in zip(lines, [*lines[1:], ""], strict=True):
         text, depth = line.strip(), len(line) - len(line.lstrip())
         if heading := _heading(line, following):
@@ -112,7 +112,7 @@ def docstring_parameters(docstring: str) -> dict[str, str]:
 def description(docstring: str) -> str:
     """A docstring up to its list of parameters."""
     kept: list[str] = []
-    lines = inspect.cleandoc(docstring).splitlines()
+    lines = inspect.cleandoc(docstring).splitlines() or [""]
     for line, following in zip(lines, [*lines[1:], ""], strict=True):
         if _heading(line, following) or re.match(r"\s*:\w+[^:]*:", line):
             break

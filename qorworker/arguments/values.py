@@ -13,7 +13,7 @@ import json
 import os
 import uuid
 from collections.abc import Callable
-from typing import Any
+from typing import IO, Any, cast
 
 from django import forms
 from django.conf import settings as django_settings
@@ -44,7 +44,7 @@ def python_value(field: forms.Field, value: Any) -> Any:
     prepare = next((prepare for kinds, prepare in _PREPARE if isinstance(field, kinds)), None)
     value = prepare(field, value) if prepare else value
     if isinstance(field, forms.MultiValueField) and not isinstance(value, (list, tuple)):
-        return field.widget.decompress(value)  # type: ignore[attr-defined]
+        return field.widget.decompress(value)
     return value
 
 
@@ -181,7 +181,7 @@ def _models(field: forms.Field, value: Any) -> Any:
 def _file(field: forms.Field, value: Any) -> Any:
     if isinstance(value, io.IOBase):
         name = getattr(value, "name", "")
-        value = File(value, name=os.path.basename(name) if isinstance(name, str) else "")
+        value = File(cast(IO[Any], value), name=os.path.basename(name) if isinstance(name, str) else "")
     if not isinstance(value, File):
         raise wrong_type(_("a file"), value)
     if not value.name:
