@@ -70,7 +70,12 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("address", models.GenericIPAddressField(blank=True, null=True, verbose_name="address")),
-                ("details", models.JSONField(default=dict, verbose_name="details")),
+                (
+                    "details",
+                    models.JSONField(
+                        default=dict, encoder=django.core.serializers.json.DjangoJSONEncoder, verbose_name="details"
+                    ),
+                ),
             ],
             options={
                 "verbose_name": "audit entry",

@@ -46,10 +46,10 @@ class DatabaseNow(models.Func):
         super().__init__()
         self.seconds = float(seconds)
 
-    def as_sql(self, compiler: Any, connection: BaseDatabaseWrapper, **context: Any) -> tuple[str, list[Any]]:
-        if not self.seconds:
-            return now_sql(connection), []
-        return now_sql(connection, f"{self.seconds!r}"), []
+    def as_sql(
+        self, compiler: Any, connection: BaseDatabaseWrapper, *args: Any, **context: Any
+    ) -> tuple[str, tuple[()]]:
+        return now_sql(connection, repr(self.seconds) if self.seconds else ""), ()
 
 
 def database_now(using: str) -> dt.datetime:

@@ -184,7 +184,7 @@ class JobQuerySet(models.QuerySet["Job"]):
     def leases(self) -> dict[int, tuple[str, dt.datetime]]:
         """Running jobs whose lease is past, by the database's clock: id to attempt token and lease."""
         rows = self.not_responding().values_list("pk", "attempt_token", "lease_expires_at")
-        return {pk: (token, lease) for pk, token, lease in rows}
+        return {pk: (token, lease) for pk, token, lease in rows if token and lease}
 
 
 class Job(JobVerbs):

@@ -87,7 +87,7 @@ class JobVerbs(models.Model):
         from qorworker.registry import registry
 
         job_type = registry.get(self.name)
-        return job_type.using(user=by, origin=origin, rerun_of=self).enqueue_stored(self, **changes)
+        return job_type.using(user=by, origin=origin, rerun_of=self).enqueue_stored(cast("Job", self), **changes)
 
     async def acancel(self, **options: Any) -> None:
         await sync_to_async(self.cancel)(**options)

@@ -1,0 +1,170 @@
+"""How running jobs are kept up to date and leave that state, behind the token of their attempt. Parent process."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import connections, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from qorworker.models.clock import now_sql
+from qorworker.models.sql.parts import BATCH, TABLE, marks
+from qorworker.status import RUNNING, TRANSITIONS, WAITING
+
+ENDS = ("done", "exception", "killed", "cancelled")
+
+
+@dataclass(slots=True)
+class AttemptUpdate:
+    """Where an attempt stands now. ``status`` is ``running`` for a sign of progress, else how it leaves.
+
+    ``write_attempts`` sets it to ``killed`` where a job was to run again, but its abort has been asked for.
+    """
+
+    id: int
+    token: str
+    status: str
+    progress: int | None = None  # per cent; None leaves it as it is
+    progress_text: str | None = None  # None leaves it as it is
+    error: str = ""
+    delay: float | None = None  # seconds until the next attempt
+    uncounted: bool = False  # the attempt is not counted: its handler was never called, or a shutdown cut it short
+    crashes: int = 0
+    process_id: int | None = None
+    log_lines: int = 0
+    log_bytes: int = 0
+    log_dropped: int = 0
+    results_rows: int = 0
+    results_errors: int = 0
+
+
+# What ``_values`` holds: name, SQL type for PostgreSQL, SQL type for MariaDB.
+_COLUMNS = (
+    ("id", "bigint", "BIGINT"),
+    ("token", "text", "VARCHAR(32) CHARACTER SET utf8mb4"),
+    ("status", "text", "VARCHAR(10) CHARACTER SET utf8mb4"),
+    ("progress", "smallint", "SMALLINT"),
+    ("progress_text", "text", "TEXT CHARACTER SET utf8mb4"),
+    ("error", "text", "LONGTEXT CHARACTER SET utf8mb4"),
+    ("delay", "double precision", "DOUBLE"),
+    ("uncounted", "smallint", "SMALLINT"),
+    ("crashes", "smallint", "SMALLINT"),
+    ("process_id", "bigint", "BIGINT"),
+    ("log_lines", "bigint", "BIGINT"),
+    ("log_bytes", "bigint", "BIGINT"),
+    ("log_dropped", "bigint", "BIGINT"),
+    ("results_rows", "bigint", "BIGINT"),
+    ("results_errors", "bigint", "BIGINT"),
+)
+
+
+def write_attempts(using: str, updates: Sequence[AttemptUpdate]) -> set[int]:
+    """Bring the rows of these attempts up to date, or end them; the ids that were still theirs.
+
+    Moves jobs out of ``running``. An attempt whose token was taken away is left out.
+    """
+    by_id = {update.id: update for update in sorted(updates, key=lambda update: update.id)}
+    if len(by_id) != len(updates):
+        raise ValueError("A job can be in a batch of updates only once.")
+    for update in updates:
+        if update.status != RUNNING and update.status not in TRANSITIONS[RUNNING]:
+            raise ValueError(f"A running job cannot become {update.status}.")
+    write = {"postgresql": _write_postgresql, "mysql": _write_mysql}.get(connections[using].vendor, _write_sqlite)
+    ours: set[int] = set()
+    ordered = list(by_id.values())  # all writers lock rows in the order of their ids
+    for start in range(0, len(ordered), BATCH):
+        for pk, status in write(connections[using], ordered[start : start + BATCH]):
+            by_id[pk].status = status
+            ours.add(pk)
+    return ours
+
+
+def _values(update: AttemptUpdate) -> list[Any]:
+    return [
+        update.id, update.token, update.status, update.progress, update.progress_text, update.error, update.delay,
+        int(update.uncounted), update.crashes, update.process_id, update.log_lines, update.log_bytes,
+        update.log_dropped, update.results_rows, update.results_errors,
+    ]  # fmt: skip
+
+
+def _assignments(connection: BaseDatabaseWrapper, target: str = "") -> str:
+    """SET list for ``write_attempts``. *target* qualifies the assigned columns where the database wants that."""
+    status = "CASE WHEN v.status IN ('new', 'scheduled') AND job.abort_requested_at IS NOT NULL THEN 'killed' "
+    status += "ELSE v.status END"
+    never_started = "v.uncounted = 1 AND job.attempt = 1"
+    columns = {
+        # MariaDB assigns from left to right and later expressions see the new values: mind the order.
+        "attempt_token": "CASE WHEN v.status = 'running' THEN job.attempt_token END",
+        "lease_expires_at": "CASE WHEN v.status = 'running' THEN job.lease_expires_at END",
+        "finished_at": f"CASE WHEN {status} IN {ENDS} THEN {now_sql(connection)} END",
+        "run_after": f"CASE WHEN v.delay IS NULL THEN job.run_after ELSE {now_sql(connection, 'v.delay')} END",
+        "started_at": f"CASE WHEN {never_started} THEN NULL ELSE job.started_at END",
+        "last_attempted_at": f"CASE WHEN {never_started} THEN NULL ELSE job.last_attempted_at END",
+        "attempt": "job.attempt - v.uncounted",
+        "crashes": "v.crashes",
+        "process_id": "v.process_id",
+        "progress": "COALESCE(v.progress, job.progress)",
+        "progress_text": "COALESCE(v.progress_text, job.progress_text)",
+        "error": "v.error",
+        "log_lines": "v.log_lines",
+        "log_bytes": "v.log_bytes",
+        "log_dropped": "v.log_dropped",
+        "results_rows": "v.results_rows",
+        "results_errors": "v.results_errors",
+        "status": status,
+    }
+    return ", ".join(f"{target}{name} = {value}" for name, value in columns.items())
+
+
+def _write_postgresql(connection: BaseDatabaseWrapper, updates: Sequence[AttemptUpdate]) -> list[tuple[int, str]]:
+    typed = ", ".join(f"(value ->> {place})::{kind} AS {name}" for place, (name, kind, _) in enumerate(_COLUMNS))
+    with connection.cursor() as cursor:
+        # The ids stand there once more so that rows are looked up by them whatever the statistics say. The old
+        # status is left out for the same reason: the token proves it.
+        cursor.execute(
+            f"UPDATE {TABLE} AS job SET {_assignments(connection)}"  # noqa: S608
+            f" FROM (SELECT {typed} FROM jsonb_array_elements(%s::jsonb) AS value) AS v"
+            " WHERE job.id = v.id AND job.attempt_token = v.token AND job.id = ANY(%s) RETURNING job.id, job.status",
+            [json.dumps([_values(update) for update in updates]), [update.id for update in updates]],
+        )
+        return list(cursor.fetchall())
+
+
+def _write_sqlite(connection: BaseDatabaseWrapper, updates: Sequence[AttemptUpdate]) -> list[tuple[int, str]]:
+    named = ", ".join(f"column{place} AS {name}" for place, (name, _, _) in enumerate(_COLUMNS, 1))
+    row = f"({marks(_COLUMNS)})"
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"UPDATE {TABLE} AS job SET {_assignments(connection)}"  # noqa: S608
+            f" FROM (SELECT {named} FROM (VALUES {', '.join([row] * len(updates))})) AS v"
+            " WHERE job.id = v.id AND job.attempt_token = v.token RETURNING id, status",
+            [value for update in updates for value in _values(update)],
+        )
+        return list(cursor.fetchall())
+
+
+def _write_mysql(connection: BaseDatabaseWrapper, updates: Sequence[AttemptUpdate]) -> list[tuple[int, str]]:
+    typed = ", ".join(f"{name} {kind} PATH '$[{place}]'" for place, (name, _, kind) in enumerate(_COLUMNS))
+    with transaction.atomic(using=connection.alias), connection.cursor() as cursor:
+        ids = [update.id for update in updates]
+        cursor.execute(
+            f"SELECT id, attempt_token, abort_requested_at IS NOT NULL FROM {TABLE} FORCE INDEX (PRIMARY)"  # noqa: S608
+            f" WHERE id IN ({marks(ids)}) FOR UPDATE",
+            ids,
+        )
+        rows = {pk: (token, aborted) for pk, token, aborted in cursor.fetchall()}
+        ours = [update for update in updates if rows.get(update.id, ("",))[0] == update.token]
+        if ours:
+            cursor.execute(
+                f"UPDATE JSON_TABLE(%s, '$[*]' COLUMNS ({typed})) AS v"  # noqa: S608
+                f" STRAIGHT_JOIN {TABLE} AS job FORCE INDEX (PRIMARY) ON job.id = v.id"
+                f" SET {_assignments(connection, 'job.')}",
+                [json.dumps([_values(update) for update in ours], ensure_ascii=False)],
+            )
+        return [
+            (update.id, "killed" if rows[update.id][1] and update.status in WAITING else update.status)
+            for update in ours
+        ]
