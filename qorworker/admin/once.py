@@ -1,0 +1,52 @@
+"""One submit of a run form makes one job, however often it arrives. Web.
+
+The form carries a random token together with the newest job's number at that time; the job that it starts keeps the
+token in ``meta``. Both are looked at under a lock on the user's own row, taken by an UPDATE that changes nothing: it
+waits on every database, where SELECT FOR UPDATE does nothing on SQLite, and where a session could be read by two
+requests before either has written. The number keeps the look-up short: only the user's jobs since then.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.db import router, transaction
+from django.db.models import F
+
+from qorworker.models import Job, pages
+
+Started = tuple[Job, bool]
+
+
+def new_token() -> str:
+    return f"{pages.newest_id(Job.objects.all())}.{secrets.token_urlsafe(16)}"
+
+
+def start_once(user: Any, token: str, start: Callable[[], Job]) -> Started:
+    """Call *start* and return its job and True; or the job that this token has already started, and False."""
+    after = _number_of(token)
+    with transaction.atomic(using=router.db_for_write(get_user_model())):
+        _wait_for_turn(user)
+        with transaction.atomic(using=router.db_for_write(Job)):
+            if (first := pages.started_with(token, user, after)) is not None:
+                return first, False
+            job = start()
+            pages.remember_token(job, token)
+            return job, True
+
+
+def is_token(token: str) -> bool:
+    number, dot, rest = token.partition(".")
+    return bool(dot) and number.isascii() and number.isdigit() and len(number) < 19 and 16 <= len(rest) <= 64
+
+
+def _number_of(token: str) -> int:
+    return int(token.partition(".")[0])
+
+
+def _wait_for_turn(user: Any) -> None:
+    key = get_user_model()._meta.pk.attname
+    get_user_model()._base_manager.filter(pk=user.pk).update(**{key: F(key)})

@@ -1,0 +1,103 @@
+"""The views behind the buttons of a job: permission, verb, message, redirect. Only POST changes anything. Web."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponseBase, HttpResponseNotAllowed, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.utils.translation import gettext as _
+
+from qorworker import permissions
+from qorworker.admin import access
+from qorworker.admin.detail import show
+from qorworker.admin.media import MEDIA
+from qorworker.admin.verbs import VERBS, Verb, clock, question_of, refusal, success_of
+from qorworker.exceptions import InvalidTransition, QorWorkerError
+from qorworker.forms import RescheduleForm, starts_at_once
+from qorworker.models import Job, Origin
+
+
+def verb(model_admin: Any, request: HttpRequest, name: str, pk: int) -> HttpResponseBase:
+    asked = VERBS[name]
+    if request.method != "POST":
+        return HttpResponseNotAllowed(["POST"])
+    job = access.visible_job(request, pk)
+    if job is None:
+        return access.not_found(request)
+    if not asked.allowed(request.user, job):
+        return access.deny(model_admin, request, asked.action, job=job)
+    if question_of(asked, job) and "confirmed" not in request.POST and asked.offered(job):
+        return _confirm(model_admin, request, asked, job)
+    return _perform(request, asked, job)
+
+
+def _confirm(model_admin: Any, request: HttpRequest, asked: Verb, job: Job) -> HttpResponseBase:
+    """The page that asks first, for browsers without script; with it the question is a dialog on the job's page."""
+    context = {
+        **model_admin.admin_site.each_context(request),
+        "title": question_of(asked, job),
+        "opts": Job._meta,
+        "media": MEDIA,
+        "job": job,
+        "verb": asked,
+    }
+    return TemplateResponse(request, "admin/qorworker/job/confirm.html", context)
+
+
+def _perform(request: HttpRequest, asked: Verb, job: Job) -> HttpResponseBase:
+    if asked.name == "abort" and job.is_aborting:
+        messages.info(request, _("It was already asked to stop at %s.") % clock(job.abort_requested_at))
+        return _back(job)
+    try:
+        new = asked.perform(job, request.user)
+    except QorWorkerError as error:
+        messages.warning(request, refusal(error, job))
+        return _gone() if _is_deleted(error) else _back(job)
+    messages.success(request, success_of(asked, job, new))
+    return _back(new if new is not None else job)
+
+
+def reschedule(model_admin: Any, request: HttpRequest, pk: int) -> HttpResponseBase:
+    """Move a job that has not started to another time; by the rule of the run form a near one means now."""
+    if request.method != "POST":
+        return HttpResponseNotAllowed(["POST"])
+    job = access.visible_job(request, pk)
+    if job is None:
+        return access.not_found(request)
+    if not permissions.can(request.user, "reschedule", job=job):
+        return access.deny(model_admin, request, "reschedule", job=job)
+    form = RescheduleForm(request.POST)
+    if not form.is_valid():
+        return show(model_admin, request, job, form if job.can_reschedule else None, status=422)
+    try:
+        messages.success(request, _move(job, form.cleaned_data["at"], request.user))
+    except QorWorkerError as error:
+        messages.warning(request, refusal(error, job))
+        return _gone() if _is_deleted(error) else _back(job)
+    return _back(job)
+
+
+def _move(job: Job, when: Any, user: Any) -> str:
+    if not starts_at_once(when):
+        job.reschedule(when, by=user, origin=Origin.ADMIN)
+        return _("It is scheduled for %s.") % clock(job.run_after)
+    if job.can_run_now:
+        job.run_now(by=user, origin=Origin.ADMIN)
+    else:
+        job.reschedule(when, by=user, origin=Origin.ADMIN)
+    return _("The chosen time is past or so near that it starts at once: it is queued.")
+
+
+def _is_deleted(error: QorWorkerError) -> bool:
+    return isinstance(error, InvalidTransition) and error.status == "deleted"
+
+
+def _back(job: Job) -> HttpResponseRedirect:
+    return HttpResponseRedirect(reverse("admin:qorworker_job_change", args=(job.pk,)))
+
+
+def _gone() -> HttpResponseRedirect:
+    return HttpResponseRedirect(reverse("admin:qorworker_job_changelist"))

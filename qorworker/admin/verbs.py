@@ -1,0 +1,181 @@
+"""What people can ask of a job, as data: label, right, when it is offered, what it does, what is said then. Web."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from django.utils import formats, timezone
+from django.utils.functional import Promise
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, npgettext_lazy
+
+from qorworker import permissions
+from qorworker.exceptions import InvalidArguments, InvalidTransition, QorWorkerError, UnknownJobType
+from qorworker.models import Job, Origin
+from qorworker.status import JobStatus
+
+Text = str | Promise
+
+
+@dataclass(frozen=True)
+class Verb:
+    """``name`` is the end of its URL; ``action`` what ``permissions.can`` is asked for."""
+
+    name: str
+    action: str
+    label: Text
+    offered: Callable[[Job], bool]
+    perform: Callable[[Job, Any], Job | None]
+    success: Text
+    plural: Any  # of the bulk action's message
+    bulk: Text
+    question: Text = ""
+    warning: Text = ""
+    kind: str = ""
+
+    @property
+    def url_name(self) -> str:
+        return f"qorworker_job_{self.name.replace('-', '_')}"
+
+    def allowed(self, user: Any, job: Job) -> bool:
+        return permissions.can(user, self.action, job=job)
+
+
+def _rerun(job: Job, user: Any) -> Job:
+    return job.rerun(by=user, origin=Origin.ADMIN)
+
+
+def _asks(verb: str) -> Callable[[Job, Any], None]:
+    def perform(job: Job, user: Any) -> None:
+        getattr(job, verb)(by=user, origin=Origin.ADMIN)
+
+    return perform
+
+
+VERBS: dict[str, Verb] = {
+    verb.name: verb
+    for verb in (
+        Verb(
+            "abort",
+            "abort",
+            gettext_lazy("Abort"),
+            lambda job: job.can_abort,
+            _asks("abort"),
+            gettext_lazy("%(job)s was asked to stop. It is ended by force if it does not stop in time."),
+            npgettext_lazy("bulk", "%d job was asked to stop", "%d jobs were asked to stop"),
+            gettext_lazy("Abort running jobs"),
+            gettext_lazy("Abort %(job)s?"),
+            gettext_lazy("Its process is ended. What it has already changed stays changed."),
+            "danger",
+        ),
+        Verb(
+            "cancel",
+            "cancel",
+            gettext_lazy("Cancel"),
+            lambda job: job.can_cancel,
+            _asks("cancel"),
+            gettext_lazy("%(job)s was cancelled. It will not start."),
+            npgettext_lazy("bulk", "%d job was cancelled", "%d jobs were cancelled"),
+            gettext_lazy("Cancel waiting jobs"),
+            gettext_lazy("Cancel %(job)s?"),
+            gettext_lazy("It will not start. You can run it again later."),
+            "danger",
+        ),
+        Verb(
+            "run-now",
+            "reschedule",
+            gettext_lazy("Run now"),
+            lambda job: job.can_run_now,
+            _asks("run_now"),
+            gettext_lazy("%(job)s is queued and starts as soon as a worker is free."),
+            npgettext_lazy("bulk", "%d job was queued", "%d jobs were queued"),
+            gettext_lazy("Run scheduled jobs now"),
+            kind="primary",
+        ),
+        Verb(
+            "retry",
+            "retry",
+            gettext_lazy("Retry"),
+            lambda job: job.can_retry and job.job_type is not None,
+            _asks("retry"),
+            gettext_lazy("%(job)s is queued for one more attempt."),
+            npgettext_lazy("bulk", "%d job is queued again", "%d jobs are queued again"),
+            gettext_lazy("Retry failed and aborted jobs"),
+            kind="primary",
+        ),
+        Verb(
+            "run-again",
+            "rerun",
+            gettext_lazy("Run again"),
+            lambda job: job.job_type is not None,
+            _rerun,
+            gettext_lazy("%(new)s is queued, with the arguments of #%(number)s."),
+            npgettext_lazy("bulk", "%d new job is queued", "%d new jobs are queued"),
+            gettext_lazy("Run again"),
+        ),
+    )
+}
+
+
+def buttons(user: Any, job: Job) -> list[Verb]:
+    """The verbs that make sense in the job's status and that *user* may use."""
+    return [verb for verb in VERBS.values() if verb.offered(job) and verb.allowed(user, job)]
+
+
+def question_of(verb: Verb, job: Job) -> str:
+    """What to ask before; empty if nothing is to be asked."""
+    if verb.question:
+        return str(verb.question) % {"job": _named(job)}
+    return str(job.job_type.confirm) if job.job_type is not None and verb.name in ("retry", "run-again") else ""
+
+
+def success_of(verb: Verb, job: Job, new: Job | None) -> str:
+    return str(verb.success) % {"job": _named(job), "new": _named(new) if new else "", "number": job.pk}
+
+
+def refusal(error: QorWorkerError, job: Job) -> str:
+    """Why a verb changed nothing, in words for the person who asked for it. *job* is as the database has it now."""
+    if isinstance(error, UnknownJobType):
+        return _("The code of this job is no longer part of the project. It can be read and deleted, not run.")
+    if isinstance(error, InvalidArguments):
+        return _("The arguments no longer fit: %s Use “Run again with changes”.") % _field_errors(error)
+    if isinstance(error, InvalidTransition):
+        return _too_late(error, job)
+    return str(error)
+
+
+def _too_late(error: InvalidTransition, job: Job) -> str:
+    if error.status == "deleted":
+        return _("It was deleted meanwhile.")
+    told: dict[str, tuple[str, Any]] = {
+        JobStatus.DONE: (_("It had already finished at %s."), job.finished_at),
+        JobStatus.EXCEPTION: (_("It had already failed at %s."), job.finished_at),
+        JobStatus.KILLED: (_("It was already aborted at %s."), job.finished_at),
+        JobStatus.CANCELLED: (_("It was already cancelled at %s."), job.finished_at),
+        JobStatus.RUNNING: (_("It was already started at %s."), job.last_attempted_at),
+        JobStatus.SCHEDULED: (_("It is scheduled for %s and not running."), job.run_after),
+        JobStatus.NEW: (_("It has been queued since %s and is not running."), job.run_after),
+    }
+    sentence, moment = told[error.status]
+    return " ".join((sentence % clock(moment), _("Nothing was changed.")))
+
+
+def clock(moment: Any) -> str:
+    """A time of today with its seconds, any other with its date."""
+    if moment is None:
+        return "?"
+    local = timezone.localtime(moment) if timezone.is_aware(moment) else moment
+    today = timezone.localdate() if timezone.is_aware(moment) else timezone.now().date()
+    if local.date() == today:
+        return local.strftime("%H:%M:%S")
+    return formats.date_format(local, "SHORT_DATE_FORMAT") + local.strftime(" %H:%M:%S")
+
+
+def _field_errors(error: InvalidArguments) -> str:
+    return "; ".join(f"{name}: {' '.join(messages)}" for name, messages in error.errors.items())
+
+
+def _named(job: Job | None) -> str:
+    return f"{job.title} #{job.pk}" if job is not None else ""

@@ -1,0 +1,185 @@
+"""How statuses, times and durations look on the pages of the admin. Web."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+import django
+from django import template
+from django.utils import formats, timezone
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
+
+from qorworker.models import Job, pages
+from qorworker.status import JobStatus
+
+register = template.Library()
+
+# Drawn with a line in a square of 16: what each look is told by beside its text and colour.
+CIRCLE = "M8 1.5a6.5 6.5 0 1 1 0 13 6.5 6.5 0 0 1 0-13"
+ICONS: dict[str, str] = {
+    JobStatus.NEW: f"{CIRCLE}M8 4.5V8l2.5 1.5",
+    JobStatus.SCHEDULED: "M2 3.5h12V14H2zM2 7h12M5.5 1.5v3M10.5 1.5v3",
+    JobStatus.RUNNING: "M4.5 2.5v11l9-5.5z",
+    JobStatus.DONE: "M2.5 8.5 6 12l7.5-8",
+    JobStatus.EXCEPTION: "m3.5 3.5 9 9M12.5 3.5l-9 9",
+    JobStatus.KILLED: "M3.5 3.5h9v9h-9z",
+    JobStatus.CANCELLED: f"{CIRCLE}M3.5 12.5l9-9",
+    "retrying": "M13.5 8a5.5 5.5 0 1 1-1.6-3.9M13.5 1.5V5H10",
+    "aborting": "M3.5 3.5h9v9h-9z",
+    "silent": "M8 2l6.5 12h-13zM8 6.5V10M8 12v.5",
+}
+LABELS: dict[str, Any] = {
+    "retrying": gettext_lazy("Will retry"),
+    "aborting": gettext_lazy("Aborting"),
+    "silent": gettext_lazy("Not responding"),
+}
+
+
+def look_of(job: Job) -> str:
+    """The status as people see it: the stored one, or what can be told from more than the status."""
+    if job.will_retry:
+        return "retrying"
+    if job.is_aborting:
+        return "aborting"
+    if job.not_responding:
+        return "silent"
+    return job.status
+
+
+@register.inclusion_tag("admin/qorworker/badge.html")
+def qw_badge(job: Job) -> dict[str, Any]:
+    look = look_of(job)
+    return {"look": look, "icon": ICONS[look], "label": LABELS.get(look) or job.get_status_display()}
+
+
+@register.inclusion_tag("admin/qorworker/icon.html")
+def qw_icon(look: str) -> dict[str, str]:
+    return {"icon": ICONS[look]}
+
+
+@register.filter
+def qw_level(level: int) -> str:
+    """The name of the highest level of ``logging`` that is not above *level*."""
+    names = {50: "critical", 40: "error", 30: "warning", 20: "info"}
+    return next((name for limit, name in names.items() if level >= limit), "debug")
+
+
+@register.filter
+def qw_visible(text: str) -> str:
+    """With control and direction characters shown as escapes: a text must not reorder or hide what it says."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() or char == "\t" else f"\\u{ord(char):04x}" for char in text)
+
+
+@register.filter
+def qw_duration(value: dt.timedelta | None) -> str:
+    """ "1 min 20 s": the two largest units that matter."""
+    if value is None:
+        return ""
+    seconds = max(value.total_seconds(), 0)
+    if seconds < 1:
+        return _("%d ms") % round(seconds * 1000)
+    if seconds < 10:
+        tenths = round(seconds, 1)
+        return _("%s s") % formats.number_format(tenths, 0 if tenths.is_integer() else 1)
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    units = ((_("%d d"), days), (_("%d h"), hours), (_("%d min"), minutes), (_("%d s"), rest))
+    first = next(index for index, (_unit, number) in enumerate(units) if number)
+    return " ".join(unit % number for unit, number in units[first : first + 2] if number)
+
+
+@register.simple_tag
+def qw_units() -> str:
+    """The units of a duration, for the script that lets the clock tick."""
+    return "|".join((_("%d d"), _("%d h"), _("%d min"), _("%d s")))
+
+
+@register.filter
+def qw_moment(value: dt.datetime | None, seconds: str = "") -> SafeString | str:
+    """A point in time: of today just the clock, else with its date; in full, with its zone, as a tooltip."""
+    if value is None:
+        return "—"
+    local = timezone.localtime(value) if timezone.is_aware(value) else value
+    today = (timezone.localtime() if timezone.is_aware(value) else timezone.now()).date()
+    time = local.strftime("%H:%M:%S") if seconds else formats.time_format(local, "H:i")
+    if local.date() == today:
+        shown = _("today %s") % time
+    elif local.date() == today + dt.timedelta(days=1):
+        shown = _("tomorrow %s") % time
+    elif local.date() == today - dt.timedelta(days=1):
+        shown = _("yesterday %s") % time
+    else:
+        shown = f"{formats.date_format(local, 'DATE_FORMAT')} {time}"
+    full = f"{local:%Y-%m-%d %H:%M:%S} {local.tzname() or ''}".strip()
+    return format_html('<time datetime="{}" title="{}">{}</time>', local.isoformat(), full, shown)
+
+
+@register.filter
+def qw_clock(value: dt.datetime) -> str:
+    """The time of a log line."""
+    return (timezone.localtime(value) if timezone.is_aware(value) else value).strftime("%H:%M:%S")
+
+
+@register.filter
+def qw_from_now(value: dt.datetime | None) -> str:
+    """ "in 17 h" or "12 min ago"."""
+    if value is None:
+        return ""
+    ahead = value - timezone.now()
+    if ahead.total_seconds() > 0:
+        return _("in %s") % qw_duration(dt.timedelta(seconds=max(round(ahead.total_seconds()), 10)))
+    return _("%s ago") % qw_duration(dt.timedelta(seconds=max(round(-ahead.total_seconds()), 10)))
+
+
+@register.filter
+def qw_capped(number: int) -> str:
+    """A count that stops at a limit: "10,000+"."""
+    if number > pages.CAP:
+        return formats.number_format(pages.CAP, use_l10n=True, force_grouping=True) + "+"
+    return formats.number_format(number, use_l10n=True, force_grouping=True)
+
+
+@register.filter
+def qw_seconds(value: dt.timedelta | None) -> int:
+    """Whole seconds, for the script that lets the clock tick."""
+    return max(int(value.total_seconds()), 0) if value is not None else 0
+
+
+@register.filter
+def qw_jobs(number: int) -> str:
+    return ngettext("%s job", "%s jobs", number) % qw_capped(number)
+
+
+@register.simple_tag
+def qw_breadcrumbs(*pairs: Any) -> SafeString:
+    """The rest of the breadcrumbs, as *label, URL* pairs, in the markup of the running version of Django."""
+    return breadcrumbs(list(zip(pairs[::2], pairs[1::2], strict=True)))
+
+
+def breadcrumbs(steps: list[tuple[Any, str]]) -> SafeString:
+    *before, (here, _url) = steps
+    links = [(format_html('<a href="{}">{}</a>', url, label),) for label, url in before]
+    if django.VERSION >= (6, 1):
+        items = format_html_join("\n", "<li>{}</li>", links)
+        return format_html('<ol class="breadcrumbs">{}\n<li aria-current="page">{}</li></ol>', items, here)
+    return format_html(
+        '<div class="breadcrumbs">{} &rsaquo; {}</div>', format_html_join(" &rsaquo; ", "{}", links), here
+    )
+
+
+@register.inclusion_tag("admin/qorworker/banner.html")
+def qw_banner() -> dict[str, Any]:
+    """A warning while no worker is alive; costs one query while one is."""
+    found = pages.nobody_works()
+    return {
+        "nobody_works": found is not None,
+        "waiting": found[0] if found else 0,
+        "since": found[1] if found else None,
+    }
