@@ -1,0 +1,1 @@
+"""A small Django project that uses qorworker: a newsletter, a shop and reports."""

@@ -1,0 +1,38 @@
+"""The newsletter's job. Found when Django starts; called in a worker's child process."""
+
+from __future__ import annotations
+
+import time
+from hmac import compare_digest
+from typing import Annotated
+
+from django.conf import settings
+from django.core.mail import EmailMessage
+
+from example_project.newsletter.models import Delivery, Subscriber
+from qorworker import Arg, JobContext, Secret, job
+
+
+@job(group="Marketing", permission="newsletter.send_newsletter")
+def send_newsletter(
+    context: JobContext,
+    subject: Annotated[str, Arg(max_length=120)],
+    content: Annotated[str, Arg(multiline=True, help="Plain text, sent to everybody as it is.")],
+    password: Annotated[Secret[str], Arg(label="Send password", help="Guards against a newsletter sent by mistake.")],
+    pause: Annotated[float, Arg(help="Seconds between two mails, to go easy on the mail server.", min_value=0)] = 0.2,
+) -> None:
+    """Sends one mail to every active subscriber.
+
+    A retry goes on where the last attempt stopped: nobody gets the same newsletter twice.
+    """
+    if not compare_digest(password.get_secret_value().encode(), settings.NEWSLETTER_PASSWORD.encode()):
+        raise PermissionError("The send password is wrong. No mail was sent.")
+
+    subscribers = list(Subscriber.objects.active().not_reached_by(context.job_id))
+    context.add_log(f"Sending {subject!r} to {len(subscribers)} subscribers")
+    for subscriber in context.track(subscribers, text="mail {index} of {total}"):
+        EmailMessage(subject, content, to=[subscriber.email]).send()
+        Delivery.objects.create(job_id=context.job_id, subscriber=subscriber)
+        context.add_log(f"Sent to {subscriber.email}")
+        time.sleep(pause)
+    context.add_log("Finished sending")

@@ -1,0 +1,21 @@
+"""The reports' job: no arguments, so the admin runs it with one click."""
+
+from __future__ import annotations
+
+from django.db.models import Count, DecimalField, F, Sum
+from django.db.models.functions import Coalesce
+
+from example_project.newsletter.models import Subscriber
+from example_project.shop.models import Shop
+from qorworker import JobContext, job
+
+
+@job(group="Reports", max_attempts=3)
+def nightly_report(context: JobContext) -> None:
+    """Counts products, stock and its value for each shop, and the subscribers of the newsletter."""
+    worth = Coalesce(Sum(F("products__price") * F("products__stock")), 0, output_field=DecimalField())
+    shops = Shop.objects.annotate(kinds=Count("products"), pieces=Coalesce(Sum("products__stock"), 0), worth=worth)
+    context.add_results_row("Shop", "Products", "Pieces", "Worth")
+    for shop in context.track(list(shops), text="shop {index} of {total}"):
+        context.add_results_row(shop.name, shop.kinds, shop.pieces, f"{shop.worth:.2f}")
+    context.add_log(f"The newsletter has {Subscriber.objects.active().count()} subscribers")

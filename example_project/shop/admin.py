@@ -1,0 +1,16 @@
+from django.contrib import admin
+
+from example_project.shop.models import Product, Shop
+
+
+@admin.register(Shop)
+class ShopAdmin(admin.ModelAdmin):
+    search_fields = ("name",)
+
+
+@admin.register(Product)
+class ProductAdmin(admin.ModelAdmin):
+    list_display = ("sku", "name", "shop", "price", "stock")
+    list_filter = ("shop",)
+    list_select_related = ("shop",)
+    search_fields = ("sku", "name")
