@@ -67,7 +67,11 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "qorworker",
     "tests.testapp",
+    "example_project.newsletter",
+    "example_project.shop",
+    "example_project.reports",
 ]
+NEWSLETTER_PASSWORD = "letters"
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",

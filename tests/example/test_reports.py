@@ -1,0 +1,25 @@
+from __future__ import annotations
+
+from example_project.newsletter.models import Subscriber
+from example_project.reports.jobs import nightly_report
+from example_project.shop.models import Product, Shop
+from qorworker.models import Outcome
+
+
+def test_the_report_counts_each_shop(run):
+    berlin, _ = Shop.objects.create(name="Berlin"), Shop.objects.create(name="Lisbon")
+    Product.objects.create(shop=berlin, sku="A", name="Tea", price="2.50", stock=4)
+    Product.objects.create(shop=berlin, sku="B", name="Cup", price="9.00", stock=1)
+    Subscriber.objects.create(email="ada@example.com", name="Ada")
+    told = run(nightly_report)
+    assert told.ending.outcome == Outcome.DONE
+    assert [[value for value, error in row] for row in told.rows] == [
+        ["Shop", "Products", "Pieces", "Worth"],
+        ["Berlin", 2, 5, "19.00"],
+        ["Lisbon", 0, 0, "0.00"],
+    ]
+    assert told.log == ["The newsletter has 1 subscribers"]
+
+
+def test_the_report_asks_for_nothing():
+    assert nightly_report.arguments.form_class.base_fields == {}
