@@ -61,6 +61,12 @@ class Attempt(models.Model):
         return self.finished_at - self.started_at
 
 
+class LogLineQuerySet(models.QuerySet["LogLine"]):
+    def after(self, job_id: int, number: int) -> LogLineQuerySet:
+        """The lines of a job that come after a number, in order."""
+        return self.filter(job_id=job_id, number__gt=number).order_by("number")
+
+
 class LogLine(models.Model):
     """One line of a job's log; ``number`` counts from 1 over all attempts of the job."""
 
@@ -70,6 +76,8 @@ class LogLine(models.Model):
     at = models.DateTimeField(_("at"))
     level = models.PositiveSmallIntegerField(_("level"))  # the numbers of the logging module
     text = models.TextField(_("text"))
+
+    objects = LogLineQuerySet.as_manager()
 
     class Meta:
         verbose_name = _("log line")

@@ -32,6 +32,10 @@ class WorkerQuerySet(models.QuerySet["Worker"]):
         """Workers whose process numbers mean something in this process: same boot, same PID namespace."""
         return self.filter(boot_id=boot_id, pid_namespace=pid_namespace).exclude(boot_id="")
 
+    def others_than(self, pk: int) -> WorkerQuerySet:
+        """All workers but this one."""
+        return self.exclude(pk=pk)
+
     def beat(self, pk: int, **changes: Any) -> bool:
         """Record a sign of life; False if the row is gone or was declared stopped."""
         return bool(self.filter(pk=pk, stopped_at=None).update(heartbeat_at=DatabaseNow(), **changes))

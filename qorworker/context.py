@@ -1,0 +1,171 @@
+"""What a handler is given: the seed's verbs for progress, log and results. Child process (or wherever a job runs).
+
+Nothing here touches the database: each verb becomes a record, and whoever supervises the attempt writes it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from django.core.serializers.json import DjangoJSONEncoder
+
+from qorworker.conf import settings
+from qorworker.exceptions import JobAborted
+from qorworker.records import Record, clean_text
+
+Item = TypeVar("Item")
+PROGRESS_BURST, PROGRESS_RATE = 50, 20.0  # updates at once, updates a second after that
+PROGRESS_TEXT_CHARS = 200
+CELL_TYPES = (str, int, float, bool, type(None))
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of a results row: a value, and an error if something is wrong with it."""
+
+    value: Any = ""
+    error: str = ""
+
+
+class JobContext:
+    """The running attempt, as its handler sees it."""
+
+    def __init__(
+        self,
+        *,
+        job_id: int,
+        name: str,
+        attempt: int,
+        max_attempts: int,
+        arguments: Mapping[str, Any],
+        send: Callable[[Record], None],
+        abort_requested: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.job_id = job_id
+        self.name = name
+        self.attempt = attempt
+        self.max_attempts = max_attempts
+        self.arguments = arguments
+        self.logger = logging.getLogger(f"qorworker.job.{name}")
+        self.results_rows = 0
+        self.results_errors = 0
+        self._send = send
+        self._abort_requested = abort_requested
+        self._allowance, self._refilled = float(PROGRESS_BURST), time.monotonic()
+        self._pending: Record | None = None
+
+    def __repr__(self) -> str:
+        return f"<JobContext of job {self.job_id}, attempt {self.attempt}>"
+
+    def add_log(self, text: object, *, level: int = logging.INFO) -> None:
+        """Add *text* to the job's log, one line for each line in it. *level* as in ``logging``."""
+        now = time.time()
+        for line in str(text).splitlines() or [""]:
+            self._send(["log", self.job_id, now, int(level), clean_text(line, settings.LOG_LINE_CHARS)])
+
+    def set_progress(self, done: float, total: float | None = None) -> None:
+        """Set how far the job is: per cent from 0 to 100, or *done* of *total*. Values outside are clamped.
+
+        Raises ``ValueError`` for a value that is not a number.
+        """
+        share = float(done) if total is None else 100.0 * float(done) / float(total) if total else 100.0
+        if math.isnan(share):
+            raise ValueError("JobContext.set_progress() needs a number, not NaN.")
+        self._progress(int(min(100.0, max(0.0, share))), None)
+
+    def set_progress_text(self, text: object) -> None:
+        """Set the one line beside the progress bar; plain text of up to 200 characters."""
+        line = " ".join(str(text).split())
+        self._progress(None, clean_text(line, PROGRESS_TEXT_CHARS))
+
+    def add_results_row(self, *cells: Any) -> None:
+        """Add a row to the results: values, or ``Cell(value, error=…)`` where something is wrong."""
+        row = [_cell(cell) for cell in cells]
+        limit = settings.RESULTS_ROW_BYTES
+        if len(json.dumps(row, ensure_ascii=False)) > limit:
+            share = max(20, limit // (4 * max(1, len(row))))
+            row = [[_shortened(value, share), _shortened(error, share)] for value, error in row]
+        self.results_rows += 1
+        self.results_errors += any(error for _, error in row)
+        self._send(["row", self.job_id, row])
+
+    def track(self, items: Iterable[Item], *, total: int | None = None, text: str = "") -> Iterator[Item]:
+        """Go through *items*, showing progress and noticing an abort between them.
+
+        *total* is taken from ``len()`` (or ``count()`` of a QuerySet) if it is not given. *text* may use
+        ``{index}`` (from 1) and ``{total}``.
+        """
+        total = _length(items) if total is None else total
+        for index, item in enumerate(items, 1):
+            self.check_abort()
+            if text:
+                self.set_progress_text(text.replace("{index}", str(index)).replace("{total}", str(total or "?")))
+            yield item
+            if total:
+                self.set_progress(index, total)
+
+    @property
+    def abort_requested(self) -> bool:
+        """Whether somebody asked to end this job."""
+        return self._abort_requested()
+
+    def check_abort(self) -> None:
+        """Raise ``JobAborted`` if somebody asked to end this job: for places where stopping is safe."""
+        if self._abort_requested():
+            raise JobAborted
+
+    def flush(self) -> None:
+        """Send a progress update that was held back because they came too fast."""
+        if self._pending is not None:
+            pending, self._pending = self._pending, None
+            self._send(pending)
+
+    def _progress(self, percent: int | None, text: str | None) -> None:
+        if self._pending is not None:
+            percent = self._pending[2] if percent is None else percent
+            text = self._pending[3] if text is None else text
+        self._pending = ["progress", self.job_id, percent, text]
+        now = time.monotonic()
+        self._allowance = min(PROGRESS_BURST, self._allowance + (now - self._refilled) * PROGRESS_RATE)
+        self._refilled = now
+        if self._allowance >= 1:
+            self._allowance -= 1
+            self.flush()
+
+
+def _cell(cell: Any) -> list[Any]:
+    value, error = (cell.value, str(cell.error)) if isinstance(cell, Cell) else (cell, "")
+    if isinstance(value, float) and not math.isfinite(value):
+        value = str(value)
+    if not isinstance(value, CELL_TYPES):
+        value = _readable(value)
+    return [clean_text(value, 1 << 20) if isinstance(value, str) else value, clean_text(error, 2000)]
+
+
+def _readable(value: Any) -> str:
+    if isinstance(value, (list, dict)):
+        try:
+            return json.dumps(value, cls=DjangoJSONEncoder, ensure_ascii=False)
+        except (TypeError, ValueError):
+            pass
+    return str(value)
+
+
+def _shortened(value: Any, limit: int) -> Any:
+    return value[: limit - 1] + "…" if isinstance(value, str) and len(value) > limit else value
+
+
+def _length(items: Iterable[Any]) -> int | None:
+    if isinstance(items, Sized):
+        return len(items)
+    count = getattr(items, "count", None)
+    try:
+        return int(count()) if callable(count) else None
+    except TypeError:
+        return None

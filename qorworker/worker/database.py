@@ -1,0 +1,83 @@
+"""The parent's database connection: every call may fail, and none may hang for ever. Parent process."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable
+from typing import TypeVar
+
+from django.db import DatabaseError, InterfaceError, OperationalError, connections
+
+Result = TypeVar("Result")
+logger = logging.getLogger(__name__)
+
+STATEMENT_SECONDS, LOCK_SECONDS = 20, 5
+SQLITE_LOCK_SECONDS = 2
+PAUSES = (0.05, 5.0)  # seconds before a failed call is tried again: first, at most
+
+
+class Database:
+    """Runs the parent's database work; after a failure nothing is asked of the database for a moment."""
+
+    def __init__(self, using: str) -> None:
+        self.using = using
+        self.retry_at = 0.0
+        self.failures = 0
+        self._prepared: object = None
+
+    def down(self, now: float) -> bool:
+        return now < self.retry_at
+
+    def attempt(self, now: float, work: Callable[[], Result]) -> Result | None:
+        """Do *work*; None if the database is, or just proved to be, out of order."""
+        if self.down(now):
+            return None
+        try:
+            self.prepare()
+            result = work()
+        except (OperationalError, InterfaceError) as error:
+            self._failed(now, error)
+            return None
+        if self.failures:
+            logger.warning("The database answers again.")
+            self.failures = 0
+        return result
+
+    def prepare(self) -> None:
+        """Put limits on a new connection, so that a stuck statement cannot stop the worker."""
+        connection = connections[self.using]
+        connection.ensure_connection()
+        if self._prepared is connection.connection:
+            return
+        statements = {
+            "postgresql": [
+                f"SET statement_timeout = '{STATEMENT_SECONDS}s'",
+                f"SET lock_timeout = '{LOCK_SECONDS}s'",
+                f"SET idle_in_transaction_session_timeout = '{STATEMENT_SECONDS}s'",
+                "SET application_name = 'qorworker'",
+            ],
+            "mysql": [
+                *([f"SET SESSION max_statement_time = {STATEMENT_SECONDS}"] if _is_mariadb(connection) else []),
+                f"SET SESSION innodb_lock_wait_timeout = {LOCK_SECONDS}",
+            ],
+            "sqlite": [f"PRAGMA busy_timeout = {SQLITE_LOCK_SECONDS * 1000}"],
+        }[connection.vendor]
+        with connection.cursor() as cursor:
+            for statement in statements:
+                cursor.execute(statement)
+        self._prepared = connection.connection
+
+    def _failed(self, now: float, error: DatabaseError) -> None:
+        pause = min(PAUSES[1], PAUSES[0] * 2**self.failures) * random.uniform(0.5, 1.0)  # noqa: S311 - not a secret
+        self.failures += 1
+        self.retry_at = now + pause
+        if self.failures in (1, 5) or self.failures % 20 == 0:
+            logger.warning("The database did not do what was asked (%s); trying again.", str(error).strip())
+        connection = connections[self.using]
+        if connection.vendor != "sqlite":
+            connection.close()
+
+
+def _is_mariadb(connection: object) -> bool:
+    return bool(getattr(connection, "mysql_is_mariadb", False))

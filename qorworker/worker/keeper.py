@@ -1,0 +1,89 @@
+"""Watches over the attempts of this worker: leases, asked-for aborts, limits of time and memory. Parent process."""
+
+from __future__ import annotations
+
+from qorworker.conf import settings
+from qorworker.models import Job, Outcome
+from qorworker.registry import registry
+from qorworker.worker import processes
+from qorworker.worker.attempt import RunningAttempt, size
+from qorworker.worker.dispatcher import Dispatcher
+from qorworker.worker.pool import Pool
+
+MARGIN = 1.0  # seconds by which this worker gives up before the database lets others in
+
+
+class Keeper:
+    def __init__(self, dispatcher: Dispatcher, pool: Pool) -> None:
+        self.dispatcher, self.pool = dispatcher, pool
+        self.deadline: float | None = None
+
+    def renew(self, now: float) -> None:
+        """Prolong the leases of all attempts; what is no longer held is stopped."""
+        before = processes.monotonic()
+        tokens = self.dispatcher.tokens()
+        lease = float(settings.LEASE)
+        jobs = Job.objects.using(self.dispatcher.database.using)
+        if tokens and jobs.renew(tokens, lease) < len(tokens):
+            self.check(now)
+        # From before the statement was sent: this worker's lease ends earlier than the database thinks.
+        self.deadline = before + lease - MARGIN
+        self.pool.tell({"deadline": self.deadline})
+
+    def check(self, now: float) -> None:
+        """Look for attempts that somebody wants aborted, and for those that were taken away."""
+        tokens = self.dispatcher.tokens()
+        if not tokens:
+            return
+        held = Job.objects.using(self.dispatcher.database.using).abort_requests(tokens)
+        for job_id in tokens:
+            attempt = self.dispatcher.running.get(job_id)
+            if attempt is None:
+                continue
+            if job_id not in held:
+                self.dispatcher.forget(attempt)
+            elif held[job_id]:
+                self.dispatcher.stop(attempt, Outcome.ABORTED, "Aborted.", float(settings.ABORT_GRACE))
+
+    def limit(self, now: float) -> None:
+        """Stop attempts that are over their limits."""
+        for attempt in list(self.dispatcher.running.values()):
+            job_type = registry.find(attempt.job.name)
+            if job_type is None or attempt.begun is None or attempt.stop_reason:
+                continue
+            if job_type.timeout is not None and now - attempt.begun > job_type.timeout:
+                text = f"Stopped after the limit of {duration_text(job_type.timeout)}."
+                self.dispatcher.stop(attempt, Outcome.TIMEOUT, text, float(settings.ABORT_GRACE))
+            elif job_type.memory_limit is not None:
+                self._limit_memory(attempt, job_type.memory_limit)
+
+    def _limit_memory(self, attempt: RunningAttempt, limit: int) -> None:
+        child = self.dispatcher.child_of(attempt)
+        if child is not None and child.pid is not None and processes.resident(child.pid) > limit:
+            text = f"Stopped because it needed more memory than its limit of {size(limit)}."
+            self.dispatcher.stop(attempt, Outcome.MEMORY, text, 0)
+
+    def outlived(self, now: float) -> None:
+        """Note for attempts that others may take by now why they are ended; the template does the ending."""
+        if self.deadline is None or processes.monotonic() < self.deadline:
+            return
+        for child in self.pool.children.values():
+            if child.owned and child.attempts:
+                attempt: RunningAttempt = child.attempts[0]
+                if not attempt.stop_reason:
+                    attempt.stop_reason = Outcome.LOST
+                    attempt.stop_text = "The worker could not reach the database for so long that it gave the job up."
+
+    def recycle(self, now: float) -> None:
+        """Replace idle children that have grown too large."""
+        for child in self.pool.available:
+            if child.idle and child.pid and processes.resident(child.pid) > settings.CHILD_MEMORY:
+                self.pool.dismiss(child)
+
+
+def duration_text(seconds: float) -> str:
+    """A limit in words: ``1 h 30 min``, ``45 s``."""
+    minutes, rest = divmod(round(seconds, 1), 60)
+    hours, minutes = divmod(int(minutes), 60)
+    parts = [f"{hours} h"] * bool(hours) + [f"{minutes} min"] * bool(minutes) + [f"{rest:g} s"] * bool(rest)
+    return " ".join(parts) or "0 s"

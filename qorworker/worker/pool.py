@@ -1,0 +1,354 @@
+"""The children, as their parent sees them, and the template that forks them. Parent process.
+
+Everything said to a process goes through the template; everything a child says arrives here and is passed on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import selectors
+import socket
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from qorworker.execution import Work
+from qorworker.records import BadRecord, Record, decode, frame
+from qorworker.worker import processes
+
+logger = logging.getLogger(__name__)
+
+MESSAGE = 1 << 18
+READS = 500  # messages read from one child before the others get a turn
+OUTPUT_BYTES = 1 << 16
+PATIENCE_WITH_TEMPLATE = (0.5, 30.0)  # seconds before a template that failed is started again: first, at most
+
+
+@dataclass(eq=False)
+class Child:
+    """One child process, from the parent's side."""
+
+    number: int
+    work: int  # descriptor to write attempts to; -1 once closed
+    records: socket.socket
+    output: int
+    pid: int | None = None
+    attempts: deque[Any] = field(default_factory=deque)  # sent and not ended, the first one is running
+    served: int = 0
+    leaving: bool = False  # gets no further work
+    stopping: bool = False  # was told to end
+    left: bool = False  # said that it goes: what it was still given never started
+    owned: bool = False  # must end when the lease may have passed to another worker
+    unsent: bytearray = field(default_factory=bytearray)
+    printed: bytes = b""
+
+    @property
+    def idle(self) -> bool:
+        return not self.attempts and not self.leaving
+
+    @property
+    def fresh(self) -> bool:
+        return not self.served and not self.attempts
+
+
+@dataclass(frozen=True)
+class Exit:
+    """How a child's process ended, after everything that it had started was ended too."""
+
+    status: int  # exit code; negative: the signal
+    peak: int  # bytes
+    survivors: int
+    error: str = ""
+
+
+class Pool:
+    """Starts the template, keeps ``size`` children, moves messages. Tells its listener what it hears.
+
+    ``on_record(child, record)``, ``on_output(child, line)``, ``on_exit(child, Exit)``.
+    """
+
+    def __init__(self, size: int, cookie: str, selector: selectors.BaseSelector) -> None:
+        self.size = size
+        self.cookie = cookie
+        self.selector = selector
+        self.children: dict[int, Child] = {}
+        self.ready = False
+        self.closing = False
+        self.muted = False
+        self.on_record: Callable[[Child, Record], None] = lambda child, record: None
+        self.on_output: Callable[[Child, str], None] = lambda child, line: None
+        self.on_exit: Callable[[Child, Exit], None] = lambda child, exit: None
+        self._numbers = 0
+        self._template: subprocess.Popen[bytes] | None = None
+        self._control: socket.socket | None = None
+        self._start_at = 0.0
+        self._pause = PATIENCE_WITH_TEMPLATE[0]
+
+    # The template.
+
+    def tend(self, now: float) -> float | None:
+        """Keep a template running and the children complete; seconds until this is needed again, if known."""
+        if self.closing:
+            return None
+        if self._template is None:
+            if now < self._start_at:
+                return self._start_at - now
+            self._start_template()
+        while self.ready and len(self.children) < self.size:
+            self._fork()
+        return None
+
+    def _start_template(self) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, _message_socket())
+        environment = {**os.environ, processes.COOKIE: self.cookie}
+        self._template = subprocess.Popen(
+            [sys.executable, "-m", "qorworker.worker.template", str(theirs.fileno())],
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+            env=environment,
+        )
+        theirs.close()
+        ours.sendall(json.dumps({"path": sys.path}).encode())
+        self._control = ours
+        self.selector.register(ours, selectors.EVENT_READ, self._hear_template)
+
+    def _hear_template(self, now: float) -> None:
+        assert self._control is not None
+        try:
+            message = self._control.recv(MESSAGE)
+        except OSError:
+            message = b""
+        if not message:
+            self._lose_template(now)
+            return
+        news: dict[str, Any] = json.loads(message)
+        if "ready" in news:
+            self.ready = True
+            self._pause = PATIENCE_WITH_TEMPLATE[0]
+        elif "failed" in news:
+            logger.error("No job can start, because the project does not load:\n%s", news["failed"])
+        elif "forked" in news:
+            if child := self.children.get(news["forked"]):
+                child.pid = news["pid"]
+        elif "exited" in news and (child := self.children.get(news["exited"])):
+            self._bury(child, Exit(news["status"], news["peak"], news["survivors"], news.get("error", "")))
+
+    def _lose_template(self, now: float) -> None:
+        """The template has ended, so its children have too: they die with their parent."""
+        assert self._control is not None
+        assert self._template is not None
+        self.selector.unregister(self._control)
+        self._control.close()
+        status = self._template.wait()
+        self._control = self._template = None
+        self.ready = False
+        if not self.closing:
+            logger.error("The template process ended with status %s; starting it again.", status)
+            processes.sweep(self.cookie)
+        self._start_at, self._pause = now + self._pause, min(self._pause * 2, PATIENCE_WITH_TEMPLATE[1])
+        for child in list(self.children.values()):
+            self._bury(child, Exit(-9, 0, 0, "the process that all jobs of this worker are started from has ended"))
+
+    def tell(self, order: dict[str, Any]) -> None:
+        if self._control is not None:
+            with contextlib.suppress(OSError):
+                self._control.sendall(json.dumps(order).encode())
+
+    # The children.
+
+    def _fork(self) -> Child:
+        self._numbers += 1
+        work_read, work_write = os.pipe()
+        ours, theirs = socket.socketpair(socket.AF_UNIX, _message_socket())
+        output_read, output_write = os.pipe()
+        for descriptor in (work_write, output_read):
+            os.set_blocking(descriptor, False)
+        ours.setblocking(False)
+        child = Child(self._numbers, work_write, ours, output_read)
+        assert self._control is not None
+        order = json.dumps({"fork": child.number}).encode()
+        try:
+            socket.send_fds(self._control, [order], [work_read, theirs.fileno(), output_write])
+        except OSError as error:
+            logger.warning("The template could not be asked for a child: %s", error)
+        for descriptor in (work_read, output_write):
+            os.close(descriptor)
+        theirs.close()
+        self.children[child.number] = child
+        if not self.muted:
+            self._listen(child)
+        return child
+
+    def give(self, child: Child, attempt: Any, work: Work) -> None:
+        """Hand an attempt to a child, which runs it after those it already has; ``push`` sends it."""
+        child.attempts.append(attempt)
+        child.served += 1
+        child.unsent += frame(json.dumps(asdict(work)).encode())
+
+    def push(self, child: Child) -> None:
+        """Write what fits into the pipe; the selector says when there is room for the rest."""
+        with contextlib.suppress(BlockingIOError, BrokenPipeError):
+            while child.unsent:
+                del child.unsent[: os.write(child.work, child.unsent)]
+        try:
+            self.selector.get_key(child.work)
+            waiting = True
+        except KeyError:
+            waiting = False
+        if child.unsent and not waiting:
+            self.selector.register(child.work, selectors.EVENT_WRITE, lambda now: self.push(child))
+        elif waiting and not child.unsent:
+            self.selector.unregister(child.work)
+
+    def dismiss(self, child: Child) -> None:
+        """Let a child end after the work it has; another one takes its place at once."""
+        if child.leaving:
+            return
+        child.leaving = True
+        if not child.attempts:
+            self._hang_up(child)
+
+    def replace(self, child: Child) -> Child | None:
+        """A fresh child in the place of an idle one; None while there is no template."""
+        if not self.ready:
+            return None
+        self.dismiss(child)
+        return self._fork()
+
+    def stop(self, child: Child, grace: float) -> None:
+        """End a child and all that its jobs started: asked first, killed after *grace* seconds."""
+        child.leaving = child.stopping = True
+        self.tell({"stop": child.number, "grace": grace})
+
+    def own(self, child: Child, owned: bool) -> None:
+        """Whether the template must end this child once the lease of its attempt may have run out."""
+        if child.owned != owned:
+            child.owned = owned
+            self.tell({"own": child.number, "while": owned})
+
+    def release(self, child: Child) -> None:
+        """Called when the last attempt that a child had has ended."""
+        if child.leaving and not child.attempts:
+            self._hang_up(child)
+
+    def _hang_up(self, child: Child) -> None:
+        if child.work >= 0:
+            self._ignore(child.work)
+            os.close(child.work)
+            child.work = -1
+
+    def _hear(self, child: Child) -> int:
+        """Pass on what a child says, at most ``READS`` messages; how many there were."""
+        heard = 0
+        while heard < READS:
+            try:
+                message = child.records.recv(MESSAGE)
+            except BlockingIOError:
+                break
+            except OSError:
+                message = b""
+            if not message:
+                # Its exit says more; until then there is nothing to read here.
+                self._ignore(child.records)
+                break
+            heard += 1
+            self._pass_on(child, message)
+        return heard
+
+    def _pass_on(self, child: Child, message: bytes) -> None:
+        try:
+            records = decode(message)
+        except BadRecord as error:
+            logger.error("Child %s sent something that is no record (%s); it is ended.", child.pid, error)
+            self.stop(child, 0)
+            return
+        for record in records:
+            self.on_record(child, record)
+
+    def _hear_output(self, child: Child) -> bool:
+        """What a job wrote past Python: by a subprocess, a C library, or the interpreter when it crashes."""
+        try:
+            data = os.read(child.output, OUTPUT_BYTES)
+        except BlockingIOError:
+            return False
+        except OSError:
+            data = b""
+        if not data:
+            self._ignore(child.output)
+            return False
+        *lines, rest = (child.printed + data).split(b"\n")
+        if len(rest) >= OUTPUT_BYTES:
+            lines, rest = [*lines, rest], b""
+        child.printed = rest
+        for line in lines:
+            self.on_output(child, line.decode("utf-8", "backslashreplace"))
+        return True
+
+    def drain(self, child: Child) -> None:
+        """Read what a job has printed so far, so that nothing of an attempt comes after its end."""
+        reads = 0
+        while reads < READS and self._hear_output(child):
+            reads += 1
+        if child.printed:
+            rest, child.printed = child.printed, b""
+            self.on_output(child, rest.decode("utf-8", "backslashreplace"))
+
+    def mute(self, muted: bool) -> None:
+        """Stop, or start again, to listen to children: their pipes fill and slow them down."""
+        if muted == self.muted:
+            return
+        self.muted = muted
+        for child in self.children.values():
+            self._ignore(child.records)
+            self._ignore(child.output)
+            if not muted:
+                self._listen(child)
+
+    def _listen(self, child: Child) -> None:
+        self.selector.register(child.records, selectors.EVENT_READ, lambda now: self._hear(child))
+        self.selector.register(child.output, selectors.EVENT_READ, lambda now: self._hear_output(child))
+
+    def _ignore(self, end: Any) -> None:
+        with contextlib.suppress(KeyError, ValueError):
+            self.selector.unregister(end)
+
+    def _bury(self, child: Child, exit: Exit) -> None:
+        while self._hear(child):
+            pass
+        self.drain(child)
+        del self.children[child.number]
+        self._ignore(child.records)
+        self._ignore(child.output)
+        self._hang_up(child)
+        child.records.close()
+        os.close(child.output)
+        self.on_exit(child, exit)
+
+    @property
+    def available(self) -> list[Child]:
+        """Children that take work."""
+        return [child for child in self.children.values() if not child.leaving]
+
+    def memory(self) -> int:
+        """Bytes held by the whole worker: itself, template, children."""
+        pids = [os.getpid(), *([self._template.pid] if self._template else [])]
+        return sum(map(processes.resident, [*pids, *(child.pid for child in self.children.values() if child.pid)]))
+
+    def close(self) -> None:
+        """Tell every process to end; returns when the template has."""
+        self.closing = True
+        if self._template is not None and self._control is not None:
+            self._ignore(self._control)
+            self._control.close()
+            self._template.wait()
+
+
+def _message_socket() -> socket.SocketKind:
+    """Sockets that keep messages whole and, on Linux, tell when the other end is gone."""
+    return socket.SOCK_SEQPACKET if processes.LINUX else socket.SOCK_DGRAM

@@ -1,0 +1,108 @@
+"""Settles the jobs of workers that are gone. Every worker does this, for all others. Parent process.
+
+On the same machine a worker's death can be proved, and its jobs are settled at once. For another machine a job
+is taken over only if its lease is past *and* was seen unchanged for a while by this worker's own clock: after an
+outage of the database, or a jump of its clock, live workers come first.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+from dataclasses import dataclass
+
+from django.utils import timezone
+
+from qorworker.conf import settings
+from qorworker.models import Job, Outcome, Worker
+from qorworker.models.sql import Claimed
+from qorworker.worker import processes
+from qorworker.worker.attempt import RunningAttempt
+from qorworker.worker.writer import End, Writer
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Sighting:
+    token: str
+    lease: dt.datetime
+    since: float  # this worker's clock
+
+
+class Reaper:
+    def __init__(self, using: str, own_worker_id: int, me: processes.Identity) -> None:
+        self.using, self.own_worker_id, self.me = using, own_worker_id, me
+        self.seen: dict[int, Sighting] = {}
+
+    def reap(self, now: float) -> int:
+        """Settle what can be settled now; how many jobs."""
+        return self.bury_neighbours() + self.take_over(now)
+
+    def bury_neighbours(self) -> int:
+        """Settle the jobs of workers of this machine whose process is provably gone."""
+        settled = 0
+        workers = Worker.objects.using(self.using).not_stopped().of_machine(self.me.boot_id, self.me.pid_namespace)
+        for worker in workers.others_than(self.own_worker_id):
+            if processes.started(worker.process_id) == worker.process_started:
+                continue
+            found = processes.sweep(worker.cookie)
+            logger.warning("Worker %s is gone; %s processes that it left were ended.", worker.name, found)
+            for job in Job.objects.using(self.using).of_worker(worker.pk):
+                settled += self.settle(job, worker, f"The worker {worker.name} ended without finishing this job.")
+            Worker.objects.using(self.using).stop(worker.pk)
+        return settled
+
+    def take_over(self, now: float) -> int:
+        """Settle jobs whose lease stayed past for the observation time."""
+        leases = Job.objects.using(self.using).leases()
+        self.seen = {
+            pk: self.seen[pk]
+            if pk in self.seen and (self.seen[pk].token, self.seen[pk].lease) == (token, lease)
+            else Sighting(token, lease, now)
+            for pk, (token, lease) in leases.items()
+        }
+        overdue = [pk for pk, sighting in self.seen.items() if now - sighting.since >= float(settings.OBSERVATION)]
+        settled = 0
+        for job in Job.objects.using(self.using).running().in_bulk(overdue).values() if overdue else ():
+            if job.attempt_token == self.seen[job.pk].token:
+                settled += self.settle(job, job.worker, _silence(job))
+        return settled
+
+    def settle(self, job: Job, worker: Worker | None, text: str) -> int:
+        """End the attempt in the name of the worker that cannot; 0 if it did after all."""
+        attempt = RunningAttempt(_claimed(job), self.using, process_id=job.process_id)
+        attempt.progress, attempt.progress_text = job.progress, job.progress_text
+        outcome = Outcome.LOST
+        if job.abort_requested_at is not None:
+            outcome, text = Outcome.ABORTED, f"Aborted. {text}"
+        duration = (timezone.now() - job.last_attempted_at).total_seconds() if job.last_attempted_at else 0.0
+        writer = Writer(self.using, worker.pk if worker else None, worker.name if worker else "")
+        writer.end(End(attempt, attempt.end(outcome, text), outcome, duration=max(0.0, duration)))
+        writer.flush(())
+        return int(not attempt.lost)
+
+
+def _silence(job: Job) -> str:
+    name = job.worker.name if job.worker else "of this job"
+    since = timezone.localtime(job.lease_expires_at) if timezone.is_aware(job.lease_expires_at) else job.lease_expires_at
+    return f"The worker {name} stopped answering; its hold on the job ran out at {since:%H:%M:%S}."
+
+
+def _claimed(job: Job) -> Claimed:
+    return Claimed(
+        job.pk,
+        job.priority,
+        job.name,
+        job.queue_name,
+        "{}",
+        job.attempt,
+        job.max_attempts,
+        job.crashes,
+        job.log_lines,
+        job.log_bytes,
+        job.log_dropped,
+        job.results_rows,
+        job.results_errors,
+        job.attempt_token or "",
+    )

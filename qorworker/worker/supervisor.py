@@ -1,0 +1,333 @@
+"""The loop of ``runworker``: waits for news, passes it on, and does each duty in its time. Parent process.
+
+It never calls a handler, and never dies of what a job does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import secrets
+import selectors
+import signal
+import socket
+import threading
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import Any
+
+import qorworker
+from qorworker.conf import settings
+from qorworker.models import Job, Outcome, Worker
+from qorworker.models.worker import HEARTBEAT
+from qorworker.registry import registry
+from qorworker.signals import worker_started, worker_stopped
+from qorworker.worker import processes
+from qorworker.worker.database import Database
+from qorworker.worker.dispatcher import Dispatcher
+from qorworker.worker.keeper import Keeper
+from qorworker.worker.pool import Pool
+from qorworker.worker.processes import monotonic
+from qorworker.worker.reaper import Reaper
+from qorworker.worker.wakeup import wakeup_for
+from qorworker.worker.writer import Writer
+
+logger = logging.getLogger(__name__)
+
+BATCH_OF_ENDS = 200  # ends that are written without waiting for more
+END_DELAY = 0.005  # seconds that an end may wait for others while children are busy with short jobs
+STORY_DELAY = 0.5  # seconds between two writes of progress and log
+BUFFER = 32 * 1024 * 1024  # bytes that may wait for the database before children are slowed down
+STOP_GRACE = 5.0  # seconds for the processes of a job when the worker's own grace is over
+
+
+@dataclass
+class Options:
+    """What ``runworker`` was asked to do."""
+
+    queues: Collection[str] = ("*",)
+    excluded: Collection[str] = ()
+    processes: int = 2
+    grace: float = 30.0  # seconds for running jobs after the first signal
+    batch: bool = False  # end when nothing is left to do
+    max_jobs: int | None = None
+    only: int | None = None  # run this one job and end
+    using: str = "default"
+
+
+@dataclass
+class Duty:
+    """Something to be done again and again. ``work`` gets the time; it is done when the database answers."""
+
+    work: Callable[[float], Any]
+    every: float  # seconds
+    at: float = 0.0
+    needs_database: bool = field(default=True)
+
+
+class Supervisor:
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.selector = selectors.DefaultSelector()
+        self.cookie = secrets.token_hex(16)
+        self.me = processes.identity()
+        self.database = Database(options.using)
+        self.pool = Pool(options.processes, self.cookie, self.selector)
+        self.writer = Writer(options.using, None, f"{self.me.host}:{self.me.process_id}")
+        self.dispatcher = Dispatcher(self.database, self.pool, self.writer, options.queues, options.excluded)
+        self.dispatcher.limit = 1 if options.only is not None else options.max_jobs
+        self.keeper = Keeper(self.dispatcher, self.pool)
+        self.wakeup = wakeup_for(options.using, self.selector)
+        self.worker: Worker | None = None
+        self.asked_to_stop = 0  # signals received
+        self.draining = False
+        self.forced = False
+        self.force_at: float | None = None
+        self.ends_since: float | None = None
+        self.missed = False  # the one job to run was not to be had
+        self.code_changed = False
+        self.duties: list[Duty] = []
+        self.extra_duties: list[Duty] = []
+
+    # Life.
+
+    def run(self) -> None:
+        """Work until told to stop, or until there is nothing left that was asked for."""
+        with self._signals():
+            try:
+                self._open()
+                while not self._over():
+                    self.step()
+            finally:
+                self._close()
+
+    def _open(self) -> None:
+        processes.adopt_orphans()
+        while self.worker is None and not self.asked_to_stop:
+            now = monotonic()
+            if not self.database.attempt(now, self._register):
+                self._listen(max(0.05, self.database.retry_at - now))
+        if self.worker is None:
+            return
+        reaper = Reaper(self.options.using, self.worker.pk, self.me)
+        lease = float(settings.LEASE)
+        self.duties = [
+            Duty(self.pool.tend, 0.05, needs_database=False),
+            Duty(self._stop_in_order, 0.05, needs_database=False),
+            Duty(self.keeper.outlived, 0.2, needs_database=False),
+            Duty(self.keeper.limit, 0.2, needs_database=False),
+            Duty(self.keeper.renew, lease / 3),
+            Duty(self._write_stories, STORY_DELAY),
+            Duty(self.keeper.check, 0.5),
+            Duty(self._promote, 0.5),
+            Duty(self._beat, HEARTBEAT),
+            Duty(reaper.reap, 1.0),
+            Duty(self.keeper.recycle, 5.0, needs_database=False),
+            *self.extra_duties,
+        ]
+        worker_started.send_robust(None, worker=self.worker)
+
+    def _register(self) -> bool:
+        self.worker = Worker.objects.using(self.options.using).start(
+            name=self.writer.worker_name,
+            host=self.me.host,
+            process_id=self.me.process_id,
+            boot_id=self.me.boot_id,
+            pid_namespace=self.me.pid_namespace,
+            process_started=self.me.process_started,
+            cookie=self.cookie,
+            version=qorworker.__version__,
+            queues=self._queue_names(),
+            job_types=registry.names(),
+            slots=self.options.processes,
+        )
+        self.writer.worker_id = self.worker.pk
+        return True
+
+    def _queue_names(self) -> list[str]:
+        known = settings.QUEUES if "*" in self.options.queues else self.options.queues
+        return [name for name in known if name not in self.options.excluded]
+
+    def _close(self) -> None:
+        self.pool.close()
+        self.wakeup.close()
+        if self.worker is not None:
+            for _ in range(5):
+                if self.database.attempt(self.database.retry_at, self._sign_off):
+                    break
+            worker_stopped.send_robust(None, worker=self.worker)
+
+    def _sign_off(self) -> bool:
+        assert self.worker is not None
+        self.writer.flush(())
+        Worker.objects.using(self.options.using).stop(self.worker.pk)
+        return True
+
+    # One round.
+
+    def step(self) -> None:
+        """Wait for news at most until the next duty, take it in, do what is due."""
+        self._listen(self._patience(monotonic()))
+        now = monotonic()
+        self._look_for_work(now)
+        self.dispatcher.dispatch(now)
+        self._write_ends(now)
+        for duty in self.duties:
+            if now >= duty.at and not (duty.needs_database and self.database.down(now)):
+                duty.at = now + duty.every
+                self._do(now, duty)
+        self.pool.mute(self._backlog() > BUFFER)
+
+    def _listen(self, seconds: float) -> None:
+        for key, _ in self.selector.select(seconds):
+            key.data(monotonic())
+
+    def _do(self, now: float, duty: Duty) -> None:
+        if duty.needs_database:
+            self.database.attempt(now, lambda: duty.work(now))
+        else:
+            duty.work(now)
+
+    def _patience(self, now: float) -> float:
+        """Seconds until something has to be done."""
+        moments = [duty.at for duty in self.duties]
+        if self.ends_since is not None:
+            moments.append(max(self.ends_since + END_DELAY, self.database.retry_at))
+        if self._takes_work() and self.dispatcher.idle_slots():
+            moments.append(self.database.retry_at if self.dispatcher.more else now + self.wakeup.interval)
+        return max(0.0, min(moments) - now) if moments else 0.05
+
+    def _takes_work(self) -> bool:
+        return not self.draining and self.pool.ready and not self.dispatcher.exhausted()
+
+    def _look_for_work(self, now: float) -> None:
+        if not self._takes_work() or self.database.down(now):
+            return
+        if self.options.only is not None:
+            taken = self.database.attempt(now, lambda: self.dispatcher.claim_one(self.options.only or 0))
+            if taken is False:
+                self.missed = self.draining = True
+            return
+        if not self.dispatcher.more:
+            self.database.attempt(now, lambda: self.wakeup.look(now))
+            if self.wakeup.rung and self.database.attempt(now, self._check_and_look) is not None:
+                self.wakeup.rung = False
+        if self.dispatcher.more:
+            self.database.attempt(now, self.dispatcher.claim)
+
+    def _check_and_look(self) -> bool:
+        self.keeper.check(monotonic())
+        return self.dispatcher.look()
+
+    def _promote(self, now: float) -> None:
+        if Job.objects.using(self.options.using).promote_due():
+            self.wakeup.rung = True
+
+    def _write_ends(self, now: float) -> None:
+        """Write the ends that have come in: at once, or a little later together with others."""
+        ends = self.writer.ends
+        if not ends:
+            self.ends_since = None
+            return
+        if self.ends_since is None:
+            self.ends_since = now
+        hurried = any(len(child.attempts) > 1 for child in self.pool.children.values())
+        if hurried and len(ends) < BATCH_OF_ENDS and now - self.ends_since < END_DELAY:
+            return
+        self._flush(now, ())
+
+    def _write_stories(self, now: float) -> None:
+        self._flush(now, list(self.dispatcher.running.values()))
+
+    def _flush(self, now: float, running: Collection[Any]) -> None:
+        lost = self.database.attempt(now, lambda: self.writer.flush(running))
+        if lost is not None and not self.writer.ends:
+            self.ends_since = None
+        for attempt in lost or ():
+            self.dispatcher.forget(attempt)
+
+    def _backlog(self) -> int:
+        return sum(attempt.buffered for attempt in self.dispatcher.running.values()) + sum(
+            end.attempt.buffered for end in self.writer.ends
+        )
+
+    def _beat(self, now: float) -> None:
+        assert self.worker is not None
+        if not Worker.objects.using(self.options.using).beat(self.worker.pk, memory=self.pool.memory()):
+            # Somebody on this machine took it for dead, or deleted the row: it is alive, under a new number.
+            logger.warning("The row of this worker was closed by another process; registering again.")
+            self._register()
+
+    # Stopping.
+
+    def _over(self) -> bool:
+        if self.worker is None:
+            return True
+        idle = not self.dispatcher.running and not self.writer.ends
+        if self.draining:
+            return idle
+        if self.dispatcher.exhausted():
+            return idle
+        return self.options.batch and idle and self.pool.ready and self._nothing_left()
+
+    def _nothing_left(self) -> bool:
+        def left() -> bool:
+            Job.objects.using(self.options.using).promote_due()
+            return self.dispatcher.look()
+
+        return self.database.attempt(monotonic(), left) is False
+
+    def _stop_in_order(self, now: float) -> None:
+        """First signal: take no more, hand back what did not start, let the rest end. Then force."""
+        if self.asked_to_stop and not self.draining:
+            self.draining, self.force_at = True, now + self.options.grace
+            self.dispatcher.hand_back_ready()
+            logger.info("Stopping: %s running jobs have %g seconds to end.", len(self.dispatcher.running), self.options.grace)
+        if self.asked_to_stop > 1:
+            self._interrupt(0)
+        elif self.force_at is not None and now >= self.force_at and not self.forced:
+            self.forced = True
+            self._interrupt(STOP_GRACE)
+
+    def _interrupt(self, grace: float) -> None:
+        for child in list(self.pool.children.values()):
+            if child.attempts:
+                text = "Interrupted because the worker was stopped."
+                self.dispatcher.stop(child.attempts[0], Outcome.INTERRUPTED, text, grace)
+
+    @contextlib.contextmanager
+    def _signals(self) -> Any:
+        """Note TERM and INT while the loop runs; outside the main thread there are none to note."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        wake, bell = socket.socketpair()
+        for end in (wake, bell):
+            end.setblocking(False)
+
+        def hear(now: float) -> None:
+            with contextlib.suppress(BlockingIOError):
+                wake.recv(4096)
+
+        self.selector.register(wake, selectors.EVENT_READ, hear)
+        before = {number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGINT)}
+        descriptor = signal.set_wakeup_fd(bell.fileno(), warn_on_full_buffer=False)
+        try:
+            yield
+        finally:
+            signal.set_wakeup_fd(descriptor)
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            self.selector.unregister(wake)
+            wake.close()
+            bell.close()
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.asked_to_stop += 1
+
+
+def default_processes() -> int:
+    """As many children as there are processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
