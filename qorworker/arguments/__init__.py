@@ -76,16 +76,17 @@ class Arguments:
         """*values*, as code passes them, with their types. Raises ``InvalidArguments`` with each field's errors."""
         given = {**values, **(files or {})}
         errors = {name: [_("There is no such argument.")] for name in given if name not in self.fields}
-        prepared: dict[str, Any] = {}
+        cleaned: dict[str, Any] = {}
         for name, field in self.fields.items():
             try:
-                prepared[name] = python_value(field, given[name] if name in given else self._default(name, field))
+                value = python_value(field, given[name] if name in given else self._default(name, field))
+                cleaned[name] = value if self.given else field.clean(value)
             except ValidationError as error:
                 errors[name] = error.messages
-        if not errors:
-            cleaned, errors = self._through_form(prepared) if self.given else self._through_fields(prepared)
+        if self.given and not errors:
+            cleaned, errors = self._through_form(cleaned)
         if errors:
-            raise InvalidArguments(self.job_type, self._masked(errors, given)) from None
+            raise InvalidArguments(self.job_type, self._masked(errors, given))
         return cleaned
 
     def dump(self, cleaned: Mapping[str, Any]) -> dict[str, Any]:
@@ -187,15 +188,6 @@ class Arguments:
         if default is MISSING:
             raise ValidationError(str(field.error_messages["required"]), code="required")
         return default
-
-    def _through_fields(self, prepared: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, list[str]]]:
-        cleaned, errors = {}, {}
-        for name, field in self.fields.items():
-            try:
-                cleaned[name] = field.clean(prepared[name])
-            except ValidationError as error:
-                errors[name] = error.messages
-        return cleaned, errors
 
     def _through_form(self, prepared: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, list[str]]]:
         """Through the whole given form, its ``clean`` included, as if the values had been typed in."""

@@ -60,6 +60,8 @@ def told(kind: Any) -> str:
 
 def _builder(kind: Any) -> Callable[[Spec], forms.Field] | None:
     origin, inner = typing.get_origin(kind), typing.get_args(kind)
+    if kind in (Any, object):
+        return _json
     if origin is Literal:
         return _literal
     if origin is list:
