@@ -1,0 +1,71 @@
+"""A site on the test database, a real worker beside it, and Chromium in front of it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from django.db import connection
+
+from tests.browser import CHROMIUM, DRIVER, program
+from tests.browser.page import Page
+
+ROOT = Path(__file__).resolve().parents[2]
+FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--window-size=1200,1000",
+    "--lang=en",
+)
+
+
+@pytest.fixture(scope="session")
+def chromium(tmp_path_factory):
+    from selenium import webdriver
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = program(*CHROMIUM)
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options, webdriver.ChromeService(program(*DRIVER)))
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture
+def page(chromium, live_server):
+    """The browser, logged out; a script error on any page fails the test."""
+    chromium.delete_all_cookies()
+    yield Page(chromium, live_server.url)
+    chromium.get("about:blank")  # no page of a test asks the site of the next one
+    errors = [entry["message"] for entry in chromium.get_log("browser") if entry["level"] == "SEVERE"]
+    assert [message for message in errors if "favicon" not in message] == []
+
+
+@pytest.fixture
+def worker(live_server, tmp_path):
+    """A ``runworker`` on the test database."""
+    environment = {
+        **os.environ,
+        "DJANGO_SETTINGS_MODULE": "tests.settings",
+        "QORWORKER_TEST_RUNNING_DATABASE": str(connection.settings_dict["NAME"]),
+    }
+    command = [sys.executable, "-m", "django", "runworker", "--processes", "2", "--grace", "1"]
+    with (tmp_path / "worker.log").open("wb") as output:
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdout=output, stderr=output, start_new_session=True
+        )
+    yield process
+    process.terminate()
+    status = process.wait(60)
+    assert status == 0, (tmp_path / "worker.log").read_text()

@@ -1,0 +1,130 @@
+"""The examples of README.md and docs/ run as written, and what they list is what there is."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from django.core.management import get_commands, load_command_class
+
+from example_project.shop import models as shop_models
+from qorworker import JobStatus, conf
+from qorworker.execution import Work, execute
+from qorworker.models import Job, Outcome
+from qorworker.registry import registry
+
+ROOT = Path(__file__).resolve().parents[1]
+README = ROOT / "README.md"
+DOCUMENTS = [README, *sorted((ROOT / "docs").glob("*.md"))]
+PYTHON = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+SHELL = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
+FILE = re.compile(r"# (\S+)\.py\n")
+
+
+def blocks(document: Path, pattern: re.Pattern[str] = PYTHON):
+    """Each block of code with its line number."""
+    text = document.read_text()
+    return [(text.count("\n", 0, found.start(1)), found[1]) for found in pattern.finditer(text)]
+
+
+def run(document: Path, monkeypatch) -> dict:
+    """Run all blocks; one that starts with ``# shop/jobs.py`` becomes that module. Returns the other blocks' names."""
+    names: dict = {"__name__": "readme"}
+    for line, code in blocks(document):
+        target = names
+        if file := FILE.match(code):
+            module = ModuleType(file[1].replace("/", "."))
+            monkeypatch.setitem(sys.modules, module.__name__, module)
+            target = module.__dict__
+        exec(compile("\n" * line + code, str(document), "exec", dont_inherit=True), target)
+    return names
+
+
+@pytest.fixture
+def shop_app(transactional_db, monkeypatch):
+    """The app that the examples are about: that of the example project, under the name an app of one's own has."""
+    monkeypatch.setitem(sys.modules, "shop", ModuleType("shop"))
+    monkeypatch.setitem(sys.modules, "shop.models", shop_models)
+    berlin = shop_models.Shop.objects.create(name="Berlin")
+    for number in range(1, 4):
+        shop_models.Product.objects.create(shop=berlin, sku=f"TEA-{number}", name="Tea", price=number, stock=1)
+    before = set(registry.names())
+    yield
+    for name in set(registry.names()) - before:
+        registry.unregister(name)
+
+
+def outcome_of(job: Job) -> str:
+    work = Work(
+        id=job.pk, name=job.name, arguments=json.dumps(job.arguments), attempt=1, max_attempts=1, token="a test"
+    )
+    Job.objects.filter(pk=job.pk).transition(JobStatus.RUNNING, attempt_token=work.token)
+    return execute(work, send=lambda record: None).outcome
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_python_example_runs_and_the_jobs_it_enqueues_run_too(document, shop_app, monkeypatch):
+    run(document, monkeypatch)
+    for job in Job.objects.waiting():
+        assert outcome_of(job) in (Outcome.DONE, Outcome.ROW_ERRORS)
+
+
+def test_the_readme_has_examples_that_enqueue(shop_app, monkeypatch):
+    run(README, monkeypatch)
+    assert Job.objects.waiting().count() == 1
+    assert Job.objects.cancelled().count() == 1
+
+
+def test_the_settings_example_is_accepted(shop_app, monkeypatch, settings):
+    settings.QORWORKER = run(README, monkeypatch)["QORWORKER"]
+    assert conf.problems() == []
+
+
+def shown(name: str, value: object) -> str:
+    if name == "QUEUES":
+        return "one, named `default`"
+    for unit, size in (("MiB", conf.MIB), ("KiB", conf.KIB)):
+        if name.endswith(("_BYTES", "_MEMORY")) and isinstance(value, int) and value % size == 0:
+            return f"{value // size} {unit}"
+    return f"`{value!r}`"
+
+
+def test_the_settings_table_lists_every_setting_with_its_default():
+    rows = [
+        f"| `{name}` | {shown(name, setting.default)} | {setting.reason} |" for name, setting in conf.SETTINGS.items()
+    ]
+    table = "\n".join(["| Setting | Default | Meaning |", "| --- | --- | --- |", *rows])
+    assert table in README.read_text(), f"README.md should have this table:\n{table}"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_command_in_a_shell_example_exists(document):
+    text = "\n".join(code for _, code in blocks(document, SHELL))
+    commands = set(re.findall(r"manage\.py (\w+)", text))
+    assert commands <= set(get_commands()) | {"demo"}
+
+
+def test_every_option_of_runworker_that_is_named_exists():
+    section = README.read_text().split("## Running workers\n")[1].split("\n## ")[0].split("`manage.py runjob`")[0]
+    parser = load_command_class("qorworker", "runworker").create_parser("manage.py", "runworker")
+    known = {option for action in parser._actions for option in action.option_strings}
+    named = set(re.findall(r"--[a-z-]+", section))
+    assert len(named) >= 5
+    assert named <= known
+
+
+def test_every_permission_of_jobs_is_named():
+    section = README.read_text().split("## Permissions\n")[1].split("\n## ")[0]
+    named = set(re.findall(r"`([a-z_]+_job(?:_\w+)?)`", section))
+    assert named == {codename for codename, _ in Job._meta.permissions} | {"view_job", "delete_job"}
+
+
+def test_every_local_link_leads_somewhere():
+    for document in DOCUMENTS:
+        for link in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", document.read_text()):
+            if "://" not in link:
+                assert (document.parent / link).exists(), f"{document.name} links to {link}"
