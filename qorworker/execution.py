@@ -204,15 +204,19 @@ def _clean_connections() -> Iterator[None]:
     """Usable connections before the handler, and nothing of it left on them afterwards."""
     close_old_connections()
     reset_queries()
-    depths = {connection.alias: _depth(connection) for connection in connections.all(initialized_only=True)}
+    depths = {connection.alias: _depth(connection) for connection in _open_connections()}
     try:
         yield
     finally:
-        for connection in connections.all(initialized_only=True):
-            if connection.connection is not None and _depth(connection) != depths.get(connection.alias, (False, 0, True)):
+        for connection in _open_connections():
+            if _depth(connection) != depths.get(connection.alias, (False, 0, True)):
                 connection.close()
         translation.deactivate()
         timezone.deactivate()
+
+
+def _open_connections() -> list[BaseDatabaseWrapper]:
+    return [each for each in connections.all(initialized_only=True) if each.connection is not None]
 
 
 def _depth(connection: BaseDatabaseWrapper) -> tuple[bool, int, bool]:

@@ -16,6 +16,7 @@ from qorworker.execution import Work, next_status
 from qorworker.models import Outcome
 from qorworker.models.sql import AttemptUpdate, Claimed
 from qorworker.records import ERROR_CHARS, TRACEBACK_CHARS, Record, clean_text, mask
+from qorworker.registry import registry
 from qorworker.retry import STRATEGIES, seconds
 from qorworker.worker.processes import monotonic
 
@@ -135,7 +136,7 @@ class RunningAttempt:
         if update.status == "done" and self.progress is not None:
             update.progress = 100
         if update.status == "scheduled":
-            update.delay = seconds(STRATEGIES["exponential"](job.attempt)) if delay is None else delay
+            update.delay = _retry_delay(job) if delay is None else delay
         update.uncounted = update.status == "new"
         if silent and job.crashes >= 3 and job.attempt < job.max_attempts:
             update.error += " It is not tried again, because that happened three times in a row."
@@ -143,6 +144,12 @@ class RunningAttempt:
 
     def masked(self, text: str) -> str:
         return clean_text(mask(text, self.secrets), TRACEBACK_CHARS)
+
+
+def _retry_delay(job: Claimed) -> float:
+    """For an attempt that could not say it itself."""
+    job_type = registry.find(job.name)
+    return job_type.retry_delay(job.attempt) if job_type else seconds(STRATEGIES["exponential"](job.attempt))
 
 
 def moment(seconds: float) -> dt.datetime:
