@@ -42,9 +42,10 @@ def not_found(request: HttpRequest) -> HttpResponseBase:
 def deny(
     model_admin: Any, request: HttpRequest, action: str, job: Job | None = None, job_type: JobType[Any] | None = None
 ) -> HttpResponse:
-    """Write down the attempt and answer 403 with the permission that is missing."""
+    """Answer 403 with the permission that is missing; an attempt to change something is written down."""
     job_type = job.job_type if job is not None else job_type
-    record(request, action, DENIED, job=job, job_name=job_type.name if job_type else "")
+    if request.method == "POST":
+        record(request, action, DENIED, job=job, job_name=job_type.name if job_type else "")
     context = {
         **model_admin.admin_site.each_context(request),
         "title": _("Not allowed"),

@@ -12,7 +12,7 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 
 from qorworker import permissions
-from qorworker.admin import once
+from qorworker.admin import access, once
 from qorworker.admin.media import MEDIA
 from qorworker.models import Job, pages
 from qorworker.registry import JobType, registry
@@ -31,6 +31,11 @@ class Card:
         return first_paragraph(self.job_type)
 
     @property
+    def is_broken(self) -> bool:
+        """Its definition cannot work; ``manage.py check`` says why, but not every deployment runs that."""
+        return bool(self.job_type.arguments.problems())
+
+    @property
     def is_one_click(self) -> bool:
         """Nothing to fill in and nothing to confirm: a click is enough."""
         return not self.job_type.arguments.form_class.base_fields and not self.job_type.confirm
@@ -40,9 +45,11 @@ def catalogue(model_admin: Any, request: HttpRequest) -> HttpResponseBase:
     if request.method not in ("GET", "HEAD"):
         return HttpResponseNotAllowed(["GET", "HEAD"])
     everything = _cards(request)
+    if not everything and not permissions.can_view_any(request.user) and registry.names():
+        return access.deny(model_admin, request, "run")
     if name := request.GET.get("job"):
         return HttpResponseRedirect(reverse("admin:qorworker_job_run", args=(name,)))
-    if len(everything) == 1 and everything[0].may_run and not request.GET:
+    if len(everything) == 1 and everything[0].may_run and not everything[0].is_broken and not request.GET:
         return HttpResponseRedirect(reverse("admin:qorworker_job_run", args=(everything[0].job_type.name,)))
     cards = _narrowed(everything, request)
     _add_last_runs(cards)

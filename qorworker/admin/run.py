@@ -33,6 +33,11 @@ def run(model_admin: Any, request: HttpRequest, name: str) -> HttpResponseBase:
         return HttpResponseNotAllowed(["GET", "HEAD", "POST"])
     if not permissions.can(request.user, "run", job_type):
         return access.deny(model_admin, request, "run", job_type=job_type)
+    if job_type.arguments.problems():
+        messages.error(
+            request, _("The definition of this job has an error: see “manage.py check”. Nothing was started.")
+        )
+        return HttpResponseRedirect(reverse("admin:qorworker_job_catalogue"))
     page = RunPage(model_admin, request, job_type)
     return page.submit() if request.method == "POST" else page.show()
 
@@ -58,7 +63,7 @@ class RunPage:
         self.arguments: BaseForm = form_class(posted, request.FILES if posted is not None else None, **self._options())
         self.when = WhenForm(posted) if self.may_schedule else None
         self.confirm = ConfirmForm(posted) if job_type.confirm else None
-        self.token = request.POST.get("qw-token", "") or once.new_token()
+        self.token = posted.get("qw-token", "") if posted is not None else once.new_token()
 
     def _options(self) -> dict[str, Any]:
         return {"initial": self.filled.values}

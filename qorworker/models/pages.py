@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from django.db import connections
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Count, Min, Q, QuerySet
 
 from qorworker.models.audit import AuditEntry
 from qorworker.models.clock import DatabaseNow
@@ -161,5 +161,5 @@ def nobody_works() -> tuple[int, dt.datetime | None] | None:
     """None if a worker is alive; else how many jobs wait for one (up to ``CAP + 1``) and since when the first does."""
     if Worker.objects.alive().exists():
         return None
-    waiting = Job.objects.queued()
-    return capped_count(waiting), waiting.order_by("id").values_list("run_after", flat=True).first()
+    waiting = Job.objects.queued().order_by("id")[: CAP + 1].aggregate(count=Count("pk"), since=Min("run_after"))
+    return waiting["count"], waiting["since"]

@@ -21,7 +21,7 @@ def root(db: None) -> Any:
 
 
 @pytest.fixture
-def browser(client: Client, root: Any) -> Client:
+def visitor(client: Client, root: Any) -> Client:
     """A browser in which a superuser is signed in."""
     client.force_login(root)
     return client

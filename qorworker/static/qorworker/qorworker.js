@@ -200,9 +200,7 @@
                 complete = false;
                 return;
             }
-            const open = all("details[open]", place).length > 0 && !news.final;
-            if (open && name !== "header") complete = false;
-            else place.innerHTML = html; // rendered and escaped by the server
+            place.innerHTML = html; // rendered and escaped by the server
         });
         addLines(news);
         data.qwAfter = news.last;

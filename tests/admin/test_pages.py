@@ -1,0 +1,635 @@
+"""Every page for every role: what is shown, what is not, with what methods, as what, and in how many queries."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from pathlib import Path
+
+import pytest
+from django.contrib import admin
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.urls import URLPattern
+from django.utils import timezone
+
+import qorworker
+from qorworker.models import Attempt, AuditEntry, Job, LogLine, Outcome, ResultsRow, Worker, pages
+from qorworker.registry import registry
+from tests.admin.support import (
+    BASE,
+    LONG_AGO,
+    STATES,
+    XSS,
+    a_worker,
+    in_state,
+    make_job,
+    page_of,
+    stored,
+    superuser,
+    text_of,
+    user_with,
+)
+
+pytestmark = pytest.mark.django_db
+
+CATALOGUE = BASE + "catalogue/"
+WORKERS = BASE.replace("/job/", "/worker/")
+OF_A_JOB = ["change/", "live/", "log.txt", "results.csv", "history/"]
+AUTH_TABLES = ("django_session", "auth_user", "auth_permission", "auth_group", "django_content_type")
+
+
+def full_job(job_type, text="line", **fields):
+    """A failed job with a bit of everything, *text* wherever text can be."""
+    job = make_job(
+        job_type,
+        "exception",
+        error=f"ValueError: {text}",
+        progress=50,
+        progress_text=text,
+        log_lines=3,
+        results_rows=2,
+        results_errors=1,
+        **fields,
+    )
+    now = timezone.now()
+    worker = a_worker(name=text, host=text)
+    LogLine.objects.bulk_create(
+        LogLine(job=job, number=number, attempt=1, at=now, level=level, text=f"{text} {number}")
+        for number, level in ((1, 10), (2, 20), (3, 40))
+    )
+    ResultsRow.objects.create(job=job, number=1, attempt=1, cells=[{"value": text, "error": ""}])
+    ResultsRow.objects.create(
+        job=job, number=2, attempt=1, cells=[{"value": "=1+1", "error": text}, {"value": -3}], has_error=True
+    )
+    Attempt.objects.create(
+        job=job,
+        number=1,
+        worker_id=worker.pk,
+        worker_name=text,
+        process_id=7,
+        started_at=now,
+        finished_at=now,
+        outcome=Outcome.FAILED,
+        error=text,
+        traceback=f'  File "/srv/app/{text}.py", line 7, in run\n    go()\nValueError: {text}\n',
+    )
+    AuditEntry.objects.record("retry", job=job, job_name=text, reason=text)
+    return job
+
+
+def queries_of_ours(captured):
+    return [q["sql"] for q in captured if not any(table in q["sql"] for table in AUTH_TABLES)]
+
+
+# Who sees what
+
+
+@pytest.mark.parametrize("path", ["", "catalogue/"])
+def test_staff_without_any_right_gets_no_page(types, client, path):
+    make_job(types["open"])
+    client.force_login(user_with())
+    response = client.get(BASE + path)
+    assert response.status_code == 403
+    assert "Open door" not in response.content.decode()
+
+
+@pytest.mark.parametrize("end", OF_A_JOB)
+def test_a_job_one_may_not_see_is_not_found_exactly_like_one_that_does_not_exist(types, client, end):
+    hidden = full_job(types["open"])
+    client.force_login(user_with("testapp.change_shop"))
+    forbidden = client.get(page_of(hidden, end))
+    hidden.pk += 1000
+    unknown = client.get(page_of(hidden, end))
+    assert (forbidden.status_code, unknown.status_code) == (404, 404)
+    assert forbidden.content == unknown.content
+
+
+@pytest.mark.parametrize("verb", ["abort", "cancel", "run-now", "retry", "run-again", "reschedule"])
+def test_a_verb_on_a_job_one_may_not_see_is_not_found_and_changes_nothing(types, client, verb):
+    hidden = in_state(types["open"], "new")
+    client.force_login(user_with("testapp.change_shop"))
+    assert client.post(page_of(hidden, verb) + "/", {"confirmed": "1"}).status_code == 404
+    assert Job.objects.get().status == "new"
+
+
+def test_the_list_and_its_counts_and_search_know_only_jobs_one_may_see(types, client):
+    mine = make_job(types["by_name"])
+    other = make_job(types["open"])
+    client.force_login(user_with("testapp.change_shop"))
+    for query in ("", f"?q={other.pk}", "?q=Open", "?tab=queued", "?job=tests.open"):
+        page = client.get(BASE + query).content.decode()
+        assert f">#{other.pk}<" not in page
+    assert client.get(BASE).context["cl"].counts["all"] == 1
+    assert f">#{mine.pk}<" in client.get(BASE).content.decode()
+
+
+def test_log_errors_and_results_need_their_own_right(types, client):
+    job = full_job(types["open"], text="the-secret-of-the-log")
+    client.force_login(user_with("qorworker.view_job", "qorworker.view_job_arguments"))
+    page = client.get(page_of(job)).content.decode()
+    assert "You may not see the log of this job." in page
+    assert "the-secret-of-the-log 1" not in page
+    assert "ValueError" not in page
+    assert "ValueError" not in client.get(BASE).content.decode()
+    assert client.get(page_of(job, "live/")).json()["lines"] == []
+    assert client.get(page_of(job, "log.txt")).status_code == 403
+    assert client.get(page_of(job, "results.csv")).status_code == 403
+
+
+def test_arguments_need_their_own_right(types, client):
+    make_job(types["greet"], arguments=stored(types["greet"], subject="between-us"))
+    job = Job.objects.get()
+    client.force_login(user_with("qorworker.view_job", "qorworker.view_job_log"))
+    for page in (BASE, page_of(job), page_of(job, "live/")):
+        assert "between-us" not in client.get(page).content.decode()
+
+
+@pytest.mark.parametrize("query", ["created_by__password__startswith=p", "arguments__subject=x", "error__contains=x"])
+def test_the_list_cannot_be_filtered_by_what_one_may_not_see(types, visitor, query):
+    assert visitor.get(f"{BASE}?{query}").status_code == 400
+
+
+# Methods
+
+
+def own_urls():
+    """Every URL of the job admin that is ours, from the resolver, so that none can be forgotten."""
+    job_admin = admin.site._registry[Job]
+    return [url for url in job_admin.get_urls() if isinstance(url, URLPattern) and url.name]
+
+
+def test_looking_never_changes_anything(types, visitor):
+    jobs = [in_state(types["open"], state) for state in STATES] + [full_job(types["greet"])]
+    paths = [BASE, CATALOGUE, WORKERS]
+    for url in own_urls():
+        for job in jobs:
+            route = str(url.pattern)
+            for part, value in (("<int:pk>", job.pk), ("<path:object_id>", job.pk), ("<str:name>", job.name)):
+                route = route.replace(part, str(value))
+            paths.append(BASE + route.replace("<str:field>", "x"))
+    tables = (Job, AuditEntry, LogLine, ResultsRow, Attempt, Worker)
+    before = [list(model.objects.values()) for model in tables]
+    for path in sorted(set(paths)):
+        for method in ("get", "head", "options"):
+            response = getattr(visitor, method)(path)
+            assert response.status_code in (200, 302, 403, 404, 405), path
+            if any(f"/{verb}/" in path for verb in ("abort", "cancel", "run-now", "retry", "run-again", "reschedule")):
+                assert response.status_code == 405
+    assert [list(model.objects.values()) for model in tables] == before
+
+
+@pytest.mark.parametrize("end", ["change/", "live/", "log.txt", "results.csv"])
+def test_pages_to_look_at_take_no_post(types, visitor, end):
+    assert visitor.post(page_of(full_job(types["open"]), end)).status_code == 405
+
+
+def test_a_post_without_the_csrf_token_is_refused(types, root):
+    from django.test import Client
+
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(root)
+    job = in_state(types["open"], "new")
+    assert client.post(page_of(job, "cancel/"), {"confirmed": "1"}).status_code == 403
+    assert client.post(BASE + "run/tests.open/", {"qw-when": "now"}).status_code == 403
+    assert Job.objects.get().status == "new"
+
+
+@pytest.mark.parametrize("end", [*OF_A_JOB, "abort/"])
+def test_who_is_not_signed_in_is_sent_to_the_login(types, client, end):
+    response = client.post(page_of(full_job(types["open"]), end))
+    assert response.status_code == 302
+    assert "/login/" in response.url
+
+
+# What is shown
+
+
+def test_text_is_text_on_every_page(types, visitor):
+    greet = types["greet"]
+    job = full_job(greet, text=XSS, arguments=stored(greet, subject=XSS))
+    running = make_job(greet, "running", progress_text=XSS, arguments=stored(greet, subject=XSS))
+    for path in (BASE, CATALOGUE, WORKERS, page_of(job), page_of(running), f"{BASE}run/tests.greet/?subject={XSS}"):
+        page = visitor.get(path).content.decode()
+        assert XSS not in page, path
+    assert "&lt;script&gt;alert" in visitor.get(page_of(job)).content.decode()
+    news = visitor.get(page_of(job, "live/")).json()
+    assert all(XSS not in html for html in news["parts"].values())
+    assert news["lines"][0]["text"] == f"{XSS} 1"  # the script puts it into a text node
+
+
+def test_names_of_types_are_text_too(types, visitor):
+    qorworker.job(name="tests.odd", title=XSS, group=XSS, confirm=XSS)(lambda: None)
+    odd = registry.get("tests.odd")
+    job = make_job(odd, "running")
+    for path in (BASE, CATALOGUE, f"{CATALOGUE}?q={XSS}", f"{CATALOGUE}?group={XSS}", f"{BASE}?job=tests.odd"):
+        assert XSS not in visitor.get(path).content.decode()
+    for path in (page_of(job), BASE + "run/tests.odd/"):
+        assert XSS not in visitor.get(path).content.decode()
+    assert XSS not in visitor.post(page_of(job, "abort/")).content.decode()
+
+
+def test_no_page_has_inline_script_or_style(types, visitor):
+    job = full_job(types["greet"])
+    running, waiting = make_job(types["open"], "running"), make_job(types["open"], "scheduled")
+    own = [CATALOGUE, page_of(job), page_of(running), page_of(waiting), BASE + "run/tests.upload/", BASE, WORKERS]
+    for path in own:
+        page = visitor.get(path).content.decode()
+        for script in re.findall(r"<script[^>]*>[^<]*</script>", page):
+            assert " src=" in script, path
+        assert not re.search(r"<[^>]+\s(style|on[a-z]+)=", page), path
+        assert "<style" not in page, path
+
+
+def test_control_and_direction_characters_are_shown_as_escapes(types, visitor):
+    job = full_job(types["open"], text="safe\u202etxt\x1b[31m")
+    page = visitor.get(page_of(job)).content.decode()
+    assert "safe\\u202etxt\\u001b[31m 1" in page
+    assert "safe\u202etxt" not in page.split('id="log"')[1].split("</section>")[0]
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_each_state_is_told_by_text_and_icon(types, visitor, state):
+    label = {
+        "new": "Queued", "scheduled": "Scheduled", "will_retry": "Will retry", "running": "Running",
+        "aborting": "Aborting", "silent": "Not responding", "done": "Done", "exception": "Failed",
+        "killed": "Aborted", "cancelled": "Cancelled",
+    }[state]  # fmt: skip
+    job = in_state(types["open"], state)
+    for page in (visitor.get(BASE), visitor.get(page_of(job))):
+        assert re.search(rf'class="qw-badge"[^>]*><svg class="qw-icon".*?</svg>\s*<span>{label}</span>', text_of(page))
+
+
+def test_the_error_comes_before_the_log_with_the_frames_of_the_project(types, visitor):
+    job = full_job(types["open"], text="no such luck")
+    page = visitor.get(page_of(job)).content.decode()
+    assert page.index("qw-failure") < page.index('id="log"')
+    assert "/srv/app/no such luck.py" in page.split("Full traceback")[0]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "fields", "told"),
+    [
+        (
+            Outcome.CRASHED,
+            {"signal": 9, "peak_memory": 2**31},
+            "most likely because memory ran out. Its peak memory was",
+        ),
+        (Outcome.CRASHED, {"signal": 11}, "signal 11 (SIGSEGV)"),
+        (Outcome.CRASHED, {"exit_code": 3}, "exit code 3"),
+        (Outcome.TIMEOUT, {}, "longer than its time limit"),
+        (Outcome.MEMORY, {"peak_memory": 2**31}, "more memory than its limit. Its peak memory was"),
+        (Outcome.LOST, {}, "The worker stopped answering"),
+        (Outcome.REFUSED, {}, "never started"),
+    ],
+)
+def test_the_way_in_which_a_process_ended_is_explained(types, visitor, outcome, fields, told):
+    job = make_job(types["open"], "exception", error="It ended.")
+    now = timezone.now()
+    Attempt.objects.create(job=job, number=1, started_at=now, finished_at=now, outcome=outcome, **fields)
+    assert told in visitor.get(page_of(job)).content.decode().replace("\xa0", " ")
+
+
+def test_processes_that_survived_an_abort_are_told(types, visitor):
+    job = make_job(types["open"], "killed")
+    now = timezone.now()
+    Attempt.objects.create(job=job, number=1, started_at=now, finished_at=now, outcome=Outcome.ABORTED, survivors=2)
+    assert "2 of its processes could not be ended." in visitor.get(page_of(job)).content.decode()
+
+
+def test_the_log_can_be_narrowed_to_a_level_and_read_backwards(types, visitor, monkeypatch):
+    monkeypatch.setattr(pages, "LOG_LINES", 2)
+    job = full_job(types["open"])
+
+    def shown(query):
+        return re.findall(r'id="L(\d+)"', visitor.get(page_of(job) + query).content.decode())
+
+    assert shown("") == ["2", "3"]
+    assert "?before=2&amp;level=0#log" in visitor.get(page_of(job)).content.decode()
+    assert shown("?before=2") == ["1"]
+    assert shown("?level=40") == ["3"]
+    assert shown("?level=7&before=x") == ["2", "3"]
+
+
+def test_results_can_be_paged_and_narrowed_to_errors(types, visitor):
+    job = make_job(types["open"], "exception", results_rows=120, results_errors=1)
+    ResultsRow.objects.bulk_create(
+        ResultsRow(job=job, number=n, attempt=1, cells=[{"value": f"cell-{n}", "error": "bad" if n == 99 else ""}],
+                   has_error=n == 99)
+        for n in range(1, 121)
+    )  # fmt: skip
+
+    def shown(query):
+        return re.findall(r">cell-(\d+)", visitor.get(page_of(job) + query).content.decode())
+
+    assert shown("")[:1] + shown("")[-1:] == ["1", "50"]
+    assert shown("?page=3")[-1:] == ["120"]
+    assert shown("?rows=errors") == ["99"]
+    assert shown("?page=999")[-1:] == ["120"]
+
+
+def test_history_and_reruns_are_linked(types, visitor):
+    job = full_job(types["open"])
+    again = make_job(types["open"], rerun_of=job)
+    assert f'href="{page_of(again)}"' in visitor.get(page_of(job)).content.decode()
+    assert f'href="{page_of(job)}"' in visitor.get(page_of(again)).content.decode()
+
+
+# Downloads
+
+
+def test_the_log_is_downloaded_whole_as_text(types, visitor):
+    job = full_job(types["open"], log_dropped=5)
+    response = visitor.get(page_of(job, "log.txt"))
+    lines = text_of(response).splitlines()
+    assert [line.split(maxsplit=2)[2] for line in lines[:3]] == [
+        "DEBUG    line 1",
+        "INFO     line 2",
+        "ERROR    line 3",
+    ]
+    assert "5 further lines were dropped" in lines[3]
+    assert response["Content-Type"] == "text/plain; charset=utf-8"
+    assert response["Content-Disposition"] == f'attachment; filename="job-{job.pk}-log.txt"'
+    assert response["X-Content-Type-Options"] == "nosniff"
+
+
+def test_no_cell_of_the_csv_is_a_formula_and_negative_numbers_stay_numbers(types, visitor):
+    response = visitor.get(page_of(full_job(types["open"], text="@cmd"), "results.csv"))
+    assert text_of(response).splitlines() == ["\ufeff1,'@cmd", "2,'=1+1,-3,'@cmd"]
+
+
+# Live data
+
+
+def test_nothing_new_costs_one_query_of_ours_and_no_body(types, visitor):
+    job = make_job(types["open"], "running", log_lines=0)
+    first = visitor.get(page_of(job, "live/"))
+    with CaptureQueriesContext(
+        connection,
+    ) as captured:
+        second = visitor.get(page_of(job, "live/"), headers={"if-none-match": first["ETag"]})
+    assert (second.status_code, second.content) == (304, b"")
+    assert len(queries_of_ours(captured)) <= 2
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"progress": 3}, {"progress_text": "x"}, {"log_lines": 9}, {"results_rows": 9}, {"abort_requested_at": 1},
+        {"lease_expires_at": -1},
+    ],
+)  # fmt: skip
+def test_whatever_changes_on_the_page_changes_the_version(types, visitor, change):
+    job = make_job(types["open"], "running")
+    tag = visitor.get(page_of(job, "live/"))["ETag"]
+    changed = {
+        key: timezone.now() + LONG_AGO * value if key.endswith("_at") else value for key, value in change.items()
+    }
+    Job.objects.filter(pk=job.pk).update(**changed)
+    assert visitor.get(page_of(job, "live/"), headers={"if-none-match": tag}).status_code == 200
+
+
+def test_only_new_lines_are_sent(types, visitor):
+    job = full_job(types["open"])
+    news = visitor.get(page_of(job, "live/") + "?after=1").json()
+    assert [line["number"] for line in news["lines"]] == [2, 3]
+    assert news["last"] == 3
+    assert [line["number"] for line in visitor.get(page_of(job, "live/") + "?after=1&level=40").json()["lines"]] == [3]
+
+
+def test_parts_are_sent_again_only_when_the_state_has_changed(types, visitor):
+    job = make_job(types["open"], "running")
+    news = visitor.get(page_of(job, "live/")).json()
+    assert set(news["parts"]) > {"header", "actions"}
+    same = visitor.get(page_of(job, "live/"), {"state": news["state"], "results": 0}).json()
+    assert set(same["parts"]) == {"header"}
+    assert not same["final"]
+    Job.objects.filter(pk=job.pk).update(status="done", attempt_token=None, finished_at=timezone.now())
+    end = visitor.get(page_of(job, "live/"), {"state": news["state"]}).json()
+    assert end["final"]
+    assert "Done" in end["parts"]["header"]
+
+
+def test_live_data_is_never_kept_by_anybody(types, visitor):
+    assert "no-store" in visitor.get(page_of(make_job(types["open"]), "live/"))["Cache-Control"]
+
+
+@pytest.mark.parametrize(
+    ("state", "is_live"), [("new", True), ("running", True), ("done", False), ("exception", False)]
+)
+def test_only_a_job_with_a_future_is_polled(types, visitor, state, is_live):
+    page = visitor.get(page_of(in_state(types["open"], state))).content.decode()
+    assert ("data-qw-live" in page) is is_live
+    assert ('<noscript><meta http-equiv="refresh"' in page) is is_live
+
+
+# Catalogue
+
+
+def test_cards_are_grouped_with_the_rest_under_other_last(types, visitor):
+    page = visitor.get(CATALOGUE).content.decode()
+    titles = [title.split("<")[0].strip() for title in re.findall(r"<h2>([^\n]+)</h2>", page)]
+    assert titles == ["Doors", "Mail", "Other"]
+
+
+def test_a_card_tells_the_last_run_and_runs_with_one_click_if_nothing_is_to_be_filled_in(types, visitor):
+    make_job(types["open"], "done")
+    last = make_job(types["open"], "exception")
+    page = visitor.get(CATALOGUE).content.decode()
+    card = page[page.index("Open door") : page.index("</li>", page.index("Open door"))]
+    assert f'href="{page_of(last)}"' in card
+    token = re.search(r'name="qw-token" value="([^"]+)"', card)[1]
+    response = visitor.post(BASE + "run/tests.open/", {"qw-token": token, "qw-when": "now"})
+    new = Job.objects.latest("pk")
+    assert response.url == page_of(new)
+
+
+def test_every_one_click_card_has_a_token_of_its_own(types, visitor):
+    tokens = re.findall(r'name="qw-token" value="([^"]+)"', visitor.get(CATALOGUE).content.decode())
+    assert len(tokens) == len(set(tokens)) == 3
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [("q=greet", ["Send greetings"]), ("q=has+a+SECRET", ["Log in"]), ("group=Doors", ["Open door"]), ("q=zzz", [])],
+)
+def test_the_catalogue_can_be_narrowed(types, visitor, query, found):
+    page = visitor.get(f"{CATALOGUE}?{query}").content.decode()
+    assert re.findall(r"<h3><a [^>]+>([^<]+)</a></h3>", page) == found
+
+
+def test_a_type_one_may_not_run_says_so_and_one_may_neither_see_is_missing(types, client):
+    client.force_login(user_with("qorworker.view_job", name="a"))
+    assert client.get(CATALOGUE).content.decode().count("You may look, but not run it.") == 7
+    client.force_login(user_with("qorworker.run_job", name="b"))
+    page = client.get(CATALOGUE).content.decode()
+    assert "By name" not in page
+    assert "Open door" in page
+    assert "You may run it, but not see its runs." in page
+
+
+def test_the_only_type_there_is_opens_at_once(types, visitor):
+    for name in registry.names():
+        if name != "tests.greet":
+            registry.unregister(name)
+    assert visitor.get(CATALOGUE).url == BASE + "run/tests.greet/"
+
+
+def test_a_link_can_lead_to_the_form_of_a_type(types, visitor):
+    assert visitor.get(CATALOGUE + "?job=tests.greet").url == BASE + "run/tests.greet/"
+
+
+def test_a_type_whose_definition_is_broken_says_so_and_hides_no_other(types, visitor):
+    qorworker.job(name="tests.broken", title="Broken")(lambda untyped: None)
+    page = visitor.get(CATALOGUE).content.decode()
+    assert "Its definition has an error" in page
+    assert "Open door" in page
+    assert visitor.get(BASE + "run/tests.broken/").url == CATALOGUE
+
+
+def test_without_any_type_the_catalogue_shows_how_to_write_one(types, visitor):
+    for name in registry.names():
+        registry.unregister(name)
+    page = visitor.get(CATALOGUE).content.decode()
+    assert "No job types are registered" in page
+    assert "from qorworker import job" in page
+
+
+# List
+
+
+def test_each_tab_lists_and_counts_its_jobs(types, visitor):
+    for state in STATES:
+        in_state(types["open"], state)
+    numbers = {}
+    for tab in pages.TABS:
+        response = visitor.get(f"{BASE}?tab={tab}")
+        listed = response.context["cl"].result_count
+        assert response.context["cl"].counts[tab] == listed
+        assert 'aria-current="page"' in response.content.decode()
+        numbers[tab] = listed
+    assert numbers == {
+        "all": 10, "queued": 1, "running": 3, "scheduled": 2, "done": 1, "failed": 1, "will_retry": 1, "aborted": 1,
+        "cancelled": 1, "not_responding": 1,
+    }  # fmt: skip
+
+
+def test_counts_and_pages_stop_at_the_cap(types, visitor, monkeypatch):
+    monkeypatch.setattr(pages, "CAP", 5)
+    for _ in range(8):
+        make_job(types["open"])
+    response = visitor.get(BASE)
+    assert response.context["cl"].result_count == 5
+    assert re.search(r'Queued <span class="qw-count">5\+</span>', response.content.decode())
+    assert "aborted" not in response.context["cl"].counts
+
+
+def test_scheduled_jobs_are_listed_by_their_time(types, visitor):
+    late = make_job(types["open"], "scheduled", run_after=timezone.now() + dt.timedelta(days=9))
+    soon = make_job(types["open"], "scheduled", run_after=timezone.now() + dt.timedelta(days=1))
+    response = visitor.get(BASE + "?tab=scheduled")
+    assert [job.pk for job in response.context["cl"].result_list] == [soon.pk, late.pk]
+    assert "Starts at" in response.content.decode()
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [("#{0}", [0]), ("{1}", [1]), ("door", [0]), ("tests.gre", [1]), ("tests.gone", [2]), ("gone", []), ("zzz", []),
+     ("9" * 30, [])],
+)  # fmt: skip
+def test_search_finds_numbers_titles_and_names(types, visitor, query, found):
+    jobs = [make_job(types["open"]), make_job(types["greet"]), make_job("tests.gone")]
+    response = visitor.get(BASE, {"q": query.format(*(job.pk for job in jobs))})
+    assert [job.pk for job in response.context["cl"].result_list] == [jobs[place].pk for place in found]
+
+
+def test_the_list_can_be_narrowed_to_a_type_or_a_group(types, visitor):
+    mine = make_job(types["open"])
+    make_job(types["greet"])
+    for query in ("?job=tests.open", "?group=Doors"):
+        response = visitor.get(BASE + query)
+        assert [job.pk for job in response.context["cl"].result_list] == [mine.pk]
+
+
+def test_an_empty_tab_says_what_is_missing(types, visitor):
+    assert "No job has failed." in visitor.get(BASE + "?tab=failed").content.decode()
+
+
+# Workers
+
+
+def test_workers_are_listed_with_their_state_and_cannot_be_changed(types, visitor):
+    a_worker(name="alive-one")
+    gone = a_worker(name="gone-one")
+    Worker.objects.filter(pk=gone.pk).update(heartbeat_at=timezone.now() - LONG_AGO)
+    Worker.objects.stop(a_worker(name="stopped-one").pk)
+    page = visitor.get(WORKERS).content.decode()
+    assert re.findall(r"</svg>\s*<span>(Alive|Gone|Stopped)<", page) == ["Stopped", "Gone", "Alive"]
+    assert visitor.post(f"{WORKERS}{gone.pk}/change/", {}).status_code == 403
+    assert visitor.get(f"{WORKERS}{gone.pk}/change/").status_code == 200
+    assert visitor.get(WORKERS + "add/").status_code == 403
+
+
+@pytest.mark.parametrize("path", [BASE, CATALOGUE, WORKERS])
+def test_the_banner_is_there_exactly_while_no_worker_is_alive(types, visitor, path):
+    make_job(types["open"])
+    assert "No worker is running." in visitor.get(path).content.decode()
+    a_worker()
+    assert "No worker is running." not in visitor.get(path).content.decode()
+
+
+# Deleting
+
+
+def test_only_jobs_that_have_ended_can_be_deleted_and_it_is_written_down(types, visitor):
+    running, done = make_job(types["open"], "running"), full_job(types["open"])
+    assert visitor.post(page_of(running, "delete/"), {"post": "yes"}).status_code == 403
+    number = done.pk
+    visitor.post(page_of(done, "delete/"), {"post": "yes"})
+    assert list(Job.objects.all()) == [running]
+    assert not LogLine.objects.exists()
+    assert AuditEntry.objects.of_job(number).latest("id").action == "delete"
+
+
+# Queries and sizes
+
+
+def test_the_list_needs_at_most_ten_queries(types, visitor):
+    for state in STATES:
+        for name in ("open", "greet", "by_name"):
+            in_state(types[name], state, created_by=None)
+    with CaptureQueriesContext(connection) as captured:
+        visitor.get(BASE)
+    assert len(captured) <= 10
+
+
+def test_the_list_needs_as_many_queries_for_a_person_with_single_rights(types, client):
+    for name in ("open", "greet", "by_name") * 5:
+        in_state(types[name], "exception", created_by=superuser(f"u{Job.objects.count()}"))
+    client.force_login(user_with("qorworker.view_job", "qorworker.view_job_log", "qorworker.view_job_arguments"))
+    with CaptureQueriesContext(connection) as captured:
+        client.get(BASE)
+    assert len(captured) <= 10
+
+
+def test_a_job_needs_at_most_twelve_queries(types, visitor):
+    job = full_job(types["greet"], arguments=stored(types["greet"], subject="x"))
+    make_job(types["greet"], rerun_of=job)
+    with CaptureQueriesContext(connection) as captured:
+        visitor.get(page_of(job))
+    assert len(captured) <= 12
+
+
+def test_the_catalogue_needs_as_many_queries_for_a_hundred_types_as_for_few(types, visitor):
+    for number in range(100):
+        qorworker.job(name=f"tests.many{number}")(lambda: None)
+        make_job(f"tests.many{number}")
+    with CaptureQueriesContext(connection) as captured:
+        visitor.get(CATALOGUE)
+    assert len(captured) <= 8
+
+
+@pytest.mark.parametrize("name", ["qorworker.css", "qorworker.js"])
+def test_script_and_style_stay_small(name):
+    file = Path(qorworker.__file__).parent / "static" / "qorworker" / name
+    assert file.stat().st_size <= 12 * 1024
