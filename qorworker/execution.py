@@ -12,7 +12,7 @@ import json
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -87,7 +87,8 @@ def execute(
 ) -> Ending:
     """Run one attempt to its end. Never raises for what the job does."""
     begun = time.perf_counter()
-    ending = _attempt(work, send, abort_requested, surroundings)
+    with _clean_connections():
+        ending = _attempt(work, send, abort_requested, surroundings)
     ending.duration = time.perf_counter() - begun
     ending.error = clean_text(ending.error, ERROR_CHARS)
     ending.traceback = _tail(ending.traceback)
@@ -132,7 +133,7 @@ def _run(
     surroundings: Callable[[JobContext], AbstractContextManager[None]],
 ) -> Ending:
     try:
-        with surroundings(context), _clean_connections():
+        with surroundings(context):
             try:
                 return _call(work, job_type, context, arguments)
             finally:
@@ -145,7 +146,10 @@ def _run(
         return Ending(Outcome.LOST, str(error))
     except SystemExit as error:
         return Ending(
-            Outcome.FAILED, f"The handler called sys.exit({error.code!r}).", _traceback(error), delay=_delay(work, job_type)
+            Outcome.FAILED,
+            f"The handler called sys.exit({error.code!r}).",
+            _traceback(error),
+            delay=_delay(work, job_type),
         )
     except BaseException as error:  # the one place that must survive whatever a handler raises
         return _failure(work, job_type, error)
@@ -210,7 +214,8 @@ def _clean_connections() -> Iterator[None]:
     finally:
         for connection in _open_connections():
             if _depth(connection) != depths.get(connection.alias, (False, 0, True)):
-                connection.close()
+                with suppress(DatabaseError):  # what cannot even be closed is replaced anyway
+                    connection.close()
         translation.deactivate()
         timezone.deactivate()
 

@@ -35,7 +35,7 @@ def encode(records: list[Record]) -> bytes:
 
 def decode(message: bytes) -> list[Record]:
     try:
-        records = json.loads(message)
+        records = json.loads(message, parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
         raise BadRecord(str(error)) from error
     if not isinstance(records, list) or not all(map(_fits, records)):
@@ -43,11 +43,15 @@ def decode(message: bytes) -> list[Record]:
     return records
 
 
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no number")
+
+
 def _fits(record: Any) -> bool:
     match record:
         case ["log", int(), int() | float(), int(), str()]:
             return True
-        case ["progress", int(), int() | float() | None, str() | None]:
+        case ["progress", int(), int() | None, str() | None]:
             return True
         case ["row", int(), list(cells)]:
             return all(isinstance(cell, list) and len(cell) == 2 and isinstance(cell[1], str) for cell in cells)

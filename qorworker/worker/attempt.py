@@ -51,9 +51,9 @@ class RunningAttempt:
     @property
     def duration(self) -> float:
         """Seconds that the handler took, or has been running."""
-        told = self.last_word.get("duration")
-        if isinstance(told, (int, float)):
-            return max(0.0, float(told))
+        told = number(self.last_word.get("duration"))
+        if told is not None:
+            return told
         return 0.0 if self.begun is None else monotonic() - self.begun
 
     # What the child says.
@@ -144,6 +144,12 @@ class RunningAttempt:
 
     def masked(self, text: str) -> str:
         return clean_text(mask(text, self.secrets), TRACEBACK_CHARS)
+
+
+def number(told: Any) -> float | None:
+    """A number that a child told, if it is one that can be stored."""
+    fits = isinstance(told, (int, float)) and not isinstance(told, bool) and 0 <= told < 2**62
+    return float(told) if fits else None
 
 
 def _retry_delay(job: Claimed) -> float:

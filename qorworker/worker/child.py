@@ -45,9 +45,7 @@ class Child:
     def main(self) -> None:
         signal.signal(signal.SIGTERM, self.on_term)
         while (job := self.next_work()) is not None:
-            ending = execute(
-                job, self.send, abort_requested=lambda: self.abort_asked, surroundings=self.surroundings
-            )
+            ending = execute(job, self.send, abort_requested=lambda: self.abort_asked, surroundings=self.surroundings)
             if os.getpid() != self.process_id:
                 os._exit(0)  # a fork that the job made and let run out of its handler
             ending.peak_memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
@@ -231,5 +229,3 @@ def has_descendants() -> bool:
     except ChildProcessError:
         return False
     return True
-
-

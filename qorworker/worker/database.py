@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable
 from typing import TypeVar
 
-from django.db import DatabaseError, InterfaceError, OperationalError, connections
+from django.db import DatabaseError, InterfaceError, connections
 
 Result = TypeVar("Result")
 logger = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ class Database:
         try:
             self.prepare()
             result = work()
-        except (OperationalError, InterfaceError) as error:
+        except (DatabaseError, InterfaceError) as error:
             self._failed(now, error)
             return None
         if self.failures:
@@ -68,7 +68,7 @@ class Database:
                 cursor.execute(statement)
         self._prepared = connection.connection
 
-    def _failed(self, now: float, error: DatabaseError) -> None:
+    def _failed(self, now: float, error: Exception) -> None:
         pause = min(PAUSES[1], PAUSES[0] * 2**self.failures) * random.uniform(0.5, 1.0)  # noqa: S311 - not a secret
         self.failures += 1
         self.retry_at = now + pause

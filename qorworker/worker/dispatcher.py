@@ -17,7 +17,7 @@ from qorworker.models.sql import Claim, Claimed, claim, claim_one, queues_with_j
 from qorworker.records import Record
 from qorworker.registry import registry
 from qorworker.signals import job_started
-from qorworker.worker.attempt import RunningAttempt, exit_text
+from qorworker.worker.attempt import RunningAttempt, exit_text, number
 from qorworker.worker.database import Database
 from qorworker.worker.pace import AHEAD, Pace
 from qorworker.worker.pool import Child, Exit, Pool
@@ -153,6 +153,7 @@ class Dispatcher:
     def _begin(self, child: Child, attempt: RunningAttempt, now: float) -> None:
         attempt.begun = now
         attempt.process_id = child.pid
+        attempt.changed = True
         if job_started.has_listeners():
             job = attempt.job
             job_started.send_robust(None, job_id=job.id, name=job.name, attempt=job.attempt)
@@ -173,17 +174,24 @@ class Dispatcher:
             attempt.hear(record)
 
     def on_output(self, child: Child, line: str) -> None:
-        if child.attempts:
+        if not child.attempts:
+            logger.warning("Process %s, which runs no job, printed: %s", child.pid, line)
+        else:
             child.attempts[0].add_line(time.time(), logging.INFO, line.rstrip("\r").rpartition("\r")[2])
 
     def _on_end(self, child: Child, attempt: RunningAttempt, told: dict[str, object]) -> None:
         self.pool.drain(child)
-        outcome = str(told["outcome"])
+        outcome, error = told["outcome"], str(told.get("error", ""))
+        if outcome not in Outcome.values:
+            self.pool.stop(child, 0)  # not one of ours speaks like that
+            return
         attempt.last_word = told
         if attempt.stop_reason and outcome not in ("done", "row_errors"):
             return  # it is being stopped: its end is written when all its processes are gone
         child.attempts.popleft()
-        self._finish(attempt, outcome, str(told.get("error", "")))
+        if outcome == Outcome.ABORTED:
+            error = "Its process was told to end, but not by this worker; or it aborted itself."
+        self._finish(attempt, outcome, error)
         self.pace.note(attempt.job.name, attempt.duration)
         if child.attempts:
             self._begin(child, child.attempts[0], monotonic())
@@ -216,16 +224,15 @@ class Dispatcher:
         if attempt.lost:
             return
         told = attempt.last_word
-        delay = told.get("delay")
-        peak = told.get("peak_memory") or (exit.peak if exit else None)
+        peak = number(told.get("peak_memory")) or (exit.peak if exit else None)
         end = End(
             attempt,
-            attempt.end(outcome, error, delay if isinstance(delay, (int, float)) else None),
+            attempt.end(outcome, error, number(told.get("delay"))),
             outcome,
             traceback=str(told.get("traceback", "")),
             duration=attempt.duration,
             exit_status=exit.status if exit else None,
-            peak_memory=peak if isinstance(peak, int) else None,
+            peak_memory=int(peak) if peak else None,
             survivors=exit.survivors if exit else 0,
             committed=told.get("committed") is True,
         )
@@ -235,19 +242,19 @@ class Dispatcher:
 
     def stop(self, attempt: RunningAttempt, reason: str, text: str, grace: float) -> None:
         """End a running attempt and everything that it started."""
-        if attempt.stop_reason and grace > 0:
-            return
-        if not attempt.stop_reason:
-            attempt.stop_reason, attempt.stop_text = reason, text
         if attempt in self.ready:
             self.ready.remove(attempt)
             self._finish(attempt, reason, f"{text} It had not started.")
-        elif child := self.child_of(attempt):
+        elif (child := self.child_of(attempt)) and (not attempt.stop_reason or not grace):
+            if not attempt.stop_reason:
+                attempt.stop_reason, attempt.stop_text = reason, text
             self.pool.stop(child, grace)
 
     def child_of(self, attempt: RunningAttempt) -> Child | None:
         """The child that runs this attempt now; None while it waits behind another one."""
-        return next((child for child in self.pool.children.values() if child.attempts and child.attempts[0] is attempt), None)  # noqa: E501
+        return next(
+            (child for child in self.pool.children.values() if child.attempts and child.attempts[0] is attempt), None
+        )
 
     def forget(self, attempt: RunningAttempt) -> None:
         """An attempt was taken away: stop it and write nothing more of it."""

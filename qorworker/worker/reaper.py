@@ -85,7 +85,8 @@ class Reaper:
 
 def _silence(job: Job) -> str:
     name = job.worker.name if job.worker else "of this job"
-    since = timezone.localtime(job.lease_expires_at) if timezone.is_aware(job.lease_expires_at) else job.lease_expires_at
+    since = job.lease_expires_at or timezone.now()
+    since = timezone.localtime(since) if timezone.is_aware(since) else since
     return f"The worker {name} stopped answering; its hold on the job ran out at {since:%H:%M:%S}."
 
 

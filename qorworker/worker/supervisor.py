@@ -86,6 +86,7 @@ class Supervisor:
         self.forced = False
         self.force_at: float | None = None
         self.ends_since: float | None = None
+        self.look_at = 0.0
         self.missed = False  # the one job to run was not to be had
         self.code_changed = False
         self.duties: list[Duty] = []
@@ -116,6 +117,7 @@ class Supervisor:
         self.duties = [
             Duty(self.pool.tend, 0.05, needs_database=False),
             Duty(self._stop_in_order, 0.05, needs_database=False),
+            Duty(self._slow_down, 0.1, needs_database=False),
             Duty(self.keeper.outlived, 0.2, needs_database=False),
             Duty(self.keeper.limit, 0.2, needs_database=False),
             Duty(self.keeper.renew, lease / 3),
@@ -162,7 +164,8 @@ class Supervisor:
     def _sign_off(self) -> bool:
         assert self.worker is not None
         self.writer.flush(())
-        Worker.objects.using(self.options.using).stop(self.worker.pk)
+        if not self.dispatcher.running:
+            Worker.objects.using(self.options.using).stop(self.worker.pk)
         return True
 
     # One round.
@@ -178,7 +181,6 @@ class Supervisor:
             if now >= duty.at and not (duty.needs_database and self.database.down(now)):
                 duty.at = now + duty.every
                 self._do(now, duty)
-        self.pool.mute(self._backlog() > BUFFER)
 
     def _listen(self, seconds: float) -> None:
         for key, _ in self.selector.select(seconds):
@@ -196,7 +198,7 @@ class Supervisor:
         if self.ends_since is not None:
             moments.append(max(self.ends_since + END_DELAY, self.database.retry_at))
         if self._takes_work() and self.dispatcher.idle_slots():
-            moments.append(self.database.retry_at if self.dispatcher.more else now + self.wakeup.interval)
+            moments.append(self.database.retry_at if self.dispatcher.more else self.look_at)
         return max(0.0, min(moments) - now) if moments else 0.05
 
     def _takes_work(self) -> bool:
@@ -210,10 +212,11 @@ class Supervisor:
             if taken is False:
                 self.missed = self.draining = True
             return
-        if not self.dispatcher.more:
+        if now >= self.look_at:
+            self.look_at = now + self.wakeup.interval
             self.database.attempt(now, lambda: self.wakeup.look(now))
-            if self.wakeup.rung and self.database.attempt(now, self._check_and_look) is not None:
-                self.wakeup.rung = False
+        if self.wakeup.rung and self.database.attempt(now, self._check_and_look) is not None:
+            self.wakeup.rung = False
         if self.dispatcher.more:
             self.database.attempt(now, self.dispatcher.claim)
 
@@ -241,6 +244,10 @@ class Supervisor:
     def _write_stories(self, now: float) -> None:
         self._flush(now, list(self.dispatcher.running.values()))
 
+    def _slow_down(self, now: float) -> None:
+        """Let children wait while what they said cannot be written."""
+        self.pool.mute(self._backlog() > BUFFER)
+
     def _flush(self, now: float, running: Collection[Any]) -> None:
         lost = self.database.attempt(now, lambda: self.writer.flush(running))
         if lost is not None and not self.writer.ends:
@@ -267,24 +274,30 @@ class Supervisor:
             return True
         idle = not self.dispatcher.running and not self.writer.ends
         if self.draining:
-            return idle
+            # Told twice, it does not wait for a database that is out of order.
+            return idle or (self.asked_to_stop > 1 and not self.dispatcher.running and bool(self.database.failures))
         if self.dispatcher.exhausted():
             return idle
         return self.options.batch and idle and self.pool.ready and self._nothing_left()
 
     def _nothing_left(self) -> bool:
-        def left() -> bool:
-            Job.objects.using(self.options.using).promote_due()
-            return self.dispatcher.look()
+        if not self.dispatcher.idle_slots():
+            return False
 
-        return self.database.attempt(monotonic(), left) is False
+        def take() -> int:
+            Job.objects.using(self.options.using).promote_due()
+            return self.dispatcher.look() and self.dispatcher.claim()
+
+        return self.database.attempt(monotonic(), take) == 0
 
     def _stop_in_order(self, now: float) -> None:
         """First signal: take no more, hand back what did not start, let the rest end. Then force."""
         if self.asked_to_stop and not self.draining:
             self.draining, self.force_at = True, now + self.options.grace
             self.dispatcher.hand_back_ready()
-            logger.info("Stopping: %s running jobs have %g seconds to end.", len(self.dispatcher.running), self.options.grace)
+            logger.info(
+                "Stopping: %s running jobs have %g seconds to end.", len(self.dispatcher.running), self.options.grace
+            )
         if self.asked_to_stop > 1:
             self._interrupt(0)
         elif self.force_at is not None and now >= self.force_at and not self.forced:

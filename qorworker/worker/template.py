@@ -247,4 +247,3 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
-

@@ -80,9 +80,7 @@ class ListenWakeup(Wakeup):
         # A pool would hand this connection to others and take it back.
         connection.settings_dict = {
             **connection.settings_dict,
-            "OPTIONS": {
-                key: value for key, value in connection.settings_dict["OPTIONS"].items() if key != "pool"
-            },
+            "OPTIONS": {key: value for key, value in connection.settings_dict["OPTIONS"].items() if key != "pool"},
         }
         try:
             connection.connect()

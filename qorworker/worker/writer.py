@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from django.db import connections, transaction
+from django.db import DatabaseError, DataError, InterfaceError, OperationalError, connections, transaction
 
 from qorworker.models import Job
 from qorworker.models.clock import now_sql
@@ -72,10 +72,13 @@ class Writer:
         updates = [end.update for end in ends if not end.committed] + [attempt.update() for attempt in progressed]
         try:
             lost = self._write(ends, progressed, updates)
-        except BaseException:
+        except (OperationalError, InterfaceError):
             for attempt in progressed:
                 attempt.changed = True
             raise
+        except DatabaseError:
+            logger.exception("A batch could not be written; writing its attempts one by one.")
+            lost = self._write_singly(ends, progressed)
         self.ends = self.ends[len(ends) :]
         self._tell(ends, progressed)
         return lost
@@ -96,6 +99,26 @@ class Writer:
             attempt.log, attempt.rows, attempt.buffered = [], [], 0
             attempt.lost = attempt.job.id not in ours
         return [attempt for attempt in progressed if attempt.lost]
+
+    def _write_singly(self, ends: list[End], progressed: list[RunningAttempt]) -> list[RunningAttempt]:
+        """One attempt's story must not keep the others, nor its own end, from being written."""
+        lost: list[RunningAttempt] = []
+        for end, attempt in [*((end, None) for end in ends), *((None, attempt) for attempt in progressed)]:
+            try:
+                lost += self._write_one(end, attempt)
+            except DataError as error:
+                story = end.attempt if end else attempt
+                assert story is not None
+                logger.error("The last lines of job %s cannot be stored (%s); they are dropped.", story.job.id, error)
+                story.log, story.rows, story.buffered = [], [], 0
+                lost += self._write_one(end, attempt)
+        return lost
+
+    def _write_one(self, end: End | None, attempt: RunningAttempt | None) -> list[RunningAttempt]:
+        if end is not None:
+            return self._write([end], [], [] if end.committed else [end.update])
+        assert attempt is not None
+        return self._write([], [attempt], [attempt.update()])
 
     def _complete(self, end: End) -> int:
         update = end.update
