@@ -73,7 +73,8 @@ class RunningAttempt:
                 self.add_row(cells)
             case ["secrets", _, texts]:
                 # Longest first: a secret may contain another. Very short ones would blot out ordinary text.
-                self.secrets = sorted((text for text in texts if len(text) > 2), key=len, reverse=True)
+                parts = {part for text in texts for part in (text, *text.splitlines()) if len(part) > 2}
+                self.secrets = sorted(parts, key=len, reverse=True)
 
     def add_line(self, at: float, level: int, text: str) -> None:
         job = self.job

@@ -17,6 +17,7 @@ import resource
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Iterator
 from types import FrameType
 
@@ -49,7 +50,7 @@ class Child:
             if os.getpid() != self.process_id:
                 os._exit(0)  # a fork that the job made and let run out of its handler
             ending.peak_memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-            ending.leftovers = has_descendants()
+            ending.leftovers = has_descendants() or has_threads()
             self.send(ending.record(job.id))
             if self.abort_asked or ending.leftovers:
                 # What was sent after this job stays in the pipe, and goes back into the queue.
@@ -89,6 +90,7 @@ class Child:
         handler = LogHandler(context)
         root = logging.getLogger()
         reset_peak_memory()
+        signal.signal(signal.SIGTERM, self.on_term)  # the job before may have changed it
         folder = os.getcwd()
         sys.stdout, sys.stderr = output, errors
         root.addHandler(handler)
@@ -219,6 +221,12 @@ def memory_limit(limit: int | None) -> Iterator[None]:
 def reset_peak_memory() -> None:
     with contextlib.suppress(OSError), open("/proc/self/clear_refs", "w") as file:
         file.write("5")
+
+
+def has_threads() -> bool:
+    """Whether a thread that a job started still runs. Those of an executor only wait, and may be used again."""
+    main = threading.main_thread()
+    return any(each is not main and not each.name.startswith("ThreadPoolExecutor") for each in threading.enumerate())
 
 
 def has_descendants() -> bool:

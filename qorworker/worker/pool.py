@@ -87,7 +87,7 @@ class Pool:
         self._numbers = 0
         self._template: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
-        self._start_at = 0.0
+        self._start_at = self._fork_at = 0.0
         self._pause = PATIENCE_WITH_TEMPLATE[0]
 
     # The template.
@@ -100,7 +100,7 @@ class Pool:
             if now < self._start_at:
                 return self._start_at - now
             self._start_template()
-        while self.ready and len(self.children) < self.size:
+        while self.ready and len(self.children) < self.size and now >= self._fork_at:
             self._fork()
         return None
 
@@ -137,6 +137,9 @@ class Pool:
             if child := self.children.get(news["forked"]):
                 child.pid = news["pid"]
         elif "exited" in news and (child := self.children.get(news["exited"])):
+            if child.pid is None:
+                logger.error("A child process could not be started: %s", news.get("error"))
+                self._fork_at = now + PATIENCE_WITH_TEMPLATE[0]
             self._bury(child, Exit(news["status"], news["peak"], news["survivors"], news.get("error", "")))
 
     def _lose_template(self, now: float) -> None:

@@ -89,7 +89,7 @@ class Command(BaseCommand):
         supervisor = Supervisor(Options(processes=1, only=job.pk, using=job._state.db or "default"))
         printer = Printer(self, job)
         supervisor.extra_duties.append(Duty(lambda now: printer.print_new(), INTERVAL))
-        logging.getLogger("qorworker.worker").addHandler(logging.NullHandler())
+        logging.getLogger("qorworker").addHandler(logging.NullHandler())  # the outcome is printed here
         supervisor.run()
         printer.print_new()
         job.refresh_from_db()
