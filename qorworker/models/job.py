@@ -142,9 +142,22 @@ class JobQuerySet(models.QuerySet["Job"]):
     def due(self) -> JobQuerySet:
         return self.scheduled().filter(run_after__lte=DatabaseNow())
 
-    def promote_due(self) -> int:
-        """Queue the scheduled jobs whose time has come; how many."""
-        return self.due().transition(JobStatus.NEW)
+    def promote_due(self, limit: int = 2000) -> int:
+        """Queue the scheduled jobs whose time has come, at most *limit*; how many. Whoever is changed now is left."""
+        found = list(self.due().order_by("run_after").values_list("pk", flat=True)[:limit])
+        if not found or not transaction.get_connection(self.db).features.has_select_for_update_skip_locked:
+            return self.filter(pk__in=found).due().transition(JobStatus.NEW)
+        with transaction.atomic(using=self.db):
+            mine = self.filter(pk__in=found).due().select_for_update(skip_locked=True)
+            return self.filter(pk__in=list(mine.values_list("pk", flat=True))).transition(JobStatus.NEW)
+
+    def lock(self) -> None:
+        """Lock these rows by primary key before an UPDATE that also names the status.
+
+        MariaDB may come to them by an index of the status, and then deadlocks with those that came by the key.
+        """
+        if transaction.get_connection(self.db).vendor == "mysql":
+            list(self.select_for_update().values_list("pk"))
 
     def next_due(self) -> dt.datetime | None:
         """The earliest time for which a job is scheduled."""
@@ -167,6 +180,7 @@ class JobQuerySet(models.QuerySet["Job"]):
 
     def end_in_transaction(self, pk: int, token: str) -> bool:
         """End an attempt as done, together with what the open transaction has written; False if it lost the job."""
+        self.filter(pk=pk).lock()
         return bool(
             self.filter(pk=pk, attempt_token=token).transition(
                 JobStatus.DONE, attempt_token=None, lease_expires_at=None, finished_at=DatabaseNow()

@@ -120,6 +120,7 @@ class JobVerbs(models.Model):
         """Around the UPDATE: one transaction with its audit entry, then the fresh row, or an error if it lost."""
         using, asked = self._write_database(), Asked()
         with transaction.atomic(using=using):
+            self._row().lock()
             yield asked
             if not asked.repeated:
                 AuditEntry.objects.using(using).record(

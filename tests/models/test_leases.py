@@ -1,0 +1,89 @@
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from qorworker.models import Job, database_now
+from tests.models.rows import STATUSES, columns, make_job, token
+
+pytestmark = pytest.mark.django_db
+ROUNDING = timedelta(milliseconds=1)
+
+
+def ago(**interval):
+    return database_now("default") - timedelta(**interval)
+
+
+def test_a_renewal_counts_from_now_by_the_databases_clock():
+    job = make_job("running", lease_expires_at=ago(hours=1))
+    before = database_now("default")
+    assert Job.objects.renew({job.pk: job.attempt_token}, 15) == 1
+    lease = timedelta(seconds=15)
+    assert before + lease - ROUNDING <= columns(job)["lease_expires_at"] <= database_now("default") + lease + ROUNDING
+
+
+def test_only_attempts_that_are_still_held_are_renewed():
+    held, taken_over = make_job("running"), make_job("running")
+    ended = make_job("done")
+    before = columns(taken_over), columns(ended)
+    tokens = {held.pk: held.attempt_token, taken_over.pk: token(), ended.pk: token()}
+    assert Job.objects.renew(tokens, 15) == 1
+    assert (columns(taken_over), columns(ended)) == before
+
+
+def test_a_renewal_touches_the_lease_only():
+    job = make_job("running", progress=3, abort_requested_at=timezone.now())
+    before = columns(job)
+    Job.objects.renew({job.pk: job.attempt_token}, 15)
+    after = columns(job)
+    assert {name for name in after if after[name] != before[name]} == {"lease_expires_at"}
+
+
+def test_the_owner_hears_of_an_abort_and_of_a_job_that_it_has_lost():
+    asked, quiet, lost, ended = make_job("running"), make_job("running"), make_job("running"), make_job("killed")
+    asked.abort()
+    tokens = {job.pk: job.attempt_token or token() for job in (asked, quiet, lost, ended)}
+    tokens[lost.pk] = token()
+    assert Job.objects.abort_requests(tokens) == {asked.pk: True, quiet.pk: False}
+
+
+def test_a_token_that_belongs_to_another_job_of_the_batch_is_no_hold():
+    mine, other = make_job("running"), make_job("running")
+    assert Job.objects.abort_requests({mine.pk: other.attempt_token, other.pk: other.attempt_token}) == {
+        other.pk: False
+    }
+
+
+def test_past_leases_are_listed_with_their_token():
+    past, current = make_job("running", lease_expires_at=ago(seconds=1)), make_job("running")
+    Job.objects.renew({current.pk: current.attempt_token}, 30)
+    assert Job.objects.leases() == {past.pk: (past.attempt_token, past.lease_expires_at)}
+
+
+@pytest.mark.parametrize("status", [status for status in STATUSES if status != "running"])
+def test_a_job_that_is_not_running_has_no_lease_to_lose(status):
+    make_job(status, lease_expires_at=ago(hours=1))
+    assert Job.objects.leases() == {}
+
+
+class TestDue:
+    def test_what_is_due_is_queued_and_the_rest_waits(self):
+        due, now, later = (make_job("scheduled", run_after=ago(seconds=gap)) for gap in (60, 0, -60))
+        assert Job.objects.promote_due() == 2
+        assert [columns(job)["status"] for job in (due, now, later)] == ["new", "new", "scheduled"]
+        assert Job.objects.promote_due() == 0
+
+    @pytest.mark.parametrize("status", [status for status in STATUSES if status != "scheduled"])
+    def test_only_scheduled_jobs_become_due(self, status):
+        job = make_job(status, run_after=ago(hours=1))
+        before = columns(job)
+        assert Job.objects.promote_due() == 0
+        assert columns(job) == before
+
+    def test_the_next_time_is_the_earliest_of_the_scheduled(self):
+        assert Job.objects.next_due() is None
+        soon = ago(hours=-1)
+        make_job("new", run_after=ago(hours=1))
+        make_job("scheduled", run_after=soon + timedelta(hours=1))
+        make_job("scheduled", run_after=soon)
+        assert Job.objects.next_due() == soon
