@@ -53,6 +53,8 @@ class Options:
         where = place_of(function)
         if not inspect.isfunction(function):
             raise JobTypeError(f"@job at {where} needs a plain function, not {type(function).__name__}.")
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            raise JobTypeError(f"@job at {where} is a generator: calling it would run nothing of it.")
         if unknown := set(chosen) - NAMES:
             raise JobTypeError(
                 f"@job at {where} has no option {', '.join(sorted(unknown))}. There are: {', '.join(sorted(NAMES))}."

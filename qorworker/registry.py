@@ -41,10 +41,12 @@ class Defaults:
 class JobType(Generic[R]):
     """The definition of a kind of job. Made by ``@job``; calling it calls the function, for tests."""
 
+    do_not_call_in_templates = True  # else {{ job_type.title }} would run the handler in the web process
+
     def __init__(self, function: Callable[..., R], chosen: Mapping[str, Any]) -> None:
-        self.place, self.import_of = options.place_of(function), options.import_of(function)
-        self.function = function
         self.options = Options.chosen_for(function, chosen)
+        self.function = function
+        self.place, self.import_of = options.place_of(function), options.import_of(function)
         self.defaults = Defaults()
         self.arguments = Arguments(self.options.name, function, self.options.form)
         self.__doc__ = function.__doc__

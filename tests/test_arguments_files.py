@@ -186,6 +186,7 @@ def test_a_large_upload_comes_through_the_form(arguments):
     form = arguments.form_class({}, {"file": file})
     assert form.is_valid(), form.errors
     assert arguments.load(arguments.dump(form.cleaned_data))["file"].read() == CONTENT
+    file.close()
 
 
 def test_a_file_is_shown_by_its_name_and_size(arguments):

@@ -194,7 +194,7 @@ def test_lists_of_dates_arrive(value):
         (Mode, Mode.REPLACE),
         (Level, Level.HIGH),
         (Colour | None, None),
-        (Optional[Mode], Mode.ADD),
+        (Optional[Mode], Mode.ADD),  # noqa: UP045
         (list[Colour], [Colour.DARK_BLUE, Colour.RED]),
         (list[Literal[1, 2]], [2]),
         (list[Mode] | None, None),

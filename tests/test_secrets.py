@@ -18,7 +18,15 @@ CANARY = "hunter2"
 
 def test_every_way_to_show_it_shows_dots():
     secret = Secret(CANARY)
-    shown = [str(secret), repr(secret), f"{secret}", f"{secret!r}", f"{secret:>20}", "%s" % secret, repr([secret])]
+    shown = [
+        str(secret),
+        repr(secret),
+        f"{secret}",
+        f"{secret!r}",
+        f"{secret:>20}",
+        f"{secret:>9}",
+        repr([secret]),
+    ]
     assert not any(CANARY in text for text in shown)
     assert all("••••••" in text for text in shown)
 

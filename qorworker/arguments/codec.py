@@ -68,7 +68,7 @@ def load(field: forms.Field, name: str, stored: Any) -> Any:
     if is_secret(field):
         text = _secret_text(field, name, stored)
         return None if text is None else Secret(text)
-    value = python_value(field, _keys(field, stored))
+    value = python_value(field, readable(field, stored))
     try:
         return field.clean(value)
     except ValidationError as error:
@@ -77,13 +77,25 @@ def load(field: forms.Field, name: str, stored: Any) -> Any:
         raise
 
 
-def _keys(field: forms.Field, stored: Any) -> Any:
-    """Stored references as the keys they hold; anything else as it is."""
+def readable(field: forms.Field, stored: Any) -> Any:
+    """*stored* as ``python_value`` takes it: references as the keys they hold, anything else as it is."""
     if isinstance(field, forms.ModelMultipleChoiceField) and isinstance(stored, list):
         return [_key(field, item) for item in stored]
     if isinstance(field, forms.ModelChoiceField) and stored is not None:
         return _key(field, stored)
+    if isinstance(field, fields.ListField) and isinstance(stored, list):
+        return [readable(field.item, item) for item in stored]
+    if isinstance(field, forms.FloatField) and type(stored) is int:
+        return _float(stored)
     return stored
+
+
+def _float(stored: int) -> float:
+    """PostgreSQL gives 1e+300 back as a whole number."""
+    try:
+        return float(stored)
+    except OverflowError:
+        raise ValidationError(_("A float cannot hold this number."), code="invalid") from None
 
 
 def _key(field: Any, stored: Any) -> Any:
@@ -145,7 +157,7 @@ def reuse(field: forms.Field, stored: Any) -> Any:
         return "" if stored is not None else None
     if isinstance(field, forms.FileField) and stored is not None:
         return files.fetch(stored)
-    return _keys(field, stored)
+    return readable(field, stored)
 
 
 def kind_of(field: forms.Field) -> list[Any]:

@@ -15,7 +15,7 @@ from django import forms
 from django.contrib.admin import widgets
 from django.core import validators
 from django.core.files import File
-from django.db.models import Manager, Model, QuerySet
+from django.db.models import Model, QuerySet
 from django.utils import timezone
 from django.utils.functional import lazy
 from django.utils.text import format_lazy
@@ -71,11 +71,9 @@ def _builder(kind: Any) -> Callable[[Spec], forms.Field] | None:
         return _json if is_json_shape(kind) and item not in (str, int, float) else _list
     if isinstance(kind, type) and origin is None:
         return next((builder for base, builder in _BUILDERS if issubclass(kind, base)), None)
-    if origin in (QuerySet, Manager) or (isinstance(origin, type) and issubclass(origin, QuerySet)):
-        return _queryset
     if origin is Secret:
         return _secret
-    return _json if is_json_shape(kind) else None
+    return _json if origin is dict and is_json_shape(kind) else None
 
 
 def _text(spec: Spec) -> forms.Field:
@@ -196,12 +194,15 @@ def _list(spec: Spec) -> forms.Field:
     return spec.make(fields.ListField, empty=True, item=item, validators=checks)
 
 
-def _rows(spec: Spec, model: type[Model]) -> QuerySet[Model]:
+def _rows(spec: Spec, model: type[Model] | None) -> QuerySet[Model]:
+    """The rows to choose from: those in ``Arg(choices=…)``, else all of the model."""
     limit = spec.limits.pop("choices", None)
     rows = limit() if callable(limit) else limit
-    if rows is not None and not isinstance(rows, QuerySet):
-        raise JobTypeError("Arg(choices=…) of a model must be a QuerySet, or a callable that returns one")
-    return model._default_manager.all() if rows is None else rows
+    if rows is None and model is not None:
+        rows = model._default_manager.all()
+    if not isinstance(rows, QuerySet) or (model is not None and not issubclass(rows.model, model)):
+        raise JobTypeError("Arg(choices=…) must be a QuerySet of the model, or a callable that returns one")
+    return rows
 
 
 def _model(spec: Spec) -> forms.Field:
@@ -209,19 +210,19 @@ def _model(spec: Spec) -> forms.Field:
     return spec.make(fields.ModelField, queryset=_rows(spec, spec.kind), widget=widget)
 
 
-def _models(spec: Spec, *, as_queryset: bool = False) -> forms.Field:
-    model = unwrap(typing.get_args(spec.kind)[0])[0]
-    if not (isinstance(model, type) and issubclass(model, Model)):
-        raise JobTypeError(f"{told(model)} is not a model")
-    widget = ModelSelectMultiple(model, spec.job_type, spec.name)
-    rows = _rows(spec, model)
-    return spec.make(fields.ModelListField, empty=True, queryset=rows, as_queryset=as_queryset, widget=widget)
+def _models(spec: Spec) -> forms.Field:
+    return _several(spec, _rows(spec, without_none(unwrap(typing.get_args(spec.kind)[0])[0])[0]))
 
 
 def _queryset(spec: Spec) -> forms.Field:
-    if not typing.get_args(spec.kind):
-        raise JobTypeError("QuerySet needs its model: QuerySet[Shop]")
-    return _models(spec, as_queryset=True)
+    if "choices" not in spec.limits:  # Django forgets the model of QuerySet[Shop]
+        raise JobTypeError("a QuerySet does not tell its model: add Arg(choices=Shop.objects.all), or use list[Shop]")
+    return _several(spec, _rows(spec, None), as_queryset=True)
+
+
+def _several(spec: Spec, rows: QuerySet[Model], **options: Any) -> forms.Field:
+    widget = ModelSelectMultiple(rows.model, spec.job_type, spec.name)
+    return spec.make(fields.ModelListField, empty=True, queryset=rows, widget=widget, **options)
 
 
 def _upload(spec: Spec) -> forms.Field:

@@ -58,7 +58,7 @@ def initial(known: Mapping[str, forms.Field], stored: Mapping[str, Any]) -> dict
         if name not in stored or codec.is_secret(field) or isinstance(field, forms.FileField):
             continue
         try:
-            found[name] = _initial(field, codec._keys(field, stored[name]))
+            found[name] = _initial(field, codec.readable(field, stored[name]))
         except ValidationError:
             continue
     return found

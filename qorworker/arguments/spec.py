@@ -83,9 +83,8 @@ def unwrap(annotation: Any) -> tuple[Any, tuple[Any, ...]]:
 def without_none(annotation: Any) -> tuple[Any, bool]:
     """``X`` and True for ``X | None``; a union of more stays as it is."""
     if typing.get_origin(annotation) in (typing.Union, UnionType):
-        kinds = typing.get_args(annotation)
-        others = [kind for kind in kinds if kind is not NoneType]
-        return (others[0] if len(others) == 1 else typing.Union[tuple(others)]), NoneType in kinds  # noqa: UP007
+        others = [kind for kind in typing.get_args(annotation) if kind is not NoneType]
+        return (others[0], True) if len(others) == 1 else (annotation, False)
     if typing.get_origin(annotation) is Literal and None in typing.get_args(annotation):
         return Literal[tuple(value for value in typing.get_args(annotation) if value is not None)], True
     return annotation, False

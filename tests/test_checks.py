@@ -1,0 +1,194 @@
+"""System checks: each mistake has its id and names its place; a sound project has none."""
+
+import enum
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from django.core.checks import Tags, run_checks
+from django.core.files.uploadedfile import UploadedFile
+from django.db import connection
+from django.test import override_settings
+
+from qorworker import Secret, checks, job, secrets
+from qorworker.registry import JobType, Registry, registry
+from tests.definitions import own_types  # noqa: F401
+from tests.testapp.models import Shop
+
+pytestmark = pytest.mark.usefixtures("own_types")
+
+
+class Colour(enum.Enum):
+    RED = "r"
+
+
+def ids(found):
+    return [message.id for message in found]
+
+
+@pytest.fixture(autouse=True)
+def _only_these(own_types):  # noqa: F811
+    registry._types.clear()
+
+
+def test_a_sound_project_has_nothing_to_report():
+    @job(permission="testapp.change_shop")
+    def handler(
+        shop: Shop | None = None,
+        file: UploadedFile | None = None,
+        colour: Colour = Colour.RED,
+        factor: Decimal = Decimal("1.00"),
+        words: list[str] = (),
+        key: Secret[str] = "",
+        options: dict[str, Any] = {},  # noqa: B006
+        anything: Any = None,
+    ):
+        pass
+
+    own = [checks.check_settings, checks.check_names, checks.check_arguments, checks.check_permissions]
+    own += [checks.check_secrets, checks.check_command, checks.check_open_types]
+    assert [message for check in own for message in check()] == []
+
+
+@pytest.mark.django_db
+def test_every_check_is_registered():
+    with override_settings(QORWORKER={"LEESE": 1}):
+        assert "qorworker.E001" in ids(run_checks())
+
+
+def test_e001_a_wrong_setting():
+    with override_settings(QORWORKER={"LEESE": 1, "LEASE": 0}):
+        assert ids(checks.check_settings()) == ["qorworker.E001"] * 2
+
+
+def test_e002_names_that_a_database_may_confuse():
+    for name in ("shop.import", "Shop.Import"):
+        registry.register(JobType(lambda: None, {"name": name}))
+    (found,) = checks.check_names()
+    assert found.id == "qorworker.E002"
+    assert "'shop.import'" in found.msg
+    assert "'Shop.Import'" in found.msg
+
+
+def test_e003_an_argument_without_a_field():
+    @job
+    def handler(things: set, bare, fine: int):
+        pass
+
+    found = checks.check_arguments()
+    assert ids(found) == ["qorworker.E003"] * 2
+    assert "'things'" in found[0].msg
+    assert "test_checks.py:" in found[0].msg
+
+
+@pytest.mark.parametrize(
+    ("annotation", "default"),
+    [
+        (int, None),
+        (int, "three"),
+        (str, None),
+        (str, 5),
+        (str, "\x00"),
+        (Decimal, Decimal("NaN")),
+        (int, "3"),
+        (Colour, "r"),
+        (Colour, "green"),
+        (UploadedFile, None),
+        (Shop, None),
+        (bool, None),
+        (list[str], None),
+        (Any, object()),
+        (Any, float("nan")),
+        (dict, ()),
+        (Secret[str], None),
+        (float, float("inf")),
+    ],
+)
+def test_e004_a_default_that_does_not_survive(annotation, default):
+    def handler(value=default):
+        pass
+
+    handler.__annotations__ = {"value": annotation}
+    job(handler)
+    (found,) = checks.check_arguments()
+    assert found.id == "qorworker.E004"
+    assert "'value'" in found.msg
+
+
+def test_e006_a_backend_that_cannot_be_imported():
+    queues = {"default": {"BACKEND": "qorworker.nowhere.Backend"}}
+    with override_settings(QORWORKER={"QUEUES": queues}):
+        (found,) = checks.check_queues()
+    assert found.id == "qorworker.E006"
+    assert "'default'" in found.msg
+
+
+def test_e006_a_job_type_for_a_queue_that_does_not_exist():
+    @job(queue_name="nowhere")
+    def handler():
+        pass
+
+    with override_settings(QORWORKER={"QUEUES": {"default": {"BACKEND": "qorworker.registry.Registry"}}}):
+        (found,) = checks.check_queues()
+    assert found.id == "qorworker.E006"
+    assert "'nowhere'" in found.msg
+    assert Registry
+
+
+@pytest.mark.parametrize("permission", ["", "shop", "shop.", ".run", "nowhere.run", "testapp. "])
+def test_e007_a_permission_that_nobody_can_have(permission):
+    registry.register(JobType(lambda: None, {"name": "x", "permission": permission}))
+    assert ids(checks.check_permissions()) == ["qorworker.E007"]
+
+
+def test_e007_spares_callables_and_permissions_of_installed_apps():
+    registry.register(JobType(lambda: None, {"name": "x", "permission": "testapp.change_shop"}))
+    registry.register(JobType(lambda: None, {"name": "y", "permission": lambda user, job_type, action: True}))
+    registry.register(JobType(lambda: None, {"name": "z"}))
+    assert checks.check_permissions() == []
+
+
+def test_e008_secrets_without_the_extra(monkeypatch):
+    @job
+    def handler(key: Secret[str] = ""):
+        pass
+
+    assert checks.check_secrets() == []
+    monkeypatch.setattr(secrets, "available", lambda: False)
+    (found,) = checks.check_secrets()
+    assert found.id == "qorworker.E008"
+    assert "key" in found.msg
+    assert "pip install qorworker[secrets]" in found.hint
+
+
+def test_w001_another_app_owns_the_command(monkeypatch):
+    monkeypatch.setattr(checks, "get_commands", lambda: {"runworker": "channels"})
+    (found,) = checks.check_command()
+    assert found.id == "qorworker.W001"
+    assert "'channels'" in found.msg
+    monkeypatch.setattr(checks, "get_commands", lambda: {"runworker": "qorworker"})
+    assert checks.check_command() == []
+
+
+@pytest.mark.django_db(transaction=True)
+def test_w003_sqlite_without_wal_or_immediate_and_no_other_database(monkeypatch):
+    assert checks.check_sqlite(["default"]) == []
+    monkeypatch.setitem(connection.settings_dict["OPTIONS"], "transaction_mode", "DEFERRED")
+    found = checks.check_sqlite(["default"])
+    assert ids(found) == (["qorworker.W003"] if connection.vendor == "sqlite" else [])
+    assert all("IMMEDIATE" in message.hint for message in found)
+    assert checks.check_sqlite([]) == []
+    again = run_checks(tags=[Tags.database], databases=["default"])
+    assert ids(again).count("qorworker.W003") == len(found)
+
+
+@pytest.mark.django_db
+def test_i001_types_that_everybody_may_run_are_told_before_a_deployment():
+    registry.register(JobType(lambda: None, {"name": "open"}))
+    registry.register(JobType(lambda: None, {"name": "closed", "permission": "testapp.change_shop"}))
+    (found,) = checks.check_open_types()
+    assert found.id == "qorworker.I001"
+    assert "open" in found.msg
+    assert "closed" not in found.msg
+    assert "qorworker.I001" not in ids(run_checks())
+    assert "qorworker.I001" in ids(run_checks(include_deployment_checks=True))
