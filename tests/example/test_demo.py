@@ -107,14 +107,20 @@ def test_waiting_ends_when_it_takes_too_long():
 def test_the_demo_serves_and_works_until_ctrl_c(demo, transactional_db):
     port = free_port()
     process = demo("--port", str(port), EXAMPLE_DATABASE_NAME=str(connection.settings_dict["NAME"]))
+
+    def report_is_done() -> bool:
+        assert process.poll() is None, process.communicate()[0]
+        return Job.objects.done().for_type(nightly_report).exists()
+
     try:
-        Processes().wait_until(Job.objects.done().for_type(nightly_report).exists, "the report", limit=60)
+        Processes().wait_until(report_is_done, "the report", limit=60)
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/admin/login/") as answer:
             assert answer.status == 200
     finally:
         process.send_signal(signal.SIGINT)
         output, _ = process.communicate(timeout=60)
-    assert process.returncode == 0, output
+        print(output)
+    assert process.returncode == 0
     assert f"http://127.0.0.1:{port}/admin/" in output
     assert "operator / operator" in output
     assert "Worker and site have stopped." in output
