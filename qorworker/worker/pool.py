@@ -1,4 +1,4 @@
-"""The children, as their parent sees them, and the template that forks them. Parent process.
+"""The children, as their parent sees them. Parent process.
 
 Everything said to a process goes through the template; everything a child says arrives here and is passed on.
 """
@@ -11,8 +11,6 @@ import logging
 import os
 import selectors
 import socket
-import subprocess
-import sys
 from collections import deque
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -21,13 +19,13 @@ from typing import Any
 from qorworker.execution import Work
 from qorworker.records import BadRecord, Record, decode, frame
 from qorworker.worker import processes
+from qorworker.worker.template_link import MESSAGE, TemplateLink, message_socket
 
 logger = logging.getLogger(__name__)
 
-MESSAGE = 1 << 18
 READS = 500  # messages read from one child before the others get a turn
 OUTPUT_BYTES = 1 << 16
-PATIENCE_WITH_TEMPLATE = (0.5, 30.0)  # seconds before a template that failed is started again: first, at most
+FORK_PAUSE = 0.5  # seconds before another try when the machine has no room for a process
 
 
 @dataclass(eq=False)
@@ -75,111 +73,57 @@ class Pool:
 
     def __init__(self, size: int, cookie: str, selector: selectors.BaseSelector) -> None:
         self.size = size
-        self.cookie = cookie
         self.selector = selector
+        self.link = TemplateLink(cookie, selector, self._on_news, self._on_loss)
         self.children: dict[int, Child] = {}
-        self.ready = False
-        self.closing = False
         self.muted = False
         self.on_record: Callable[[Child, Record], None] = lambda child, record: None
         self.on_output: Callable[[Child, str], None] = lambda child, line: None
         self.on_exit: Callable[[Child, Exit], None] = lambda child, exit: None
         self._numbers = 0
-        self._template: subprocess.Popen[bytes] | None = None
-        self._control: socket.socket | None = None
-        self._start_at = self._fork_at = 0.0
-        self._pause = PATIENCE_WITH_TEMPLATE[0]
+        self._fork_at = 0.0
 
-    # The template.
+    @property
+    def ready(self) -> bool:
+        """Whether children can be had."""
+        return self.link.ready
 
-    def tend(self, now: float) -> float | None:
-        """Keep a template running and the children complete; seconds until this is needed again, if known."""
-        if self.closing:
-            return None
-        if self._template is None:
-            if now < self._start_at:
-                return self._start_at - now
-            self._start_template()
+    def tend(self, now: float) -> None:
+        """Keep a template running and the children complete."""
+        self.link.tend(now)
         while self.ready and len(self.children) < self.size and now >= self._fork_at:
             self._fork()
-        return None
 
-    def _start_template(self) -> None:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, _message_socket())
-        environment = {**os.environ, processes.COOKIE: self.cookie}
-        self._template = subprocess.Popen(
-            [sys.executable, "-m", "qorworker.worker.template", str(theirs.fileno())],
-            pass_fds=[theirs.fileno()],
-            stdin=subprocess.DEVNULL,
-            env=environment,
-        )
-        theirs.close()
-        ours.sendall(json.dumps({"path": sys.path}).encode())
-        self._control = ours
-        self.selector.register(ours, selectors.EVENT_READ, self._hear_template)
+    def tell(self, order: dict[str, Any]) -> None:
+        """Give the template an order that is about no certain child."""
+        self.link.tell(order)
 
-    def _hear_template(self, now: float) -> None:
-        assert self._control is not None
-        try:
-            message = self._control.recv(MESSAGE)
-        except OSError:
-            message = b""
-        if not message:
-            self._lose_template(now)
-            return
-        news: dict[str, Any] = json.loads(message)
-        if "ready" in news:
-            self.ready = True
-            self._pause = PATIENCE_WITH_TEMPLATE[0]
-        elif "failed" in news:
-            logger.error("No job can start, because the project does not load:\n%s", news["failed"])
-        elif "forked" in news:
+    def _on_news(self, news: dict[str, Any], now: float) -> None:
+        if "forked" in news:
             if child := self.children.get(news["forked"]):
                 child.pid = news["pid"]
         elif "exited" in news and (child := self.children.get(news["exited"])):
             if child.pid is None:
                 logger.error("A child process could not be started: %s", news.get("error"))
-                self._fork_at = now + PATIENCE_WITH_TEMPLATE[0]
+                self._fork_at = now + FORK_PAUSE
             self._bury(child, Exit(news["status"], news["peak"], news["survivors"], news.get("error", "")))
 
-    def _lose_template(self, now: float) -> None:
-        """The template has ended, so its children have too: they die with their parent."""
-        assert self._control is not None
-        assert self._template is not None
-        self.selector.unregister(self._control)
-        self._control.close()
-        status = self._template.wait()
-        self._control = self._template = None
-        self.ready = False
-        if not self.closing:
-            logger.error("The template process ended with status %s; starting it again.", status)
-            processes.sweep(self.cookie)
-        self._start_at, self._pause = now + self._pause, min(self._pause * 2, PATIENCE_WITH_TEMPLATE[1])
+    def _on_loss(self, now: float) -> None:
         for child in list(self.children.values()):
             self._bury(child, Exit(-9, 0, 0, "the process that all jobs of this worker are started from has ended"))
-
-    def tell(self, order: dict[str, Any]) -> None:
-        if self._control is not None:
-            with contextlib.suppress(OSError):
-                self._control.sendall(json.dumps(order).encode())
 
     # The children.
 
     def _fork(self) -> Child:
         self._numbers += 1
         work_read, work_write = os.pipe()
-        ours, theirs = socket.socketpair(socket.AF_UNIX, _message_socket())
+        ours, theirs = socket.socketpair(socket.AF_UNIX, message_socket())
         output_read, output_write = os.pipe()
         for descriptor in (work_write, output_read):
             os.set_blocking(descriptor, False)
         ours.setblocking(False)
         child = Child(self._numbers, work_write, ours, output_read)
-        assert self._control is not None
-        order = json.dumps({"fork": child.number}).encode()
-        try:
-            socket.send_fds(self._control, [order], [work_read, theirs.fileno(), output_write])
-        except OSError as error:
-            logger.warning("The template could not be asked for a child: %s", error)
+        self.link.tell({"fork": child.number}, [work_read, theirs.fileno(), output_write])
         for descriptor in (work_read, output_write):
             os.close(descriptor)
         theirs.close()
@@ -227,13 +171,13 @@ class Pool:
     def stop(self, child: Child, grace: float) -> None:
         """End a child and all that its jobs started: asked first, killed after *grace* seconds."""
         child.leaving = child.stopping = True
-        self.tell({"stop": child.number, "grace": grace})
+        self.link.tell({"stop": child.number, "grace": grace})
 
     def own(self, child: Child, owned: bool) -> None:
         """Whether the template must end this child once the lease of its attempt may have run out."""
         if child.owned != owned:
             child.owned = owned
-            self.tell({"own": child.number, "while": owned})
+            self.link.tell({"own": child.number, "while": owned})
 
     def release(self, child: Child) -> None:
         """Called when the last attempt that a child had has ended."""
@@ -340,18 +284,9 @@ class Pool:
 
     def memory(self) -> int:
         """Bytes held by the whole worker: itself, template, children."""
-        pids = [os.getpid(), *([self._template.pid] if self._template else [])]
-        return sum(map(processes.resident, [*pids, *(child.pid for child in self.children.values() if child.pid)]))
+        pids = [os.getpid(), *self.link.pids, *(child.pid for child in self.children.values() if child.pid)]
+        return sum(map(processes.resident, pids))
 
     def close(self) -> None:
-        """Tell every process to end; returns when the template has."""
-        self.closing = True
-        if self._template is not None and self._control is not None:
-            self._ignore(self._control)
-            self._control.close()
-            self._template.wait()
-
-
-def _message_socket() -> socket.SocketKind:
-    """Sockets that keep messages whole and, on Linux, tell when the other end is gone."""
-    return socket.SOCK_SEQPACKET if processes.LINUX else socket.SOCK_DGRAM
+        """End every process; returns when all have."""
+        self.link.close()
