@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
-from django.db import connection
 
 from tests.browser import CHROMIUM, DRIVER, program
 from tests.browser.page import Page
+from tests.support import running_worker
 
-ROOT = Path(__file__).resolve().parents[2]
 FLAGS = (
     "--headless",
     "--no-sandbox",
@@ -55,17 +49,6 @@ def page(chromium, live_server):
 @pytest.fixture
 def worker(live_server, tmp_path):
     """A ``runworker`` on the test database."""
-    environment = {
-        **os.environ,
-        "DJANGO_SETTINGS_MODULE": "tests.settings",
-        "QORWORKER_TEST_RUNNING_DATABASE": str(connection.settings_dict["NAME"]),
-    }
-    command = [sys.executable, "-m", "django", "runworker", "--processes", "2", "--grace", "1"]
-    with (tmp_path / "worker.log").open("wb") as output:
-        process = subprocess.Popen(
-            command, cwd=ROOT, env=environment, stdout=output, stderr=output, start_new_session=True
-        )
-    yield process
-    process.terminate()
-    status = process.wait(60)
-    assert status == 0, (tmp_path / "worker.log").read_text()
+    with running_worker(folder=tmp_path) as worker:
+        yield worker
+        assert worker.stop() == 0, worker.said

@@ -1,12 +1,12 @@
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import socket
 import subprocess
 import sys
 import urllib.request
-import uuid
 from pathlib import Path
 
 import pytest
@@ -18,6 +18,7 @@ from example_project.demo.check import expect
 from example_project.demo.processes import Processes
 from example_project.reports.jobs import nightly_report
 from qorworker.models import Job
+from tests.support import MARK, census, wait_until
 
 pytestmark = pytest.mark.process
 
@@ -28,14 +29,13 @@ DATABASE = settings.DATABASES["default"]
 @pytest.fixture
 def demo(tmp_path):
     """Starts ``manage.py demo`` on the server that the tests use; afterwards none of its processes may be left."""
-    mark = f"QORWORKER_DEMO_TEST={uuid.uuid4()}"
-    name, _, value = mark.partition("=")
+    mark = secrets.token_hex(8)
     environment = {
         **{key: text for key, text in os.environ.items() if key != "DJANGO_SETTINGS_MODULE"},
         "EXAMPLE_VAR": str(tmp_path),
         "EXAMPLE_DATABASE": os.environ.get("QORWORKER_TEST_DATABASE", "sqlite"),
         **{f"EXAMPLE_DATABASE_{key}": str(DATABASE.get(key, "")) for key in ("HOST", "PORT", "USER", "PASSWORD")},
-        name: value,
+        MARK: mark,
     }
 
     def demo(*arguments: str, **more: str) -> subprocess.Popen[str]:
@@ -48,19 +48,7 @@ def demo(tmp_path):
         )
 
     yield demo
-    assert processes_with(mark) == []
-
-
-def processes_with(mark: str) -> list[str]:
-    """Processes whose environment has *mark*; started by nobody else."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if mark.encode() in (process / "environ").read_bytes():
-                found.append((process / "cmdline").read_text().replace("\0", " "))
-        except OSError:
-            continue  # it has just ended, or is not ours
-    return found
+    assert census(f"{MARK}={mark}") == []
 
 
 def free_port() -> int:
@@ -113,7 +101,7 @@ def test_the_demo_serves_and_works_until_ctrl_c(demo, transactional_db):
         return Job.objects.done().for_type(nightly_report).exists()
 
     try:
-        Processes().wait_until(report_is_done, "the report", limit=60)
+        wait_until(report_is_done, 60)
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/admin/login/") as answer:
             assert answer.status == 200
     finally:
