@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from django.test import override_settings
 
 from qorworker.arguments import Arguments
 from qorworker.registry import registry
@@ -15,6 +16,13 @@ def own_types():
     yield
     registry._types.clear()
     registry._types.update(known)
+
+
+@pytest.fixture(scope="module")
+def with_zones():
+    """A project with USE_TZ, whatever this run of the tests has; for tests that ask no database."""
+    with override_settings(USE_TZ=True):
+        yield
 
 
 def stored_form(function, values, form=None):

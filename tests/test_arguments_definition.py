@@ -15,8 +15,10 @@ from django.db.models import QuerySet
 from qorworker import Arg, InvalidArguments, JobContext, Secret
 from qorworker.arguments import Arguments
 from qorworker.exceptions import JobTypeError
-from tests.definitions import round_trip, taking
+from tests.definitions import round_trip, taking, with_zones  # noqa: F401
 from tests.testapp.models import Shop
+
+pytestmark = pytest.mark.usefixtures("with_zones")
 
 
 class Colour(enum.Enum):

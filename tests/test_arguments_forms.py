@@ -10,8 +10,10 @@ from django.core.exceptions import ValidationError
 
 from qorworker import InvalidArguments
 from qorworker.arguments import Arguments
-from tests.definitions import round_trip
+from tests.definitions import round_trip, with_zones  # noqa: F401
 from tests.testapp.models import Shop
+
+pytestmark = pytest.mark.usefixtures("with_zones")
 
 
 class Import(forms.Form):

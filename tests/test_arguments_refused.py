@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 
 from qorworker import InvalidArguments, Secret
 from qorworker.arguments import Arguments
-from tests.definitions import stored_form, taking
+from tests.definitions import stored_form, taking, with_zones  # noqa: F401
+
+pytestmark = pytest.mark.usefixtures("with_zones")
 
 
 class Colour(enum.Enum):

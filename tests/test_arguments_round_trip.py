@@ -13,7 +13,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from qorworker import Arg, InvalidArguments
-from tests.definitions import round_trip, stored_form, taking, there_and_back
+from tests.definitions import round_trip, stored_form, taking, there_and_back, with_zones  # noqa: F401
+
+pytestmark = pytest.mark.usefixtures("with_zones")
 
 storable = st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]))
 filled = storable.filter(bool)

@@ -269,7 +269,8 @@ def test_using_leaves_the_original_alone():
         {"run_after": dt.datetime(2026, 1, 1)},
     ],
 )
-def test_using_refuses_what_cannot_work(defaults):
+def test_using_refuses_what_cannot_work(defaults, settings):
+    settings.USE_TZ = True
     handler = JobType(lambda: None, {"name": "shop.job"})
     with pytest.raises(ValueError, match=next(iter(defaults))):
         handler.using(**defaults)
