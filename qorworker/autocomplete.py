@@ -100,4 +100,5 @@ class JobAutocompleteView(AutocompleteJsonView):
         if self.rows.query.where:
             rows = rows.filter(pk__in=self.rows.values("pk"))
         rows, may_repeat = self.model_admin.get_search_results(self.request, rows, self.term)
-        return rows.distinct() if may_repeat else rows
+        rows = rows.distinct() if may_repeat else rows
+        return rows if rows.ordered else rows.order_by("pk")  # pages of rows without an order would overlap
