@@ -101,7 +101,8 @@ def _app_label(module: str) -> str:
 
 def same_definition(known: JobType[Any], new: JobType[Any]) -> bool:
     """Whether *new* is *known* over again: its module was imported anew, or the same ``def`` was executed again."""
-    if known.function.__code__ is new.function.__code__:
+    # A decorator below @job gives all its functions the same code: the function inside is the one that counts.
+    if inspect.unwrap(known.function).__code__ is inspect.unwrap(new.function).__code__:
         return True
     if (known.__module__, known.function.__qualname__) != (new.__module__, new.function.__qualname__):
         return False

@@ -3,6 +3,7 @@
 import datetime as dt
 import enum
 import math
+import typing
 import uuid
 from decimal import Decimal
 from typing import Annotated, Any, Literal, NewType, Optional
@@ -217,6 +218,10 @@ def test_lists_of_dates_arrive(value):
         (list, []),
         (list[dict[str, int]], [{"a": 1}]),
         (list[Any], [1, "a", None]),
+        (list[int | None], [1, None]),
+        (typing.List, [1]),  # noqa: UP006
+        (typing.Dict, {"a": 1}),  # noqa: UP006
+        (typing.Dict[str, int], {"a": 1}),  # noqa: UP006
         (dict[str, int | None], {"a": None}),
         (Any, None),
         (Any, "a text"),

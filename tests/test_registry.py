@@ -8,6 +8,7 @@ from decimal import Decimal
 
 import pytest
 from django import forms
+from django.db import transaction
 from django.db.models import Model
 from django.utils.translation import gettext_lazy
 
@@ -184,6 +185,21 @@ def test_the_same_name_twice_in_one_module_is_refused():
     declare_first()
     with pytest.raises(JobTypeError, match="Two job types"):
         declare_second()
+
+
+def test_functions_that_a_decorator_wraps_are_told_apart():
+    @job(name="shop.wrapped")
+    @transaction.atomic
+    def first(shop: "Shop"):
+        pass
+
+    assert list(first.arguments.fields) == ["shop"]
+    with pytest.raises(JobTypeError, match="Two job types"):
+
+        @job(name="shop.wrapped")
+        @transaction.atomic
+        def second():
+            pass
 
 
 def test_a_definition_that_is_executed_again_replaces_itself():

@@ -64,8 +64,10 @@ def _builder(kind: Any) -> Callable[[Spec], forms.Field] | None:
         return _json
     if origin is Literal:
         return _literal
-    if origin is list:
-        item = without_none(unwrap(inner[0])[0])[0]
+    if origin is list and inner:
+        item, nullable = without_none(unwrap(inner[0])[0])
+        if nullable:
+            return _json if is_json_shape(kind) else None
         if isinstance(item, type) and issubclass(item, Model):
             return _models
         return _json if is_json_shape(kind) and item not in (str, int, float) else _list
@@ -73,7 +75,7 @@ def _builder(kind: Any) -> Callable[[Spec], forms.Field] | None:
         return next((builder for base, builder in _BUILDERS if issubclass(kind, base)), None)
     if origin is Secret:
         return _secret
-    return _json if origin is dict and is_json_shape(kind) else None
+    return _json if origin in (dict, list) and is_json_shape(kind) else None
 
 
 def _text(spec: Spec) -> forms.Field:

@@ -136,7 +136,7 @@ def is_json_shape(shape: Any) -> bool:
     origin, inner = typing.get_origin(shape), typing.get_args(shape)
     if origin in (typing.Union, UnionType) or origin is list:
         return all(is_json_shape(option) for option in inner)
-    return origin is dict and inner[0] is str and is_json_shape(inner[1])
+    return origin is dict and (not inner or (inner[0] is str and is_json_shape(inner[1])))
 
 
 def encode(value: Any, depth: int = 0) -> Any:

@@ -45,7 +45,7 @@ def read(function: Callable[..., Any]) -> Signature:
     context: str | None = None
     for name, found in inspect.signature(function).parameters.items():
         try:
-            annotation = _annotation(function, found)
+            annotation = _annotation(inspect.unwrap(function), found)
             if is_context(annotation) or (name == "context" and annotation is MISSING):
                 context = name
                 continue
