@@ -52,6 +52,9 @@ class WorkerAdmin(WorkerAdminBase):
     def get_queryset(self, request: HttpRequest) -> Any:
         return Worker.objects.all()
 
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        return super().changelist_view(request, {"title": _("Workers"), **(extra_context or {})})
+
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
         return False
 

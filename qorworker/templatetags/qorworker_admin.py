@@ -169,9 +169,8 @@ def breadcrumbs(steps: list[tuple[Any, str]]) -> SafeString:
     if django.VERSION >= (6, 1):
         items = format_html_join("\n", "<li>{}</li>", links)
         return format_html('<ol class="breadcrumbs">{}\n<li aria-current="page">{}</li></ol>', items, here)
-    return format_html(
-        '<div class="breadcrumbs">{} &rsaquo; {}</div>', format_html_join(" &rsaquo; ", "{}", links), here
-    )
+    trail = format_html_join(" \u203a ", "{}", [*links, (here,)])
+    return format_html('<div class="breadcrumbs">{}</div>', trail)
 
 
 @register.inclusion_tag("admin/qorworker/banner.html")

@@ -633,3 +633,27 @@ def test_the_catalogue_needs_as_many_queries_for_a_hundred_types_as_for_few(type
 def test_script_and_style_stay_small(name):
     file = Path(qorworker.__file__).parent / "static" / "qorworker" / name
     assert file.stat().st_size <= 12 * 1024
+
+
+def luminance(colour):
+    parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("mode", [1, 2])
+@pytest.mark.parametrize("name", ["red", "amber", "blue", "green", "violet", "grey"])
+def test_text_of_every_status_stands_out_from_its_ground_in_light_and_dark(name, mode):
+    css = (Path(qorworker.__file__).parent / "static" / "qorworker" / "qorworker.css").read_text()
+    pair = r"light-dark\((#\w{6}), (#\w{6})\)"
+    text, ground = (re.search(rf"--qw-{name}{end}: {pair}", css)[mode] for end in ("", "-bg"))
+    lighter, darker = sorted((luminance(text), luminance(ground)), reverse=True)
+    assert (lighter + 0.05) / (darker + 0.05) >= 4.5
+
+
+def test_the_breadcrumbs_lead_back_and_end_here(types, visitor):
+    page = visitor.get(BASE + "run/tests.greet/").content.decode()
+    trail = page[page.index('class="breadcrumbs">') : page.index("</nav>", page.index('class="breadcrumbs">'))]
+    words = re.sub(r'<[^>]+>|\u203a|class="breadcrumbs">', " ", trail).split()
+    assert words == ["Home", "Background", "jobs", "Run", "a", "job", "Send", "greetings"]
+    assert f'href="{CATALOGUE}"' in trail
