@@ -318,27 +318,25 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="job",
             index=qorworker.models.indexes.PartialIndex(
-                fields=["status", "queue_name", "-priority", "id"],
-                name="qorworker_job_claim",
-                only=models.Q(("status", "new")),
+                fields=["queue_name", "-priority", "id"], name="qorworker_job_claim", only=models.Q(("status", "new"))
             ),
         ),
         migrations.AddIndex(
             model_name="job",
             index=qorworker.models.indexes.PartialIndex(
-                fields=["status", "run_after"], name="qorworker_job_due", only=models.Q(("status", "scheduled"))
+                fields=["run_after"], name="qorworker_job_due", only=models.Q(("status", "scheduled"))
             ),
         ),
         migrations.AddIndex(
             model_name="job",
             index=qorworker.models.indexes.PartialIndex(
-                fields=["status", "lease_expires_at"], name="qorworker_job_lease", only=models.Q(("status", "running"))
+                fields=["lease_expires_at"], name="qorworker_job_lease", only=models.Q(("status", "running"))
             ),
         ),
         migrations.AddIndex(
             model_name="job",
             index=qorworker.models.indexes.PartialIndex(
-                fields=["status", "id"], name="qorworker_job_failed", only=models.Q(("status", "exception"))
+                fields=["id"], name="qorworker_job_failed", only=models.Q(("status", "exception"))
             ),
         ),
         migrations.AddIndex(

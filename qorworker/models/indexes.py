@@ -11,7 +11,9 @@ from django.db.models import Q
 class PartialIndex(models.Index):
     """An index over the rows that fit ``only``; over all rows where the database has no partial indexes.
 
-    Its first column is the one that ``only`` is about, so that the full index serves the same queries.
+    It begins with the columns that ``only`` is about: that makes the full index serve the same queries, and
+    SQLite prefer the partial one. PostgreSQL does without them: it leaves out a condition that the index implies,
+    and could then not use the columns behind it to find its place.
     """
 
     def __init__(self, *, only: Q, **options: Any) -> None:
@@ -22,9 +24,14 @@ class PartialIndex(models.Index):
         path, expressions, options = super().deconstruct()
         return path, expressions, {**options, "only": self.only}
 
-    def _get_condition_sql(self, model: Any, schema_editor: Any) -> str | None:
-        if not schema_editor.connection.features.supports_partial_indexes:
-            return None
-        return models.Index(fields=["id"], name=self.name, condition=self.only)._get_condition_sql(  # type: ignore[attr-defined, no-any-return]
-            model, schema_editor
-        )
+    def create_sql(self, model: Any, schema_editor: Any, using: str = "", **options: Any) -> Any:
+        connection = schema_editor.connection
+        first = [] if connection.vendor == "postgresql" else self._conditions()
+        condition = self.only if connection.features.supports_partial_indexes else None
+        index = models.Index(name=self.name, fields=[*first, *self.fields], condition=condition)
+        return index.create_sql(model, schema_editor, using, **options)
+
+    def _conditions(self) -> list[str]:
+        """The fields that ``only`` is about and that are not in the index anyway."""
+        named = [str(child[0]).partition("__")[0] for child in self.only.children if isinstance(child, tuple)]
+        return [name for name in named if name not in self.fields]

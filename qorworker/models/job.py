@@ -270,12 +270,10 @@ class Job(JobVerbs):
         ordering = ("-id",)
         indexes = (
             # The claim's filter and order, column for column.
-            PartialIndex(
-                name="qorworker_job_claim", fields=("status", "queue_name", "-priority", "id"), only=Q(status="new")
-            ),
-            PartialIndex(name="qorworker_job_due", fields=("status", "run_after"), only=Q(status="scheduled")),
-            PartialIndex(name="qorworker_job_lease", fields=("status", "lease_expires_at"), only=Q(status="running")),
-            PartialIndex(name="qorworker_job_failed", fields=("status", "id"), only=Q(status="exception")),
+            PartialIndex(name="qorworker_job_claim", fields=("queue_name", "-priority", "id"), only=Q(status="new")),
+            PartialIndex(name="qorworker_job_due", fields=("run_after",), only=Q(status="scheduled")),
+            PartialIndex(name="qorworker_job_lease", fields=("lease_expires_at",), only=Q(status="running")),
+            PartialIndex(name="qorworker_job_failed", fields=("id",), only=Q(status="exception")),
             models.Index(name="qorworker_job_name", fields=("name", "-id")),
             PartialIndex(name="qorworker_job_user", fields=("created_by", "-id"), only=Q(created_by__isnull=False)),
             PartialIndex(name="qorworker_job_rerun", fields=("rerun_of",), only=Q(rerun_of__isnull=False)),

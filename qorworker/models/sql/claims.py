@@ -59,16 +59,34 @@ class Claim:
 
 def queues_with_jobs(using: str) -> list[str]:
     """Names of the queues in which a job waits; one index probe for each, however many jobs there are."""
-    with connections[using].cursor() as cursor:
+    connection = connections[using]
+    first = f"SELECT queue_name FROM {TABLE} WHERE status = 'new'"  # noqa: S608
+    with connection.cursor() as cursor:
+        if connection.vendor == "mysql":
+            return _probe_mysql(cursor)
         cursor.execute(
             f"""WITH RECURSIVE queue(name) AS (
-                SELECT MIN(queue_name) FROM {TABLE} WHERE status = 'new'
+                SELECT ({first} ORDER BY queue_name LIMIT 1)
                 UNION ALL
-                SELECT (SELECT MIN(queue_name) FROM {TABLE} WHERE status = 'new' AND queue_name > queue.name)
+                SELECT ({first} AND queue_name > queue.name ORDER BY queue_name LIMIT 1)
                 FROM queue WHERE queue.name IS NOT NULL
-            ) SELECT name FROM queue WHERE name IS NOT NULL"""  # noqa: S608 - TABLE is a constant
+            ) SELECT name FROM queue WHERE name IS NOT NULL"""  # noqa: S608
         )
         return [row[0] for row in cursor.fetchall()]
+
+
+def _probe_mysql(cursor: Any) -> list[str]:
+    # Inside a recursive query it would read the entries of all waiting jobs for each queue.
+    found: list[str] = []
+    while True:
+        cursor.execute(
+            f"SELECT MIN(queue_name) FROM {TABLE} WHERE status = 'new' AND queue_name > %s",  # noqa: S608
+            [found[-1] if found else ""],
+        )
+        (name,) = cursor.fetchone()
+        if name is None:
+            return found
+        found.append(name)
 
 
 def claim(using: str, wanted: Claim) -> list[Claimed]:

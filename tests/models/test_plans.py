@@ -1,0 +1,258 @@
+"""How the databases find the rows: with 100,000 finished jobs, without statistics, with stale and with fresh ones."""
+
+import re
+
+import pytest
+from django.db import connection
+
+from qorworker.models import Job
+from qorworker.models.clock import now_sql
+from qorworker.models.sql import AttemptUpdate, claim, claim_one, queues_with_jobs, write_attempts
+from tests.models.rows import token, wanted
+
+FINISHED, WAITING, RUNNING = 100_000, 3_000, 600
+TOKEN = token()
+QUEUES = ("default", "mail")
+
+
+def fill(status, count, **fields):
+    """Many like rows in one statement."""
+    now = now_sql(connection)
+    values = {"name": "'app.job'", "queue_name": "'default'", "priority": "n %% 3", "status": f"'{status}'"}
+    values |= {"arguments": "'{}'", "meta": "'{}'", "run_after": now, "enqueued_at": now}
+    values |= dict.fromkeys(("fingerprint", "progress_text", "error"), "''")
+    values |= dict.fromkeys(("attempt", "crashes", "log_lines", "log_bytes", "log_dropped"), "0")
+    values |= {"max_attempts": "3", "results_rows": "0", "results_errors": "0"} | fields
+    if connection.vendor == "postgresql":
+        values |= {"arguments": "'{}'::jsonb", "meta": "'{}'::jsonb"}
+    numbers = {
+        "postgresql": "generate_series(1, %s) AS numbers(n)",
+        "mysql": "(WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < %s)"
+        " SELECT n FROM numbers) AS numbers",
+        "sqlite": "(WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < %s)"
+        " SELECT n FROM numbers)",
+    }[connection.vendor]
+    with connection.cursor() as cursor:
+        if connection.vendor == "mysql":
+            cursor.execute("SET max_recursive_iterations = 1000000")
+        cursor.execute(
+            f"INSERT INTO qorworker_job ({', '.join(values)}) SELECT {', '.join(values.values())} FROM {numbers}",
+            [count],
+        )
+
+
+def fill_live():
+    for queue in QUEUES:
+        fill("new", WAITING, queue_name=f"'{queue}'")
+    fill("scheduled", WAITING, run_after=now_sql(connection, "n - 100"))
+    fill("running", RUNNING, attempt_token=f"'{TOKEN}'", lease_expires_at=now_sql(connection, "n - 10"))
+
+
+def analyze():
+    statement = {"postgresql": "ANALYZE qorworker_job", "mysql": "ANALYZE TABLE qorworker_job", "sqlite": "ANALYZE"}
+    with connection.cursor() as cursor:
+        cursor.execute(statement[connection.vendor])
+        if connection.vendor == "mysql":
+            cursor.fetchall()
+
+
+@pytest.fixture(scope="module")
+def many_finished(django_db_setup, django_db_blocker):
+    with django_db_blocker.unblock():
+        fill("done", FINISHED, finished_at=now_sql(connection))
+        yield
+        with connection.cursor() as cursor:
+            cursor.execute(f"{'DELETE FROM' if connection.vendor == 'sqlite' else 'TRUNCATE'} qorworker_job")
+            if connection.vendor == "sqlite":
+                cursor.execute("DROP TABLE IF EXISTS sqlite_stat1")
+                cursor.execute("DROP TABLE IF EXISTS sqlite_stat4")
+
+
+@pytest.fixture(scope="module", params=["cold", "stale", "fresh"])
+def statistics(request, many_finished, django_db_blocker):
+    """What the planner knows: nothing; how things were while no job waited or ran; how they are."""
+    with django_db_blocker.unblock():
+        Job.objects.exclude(status="done").delete()
+        if request.param == "stale":
+            analyze()
+        fill_live()
+        if request.param == "fresh":
+            analyze()
+    return request.param
+
+
+@pytest.fixture
+def plans(statistics, db):
+    """The plans of all statements that an action runs, and what it returns."""
+
+    def collect(action):
+        found = []
+
+        def explain(execute, sql, params, many, context):
+            if sql.lstrip().startswith(("SELECT", "UPDATE", "WITH")):
+                found.append(plan_of(sql, params))
+            return execute(sql, params, many, context)
+
+        with connection.execute_wrapper(explain):
+            result = action()
+        assert found
+        return "\n".join(found), result
+
+    return collect
+
+
+def plan_of(sql, params):
+    word = "EXPLAIN QUERY PLAN" if connection.vendor == "sqlite" else "EXPLAIN"
+    with connection.cursor() as cursor:
+        cursor.cursor.execute(f"{word} {sql}", params)  # past the wrapper that asks for plans
+        names, rows = [column[0] for column in cursor.description], cursor.fetchall()
+    if connection.vendor == "mysql":
+        named = [dict(zip(names, row, strict=True)) for row in rows]
+        return "\n".join("{table} type={type} key={key} rows={rows} {Extra}".format(**row) for row in named)
+    return "\n".join(row[3 if connection.vendor == "sqlite" else 0] for row in rows)
+
+
+def reads_all(plan):
+    """Lines of a plan that read every row of the table, or every entry of one of its indexes."""
+    if connection.vendor == "mysql":
+        mine = [line for line in plan.splitlines() if line.startswith(("qorworker_job ", "job "))]
+        return [line for line in mine if "type=ALL" in line or "type=index " in line]
+    mark = {"postgresql": "Seq Scan on qorworker_job", "sqlite": "SCAN qorworker_job"}[connection.vendor]
+    return [line for line in plan.splitlines() if mark in line]
+
+
+def by_primary_key(plan):
+    return {
+        "postgresql": "qorworker_job_pkey" in plan,
+        "sqlite": "USING INTEGER PRIMARY KEY (rowid=?)" in plan,
+        "mysql": "key=PRIMARY" in plan,
+    }[connection.vendor]
+
+
+def indexes(plan):
+    return {word.strip("(),") for line in plan.split() for word in line.split("=") if "qorworker_job_" in word}
+
+
+@pytest.mark.parametrize("size", [1, 200])
+@pytest.mark.parametrize("queues", [["default"], ["default", "mail"]])
+def test_a_claim_walks_its_index_in_order(plans, size, queues):
+    plan, claimed = plans(lambda: claim("default", wanted(queues=queues, slots=size, limit=size)))
+    assert len(claimed) == size
+    assert reads_all(plan) == []
+    assert indexes(plan) - {"qorworker_job_pkey", "qorworker_job_1", "qorworker_job_2"} == {"qorworker_job_claim"}
+    assert by_primary_key(plan)
+    if connection.vendor == "mysql":
+        assert "filesort" not in plan
+    if connection.vendor == "sqlite":  # the window functions sort what was found, each walk is in order already
+        assert (
+            "USE TEMP B-TREE FOR ORDER BY"
+            not in plan.partition("SEARCH qorworker_job USING INDEX")[2].partition("\n")[0]
+        )
+
+
+def test_a_claim_reads_no_more_rows_than_it_takes(plans):
+    if connection.vendor != "postgresql":
+        pytest.skip("only PostgreSQL counts them for an UPDATE")
+    queries = []
+    with connection.execute_wrapper(lambda execute, *query: (queries.append(query[:2]), execute(*query))[1]):
+        assert len(claim("default", wanted(slots=50, limit=50))) == 50
+    sql, params = queries[-1]
+    with connection.cursor() as cursor:
+        cursor.execute("EXPLAIN (ANALYZE, TIMING OFF, COSTS OFF) " + sql, params)
+        plan = [row[0] for row in cursor.fetchall()]
+    read = [int(rows) for line in plan for rows in re.findall(r"rows=(\d+) loops", line)]
+    assert read
+    assert max(read) <= 3 * 50, "\n".join(plan)  # an index may lead to versions of a row that are over
+
+
+def test_one_certain_job_is_found_by_its_key(plans):
+    pk = Job.objects.queued().values_list("pk", flat=True)[0]
+    plan, claimed = plans(lambda: claim_one("default", pk, wanted()))
+    assert claimed.id == pk
+    assert reads_all(plan) == []
+
+
+@pytest.mark.parametrize("size", [1, 20, 200, 500])
+def test_ends_look_their_rows_up_by_key(plans, size):
+    ids = list(Job.objects.running().order_by("pk").values_list("pk", flat=True)[:size])
+    plan, ours = plans(lambda: write_attempts("default", [AttemptUpdate(pk, TOKEN, "done") for pk in ids]))
+    assert ours == set(ids)
+    assert reads_all(plan) == []
+    assert by_primary_key(plan)
+
+
+@pytest.mark.parametrize("size", [1, 200])
+def test_renewals_look_their_rows_up_by_key(plans, size):
+    ids = Job.objects.running().order_by("pk").values_list("pk", flat=True)[:size]
+    tokens = dict.fromkeys(ids, TOKEN)
+    plan, renewed = plans(lambda: Job.objects.renew(tokens, 15))
+    assert renewed == size
+    assert reads_all(plan) == []
+    assert by_primary_key(plan)
+    plan, asked = plans(lambda: Job.objects.abort_requests(tokens))
+    assert len(asked) == size
+    assert reads_all(plan) == []
+    assert by_primary_key(plan)
+
+
+def test_what_is_due_is_found_by_its_index(plans):
+    plan, count = plans(Job.objects.promote_due)
+    assert 90 <= count <= 110
+    assert reads_all(plan) == []
+    assert "qorworker_job_due" in indexes(plan)
+    if connection.vendor == "postgresql":
+        assert re.search(r"Index Cond: .*run_after.* <= ", plan)
+
+
+def test_the_next_time_is_the_first_of_its_index(plans):
+    plan, moment = plans(Job.objects.next_due)
+    assert moment
+    assert reads_all(plan) == []
+    assert "qorworker_job_due" in indexes(plan)
+    assert not any(word in plan for word in ("Sort", "filesort", "TEMP B-TREE"))
+
+
+def test_past_leases_are_found_by_their_index(plans):
+    plan, leases = plans(Job.objects.leases)
+    assert 5 <= len(leases) <= 15
+    assert reads_all(plan) == []
+    assert "qorworker_job_lease" in indexes(plan)
+    if connection.vendor == "postgresql":
+        assert re.search(r"Index Cond: .*lease_expires_at.* < ", plan)
+
+
+def test_queues_with_jobs_are_found_by_index_probes(plans):
+    plan, queues = plans(lambda: queues_with_jobs("default"))
+    assert queues == list(QUEUES)
+    assert reads_all(plan) == []
+    if connection.vendor == "mysql":
+        assert plan.count("Select tables optimized away") == len(QUEUES)
+    else:
+        assert indexes(plan) == {"qorworker_job_claim"}
+    if connection.vendor == "postgresql":
+        assert re.search(r"Index Cond: .*queue_name.* > ", plan)
+
+
+@pytest.mark.django_db
+def test_the_indexes_are_what_each_database_can_do():
+    with connection.cursor() as cursor:
+        found = connection.introspection.get_constraints(cursor, "qorworker_job")
+        if connection.vendor == "sqlite":
+            cursor.execute(
+                "SELECT name FROM sqlite_master WHERE tbl_name = 'qorworker_job' AND sql LIKE '%%WHERE%%'", []
+            )
+        elif connection.vendor == "postgresql":
+            cursor.execute(
+                "SELECT indexname FROM pg_indexes WHERE tablename = 'qorworker_job' AND indexdef LIKE '%WHERE%'"
+            )
+        partial = set() if connection.vendor == "mysql" else {row[0] for row in cursor.fetchall()} - {"qorworker_job"}
+    ours = {name: index for name, index in found.items() if name.startswith("qorworker_job_")}
+    first = [] if connection.vendor == "postgresql" else ["status"]
+    assert ours["qorworker_job_claim"]["columns"] == [*first, "queue_name", "priority", "id"]
+    assert [order.upper() for order in ours["qorworker_job_claim"]["orders"]][-3:] == ["ASC", "DESC", "ASC"]
+    assert ours["qorworker_job_due"]["columns"] == [*first, "run_after"]
+    assert ours["qorworker_job_lease"]["columns"] == [*first, "lease_expires_at"]
+    assert ours["qorworker_job_failed"]["columns"] == [*first, "id"]
+    assert ours["qorworker_job_user"]["columns"] == ["created_by_id", "id"]
+    if connection.vendor != "mysql":
+        assert partial == {f"qorworker_job_{name}" for name in ("claim", "due", "lease", "failed", "user", "rerun")}
