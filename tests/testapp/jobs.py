@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ctypes
+import itertools
 import logging
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from django.contrib.auth import get_user_model
 from django.db import connection
 
 from qorworker import Cell, JobContext, Secret, job
+from tests.testapp.models import Shop
 
 
 def tell(ledger: str, *words: object) -> None:
@@ -180,6 +183,256 @@ def flood(context: JobContext, lines: int) -> None:
 @job
 async def asynchronous(context: JobContext) -> None:
     context.add_log("in a loop")
+
+
+@job
+def until(context: JobContext, gate: str, ledger: str) -> None:
+    """Ends when a file appears."""
+    tell(ledger, context.job_id, context.attempt, os.getpid())
+    while not Path(gate).exists():
+        time.sleep(0.01)
+
+
+@job(max_attempts=3, backoff=lambda attempt: 0)
+def until_again(context: JobContext, gate: str, ledger: str) -> None:
+    """Ends when a file appears, and may do it again."""
+    tell(ledger, context.job_id, context.attempt, os.getpid())
+    while not Path(gate).exists():
+        time.sleep(0.01)
+
+
+@job(atomic=True)
+def atomic_until(context: JobContext, gate: str, ledger: str, name: str) -> None:
+    """Writes, and ends when a file appears."""
+    get_user_model().objects.create(username=name)
+    tell(ledger, context.job_id, os.getpid())
+    while not Path(gate).exists():
+        time.sleep(0.01)
+
+
+@job
+def in_order(context: JobContext, ledger: str, name: str) -> None:
+    tell(ledger, name)
+
+
+@job
+def stubborn(context: JobContext, ledger: str) -> None:
+    """Ignores TERM, and goes on when it is told to stop."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    tell(ledger, context.job_id, os.getpid())
+    while True:
+        time.sleep(600)
+
+
+@job
+def checks_abort(context: JobContext, ledger: str) -> None:
+    """Notices an abort at places of its choice only."""
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    tell(ledger, context.job_id)
+    while not Path(f"{ledger}.gate").exists():
+        time.sleep(0.01)
+    tell(ledger, "told" if context.abort_requested else "not told")
+
+
+@job
+def daemon(context: JobContext, ledger: str) -> None:
+    """Forks twice, with a session in between, and waits."""
+    if not os.fork():
+        os.setsid()
+        if not os.fork():
+            os.execvp("sleep", ["sleep", "600"])
+        os._exit(0)
+    tell(ledger, context.job_id, os.getpid())
+    time.sleep(600)
+
+
+@job
+def many_strays(ledger: str, count: int) -> None:
+    for _ in range(count):
+        subprocess.Popen(["sleep", "600"], start_new_session=True)
+    tell(ledger, os.getpid())
+
+
+@job
+def raw_output(text: str, times: int = 1) -> None:
+    """Writes bytes past Python, given as hexadecimal digits."""
+    for _ in range(times):
+        os.write(1, bytes.fromhex(text))
+
+
+@job
+def odd_text(context: JobContext) -> None:
+    """Says what no database stores as it is."""
+    context.add_log("nul \0 here")
+    context.add_log("surrogate \ud800 here")
+    context.set_progress_text("text \0 \udfff")
+    context.add_results_row("cell \0", Cell("\ud800", error="error \0"), float("nan"), {"key": "\0"})
+    print("printed \ud800")
+    raise ValueError("error \0 \udc80")
+
+
+@job
+def odd_records(context: JobContext, message: str) -> None:
+    """Sends its parent something that the context would not have said."""
+    context._send.__self__.records.sendall(message.replace("JOB", str(context.job_id)).encode())
+    if "end" not in message:
+        time.sleep(600)
+
+
+@job
+def long_line(context: JobContext, length: int) -> None:
+    context.add_log("x" * length)
+    print("y" * length)
+
+
+@job
+def progress_flood(context: JobContext, count: int) -> None:
+    for number in range(count + 1):
+        context.set_progress(number, count)
+        context.set_progress_text(f"number {number}")
+
+
+@job
+def progress_until(context: JobContext, gate: str) -> None:
+    """Moves its progress as fast as it can."""
+    for number in itertools.count():
+        if Path(gate).exists():
+            return
+        context.set_progress(number % 100)
+
+
+@job
+def results_flood(context: JobContext, count: int, error_at: int = -1) -> None:
+    for number in range(count):
+        context.add_results_row(number, Cell("", error="bad" if number == error_at else ""))
+
+
+@job
+def clamped(context: JobContext, done: float) -> None:
+    context.set_progress(done)
+    raise ValueError("keeps its progress")
+
+
+@job
+def tells_of_attempts(context: JobContext) -> None:
+    context.add_log(f"in attempt {context.attempt}")
+    context.add_results_row(context.attempt)
+    context.set_progress(context.attempt, 4)
+    raise ValueError(f"attempt {context.attempt}")
+
+
+@job(max_attempts=3, backoff=lambda attempt: 0)
+def crashes_once(context: JobContext, ledger: str, gate: str) -> None:
+    """Kills its process in its first attempt."""
+    tell(ledger, context.job_id, context.attempt)
+    context.add_log(f"attempt {context.attempt}")
+    if context.attempt == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@job(max_attempts=2, backoff=lambda attempt: 1)
+def fails_slowly(context: JobContext, ledger: str) -> None:
+    """Fails, and waits a second before it does so again."""
+    tell(ledger, context.attempt, time.time())
+    raise ValueError("again")
+
+
+@job(on_row_errors="done")
+def tolerant(context: JobContext) -> None:
+    context.add_results_row("A-2", Cell("-3", error="negative stock"))
+
+
+@job
+def keeps_secrets_badly(context: JobContext, password: Secret[str], how: str) -> None:
+    """Says its secret in one of many ways, and fails."""
+    value = password.get_secret_value()
+    match how:
+        case "log":
+            context.add_log(f"log {value}")
+        case "print":
+            print("print", value)
+        case "stderr":
+            print("stderr", value, file=sys.stderr)
+        case "logging":
+            logging.getLogger("somebody.else").error("logging %s", value)
+        case "progress":
+            context.set_progress_text(f"progress {value}")
+        case "results":
+            context.add_results_row(value, Cell(f"value {value}", error=f"error {value}"), {"nested": value})
+        case "subprocess":
+            subprocess.run(["sh", "-c", "cat"], input=f"subprocess {value}\n".encode(), check=True)
+        case "descriptor":
+            os.write(1, f"descriptor {value} in the middle\n".encode())
+            os.write(2, value.encode())
+        case "representation":
+            print(repr(password), str(password), f"{password}", context.arguments)
+    local = value  # noqa: F841 - a traceback must not show it
+    raise ValueError(f"refused: {value}")
+
+
+@job
+def closes_everything(context: JobContext) -> None:
+    """Closes every descriptor of its process."""
+    os.closerange(0, 1024)
+    time.sleep(600)
+
+
+@job
+def thread_left(context: JobContext) -> None:
+    """Leaves a thread behind that never ends."""
+    threading.Thread(target=time.sleep, args=(600,), daemon=False).start()
+
+
+@job
+def swallows(context: JobContext, ledger: str) -> None:
+    """Catches every exception there is, and goes on."""
+    tell(ledger, os.getpid())
+    while True:
+        try:
+            time.sleep(600)
+        except BaseException:
+            tell(ledger, "swallowed")
+
+
+@job
+def hops(context: JobContext, ledger: str) -> None:
+    """Leaves its session's group, its folder and its signal handlers behind."""
+    os.setpgid(0, 0) if os.getpgid(0) != os.getpid() else None
+    os.chdir("/")
+    os.environ["SOMETHING"] = "else"
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    tell(ledger, os.getpid())
+
+
+@job
+def where(context: JobContext, ledger: str) -> None:
+    tell(ledger, os.getpid(), os.getcwd())
+
+
+@job
+def counts_users(ledger: str) -> None:
+    """Uses the database as any job does."""
+    tell(ledger, get_user_model().objects.count(), connection.in_atomic_block, connection.get_autocommit())
+
+
+@job
+def uses_database(context: JobContext, ledger: str, gate: str) -> None:
+    """Holds a connection, waits, and uses it again."""
+    get_user_model().objects.count()
+    tell(ledger, context.job_id)
+    while not Path(gate).exists():
+        time.sleep(0.01)
+    get_user_model().objects.count()
+
+
+@job(isolation="process", max_attempts=3)
+def isolated_again(context: JobContext, ledger: str) -> None:
+    tell(ledger, context.job_id, os.getpid())
+
+
+@job
+def takes_shop(shop: Shop) -> None:
+    """Needs a row that may be gone by the time it runs."""
 
 
 @job

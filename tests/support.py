@@ -1,0 +1,256 @@
+"""Real workers for tests: started as people start them, watched from outside, gone with all they started at the end."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from django.db import connection
+
+from qorworker.models import Job, Worker
+
+ROOT = Path(__file__).resolve().parents[1]
+MARK = "QORWORKER_TEST_MARK"  # in the environment of a worker under test, and so of everything it starts
+TABLES = (
+    "qorworker_job", "qorworker_attempt", "qorworker_logline", "qorworker_resultsrow", "qorworker_auditentry",
+    "testapp_shop", "auth_user",
+)  # fmt: skip
+
+
+def wait_until(condition: Callable[[], Any], timeout: float = 30.0, why: Callable[[], object] | str = "") -> Any:
+    """The first true value of *condition*. Fails after *timeout* seconds, telling *why*."""
+    deadline = time.monotonic() + timeout
+    while not (value := condition()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"Not so within {timeout:g} s. {why() if callable(why) else why}")
+        time.sleep(0.01)
+    return value
+
+
+def with_status(job: Job, *statuses: str, timeout: float = 30.0) -> Job:
+    """The job, as soon as it is in one of these statuses."""
+
+    def there() -> bool:
+        job.refresh_from_db()
+        return job.status in statuses
+
+    wait_until(there, timeout, lambda: f"Job {job} is {job.status}: {job.error}")
+    return job
+
+
+def ended(job: Job, timeout: float = 30.0) -> Job:
+    """The job, as soon as it has ended in whatever way."""
+    return with_status(job, "done", "exception", "killed", "cancelled", timeout=timeout)
+
+
+def all_ended(timeout: float = 60.0) -> None:
+    wait_until(lambda: not Job.objects.exclude(pk__in=Job.objects.finished().values("pk")).exists(), timeout)
+
+
+def log_of(job: Job) -> list[str]:
+    return list(job.log.order_by("number").values_list("text", flat=True))
+
+
+class Ledger:
+    """What jobs told outside the database: a file to which they append lines."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.touch()
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    def lines(self) -> list[list[str]]:
+        return [line.split() for line in self.path.read_text().splitlines()]
+
+    def wait(self, count: int = 1, timeout: float = 30.0) -> list[list[str]]:
+        """The lines, as soon as there are *count*."""
+        wait_until(lambda: len(self.lines()) >= count, timeout, lambda: f"The ledger has {self.lines()}")
+        return self.lines()
+
+
+def alive(pid: int) -> bool:
+    """Whether there is such a process; one that ended and was not reaped counts as gone."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+    except OSError:
+        return False
+    return text[text.rindex(")") + 2] not in "ZX"
+
+
+def command_of(pid: int) -> list[str]:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_text(errors="replace").split("\0")
+    return []
+
+
+def census(mark: str) -> list[int]:
+    """Every process whose environment contains *mark*, a text like ``NAME=value``."""
+    found = []
+    for name in os.listdir("/proc"):
+        with suppress(OSError):
+            if name.isdigit() and mark.encode() in Path(f"/proc/{name}/environ").read_bytes().split(b"\0"):
+                found.append(int(name))
+    return [pid for pid in found if alive(pid)]
+
+
+@dataclass
+class RunningWorker:
+    """A ``runworker`` under test."""
+
+    process: subprocess.Popen[bytes]
+    mark: str
+    output: Path
+    begun: float = field(default_factory=time.monotonic)
+    pid: int = 0  # of the parent process; as seen from here, also in a namespace of its own
+
+    @property
+    def said(self) -> str:
+        return self.output.read_text(errors="replace")
+
+    def census(self) -> list[int]:
+        """All its processes: parent, template, children, and whatever jobs have started."""
+        return census(self.mark)
+
+    def running(self, command: str) -> list[int]:
+        """Those of its processes that run this command."""
+        return [pid for pid in self.census() if command_of(pid)[:1] == [command]]
+
+    def parent(self) -> int:
+        return next((pid for pid in self.census() if "runworker" in command_of(pid) and _is_python(pid)), 0)
+
+    def template(self) -> int:
+        return wait_until(
+            lambda: next((pid for pid in self.census() if _is_template(pid) and _parent_of(pid) == self.pid), 0)
+        )
+
+    def children(self) -> list[int]:
+        template = self.template()
+        return [pid for pid in self.census() if _is_template(pid) and _parent_of(pid) == template]
+
+    def row(self) -> Worker | None:
+        """Its row; told by the PID namespace and the number it has in there."""
+        with suppress(OSError):
+            namespace = os.readlink(f"/proc/{self.pid}/ns/pid")
+            status = Path(f"/proc/{self.pid}/status").read_text()
+            number = next(line for line in status.splitlines() if line.startswith("NSpid:")).split()[-1]
+            return Worker.objects.filter(pid_namespace=namespace, process_id=number, stopped_at=None).first()
+        return None
+
+    def wait_ready(self) -> None:
+        self.pid = wait_until(self.parent, why=lambda: self.said)
+        wait_until(self.row, why=lambda: self.said)
+
+    def kill(self) -> None:
+        """SIGKILL to the worker's parent process only."""
+        os.kill(self.pid, signal.SIGKILL)
+        wait_until(lambda: not alive(self.pid))
+
+    def signal(self, number: int) -> None:
+        os.kill(self.pid, number)
+
+    def exit_status(self, timeout: float = 60.0) -> int:
+        try:
+            return self.process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"The worker did not end within {timeout:g} s.\n{self.said}") from None
+
+    def stop(self) -> int:
+        """TERM, and its exit status."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.exit_status()
+
+    def destroy(self) -> None:
+        """End the worker and everything that was ever started by it."""
+        while pids := self.census():
+            for pid in pids:
+                with suppress(OSError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(0.01)
+        self.process.wait(10)
+
+
+def _is_python(pid: int) -> bool:
+    return "python" in Path(command_of(pid)[0]).name
+
+
+def _is_template(pid: int) -> bool:
+    return "qorworker.worker.template" in command_of(pid)
+
+
+def _parent_of(pid: int) -> int:
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+    except OSError:
+        return 0
+    return int(text[text.rindex(")") + 2 :].split()[1])
+
+
+def environment(mark: str = "", **settings: Any) -> dict[str, str]:
+    """For a command that works on the database of this test, with these values in ``QORWORKER``."""
+    more = {
+        "DJANGO_SETTINGS_MODULE": "tests.worker.settings",
+        "QORWORKER_TEST_RUNNING_DATABASE": str(connection.settings_dict["NAME"]),
+        "QORWORKER_TEST_SETTINGS": json.dumps(settings),
+        "PYTHONUNBUFFERED": "1",
+    }
+    if mark:
+        more[MARK] = mark.partition("=")[2]
+    return {**os.environ, **more}
+
+
+@contextmanager
+def running_worker(
+    *options: str, folder: Path, processes: int = 2, machine: bool = False, ready: bool = True, **settings: Any
+) -> Iterator[RunningWorker]:
+    """A worker; with *machine* in a PID namespace of its own, so that others cannot see whether it lives."""
+    mark = f"{MARK}={secrets.token_hex(8)}"
+    output = folder / f"worker-{mark[-8:]}.log"
+    command = [sys.executable, "-m", "django", "runworker", "--processes", str(processes), *options]
+    if machine:
+        # The shell is the machine's init: the worker can die without its machine.
+        command = [
+            "unshare",
+            "--pid",
+            "--fork",
+            "--mount-proc",
+            "--kill-child",
+            "sh",
+            "-c",
+            '"$@" & wait',
+            "sh",
+            *command,
+        ]
+    with output.open("wb") as file:
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=environment(mark, **settings), stdin=subprocess.DEVNULL, stdout=file, stderr=file,
+            start_new_session=True,
+        )  # fmt: skip
+    worker = RunningWorker(process, mark, output)
+    try:
+        if ready:
+            worker.wait_ready()
+        yield worker
+    finally:
+        worker.destroy()
+        print(f"--- {output.name}\n{worker.said}")
+
+
+def empty_tables(but: Iterable[Worker] = ()) -> None:
+    """Delete what tests have stored, *but* not these workers; far quicker than to flush a database."""
+    keep = [worker.pk for worker in but] or [0]
+    with connection.cursor() as cursor:
+        for table in TABLES:
+            cursor.execute(f"DELETE FROM {table}")
+        cursor.execute(f"DELETE FROM qorworker_worker WHERE id NOT IN ({', '.join(map(str, keep))})")

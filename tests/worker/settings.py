@@ -1,0 +1,9 @@
+"""Settings of a worker under test: those of all tests, with values that the test gave in the environment."""
+
+import json
+import os
+
+from tests.settings import *  # noqa: F403
+from tests.settings import QORWORKER
+
+QORWORKER = {**QORWORKER, **json.loads(os.environ.get("QORWORKER_TEST_SETTINGS") or "{}")}
