@@ -285,7 +285,7 @@ class Pool:
     def memory(self) -> int:
         """Bytes held by the whole worker: itself, template, children."""
         pids = [os.getpid(), *self.link.pids, *(child.pid for child in self.children.values() if child.pid)]
-        return sum(map(processes.resident, pids))
+        return sum(map(processes.share, pids))
 
     def close(self) -> None:
         """End every process; returns when all have."""
