@@ -21,7 +21,9 @@ def mails_in(folder: Path, subject: str) -> int:
 def story_of(job: Job, seen: list[int], mails: int) -> Iterator[str]:
     """Status, progress with the values *seen* while it ran, log, and the number of *mails*."""
     yield f"Job {job.pk}: {job.title}"
-    yield f"  status    {job.get_status_display()}" + (f" ({job.error})" if job.error else "")
+    yield f"  status    {job.get_status_display()}"
+    if job.error:
+        yield f"  error     {job.error}"
     yield f"  progress  {job.progress or 0} %, {job.progress_text}; seen while running: {', '.join(map(str, seen))}"
     for attempt in job.attempts.all():
         yield f"  attempt   {attempt.number}: {attempt.get_outcome_display()}, processes left over: {attempt.survivors}"

@@ -39,7 +39,6 @@ def import_products(
     """
     rows = read_rows(file)
     context.add_log(f"Importing {len(rows)} rows into {shop}")
-    context.add_results_row(*COLUMNS)
     good = set()
     for row in context.track(rows, text="row {index} of {total}"):
         known = Product.objects.filter(shop=shop, sku=row["sku"] or "").first()
