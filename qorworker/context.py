@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypeVar
 
 from django.core.serializers.json import DjangoJSONEncoder
@@ -52,13 +53,16 @@ class JobContext:
         self.attempt = attempt
         self.max_attempts = max_attempts
         self.arguments = arguments
-        self.logger = logging.getLogger(f"qorworker.job.{name}")
         self.results_rows = 0
         self.results_errors = 0
         self._send = send
         self._abort_requested = abort_requested
         self._allowance, self._refilled = float(PROGRESS_BURST), time.monotonic()
         self._pending: Record | None = None
+
+    @cached_property
+    def logger(self) -> logging.Logger:
+        return logging.getLogger(f"qorworker.job.{self.name}")
 
     def __repr__(self) -> str:
         return f"<JobContext of job {self.job_id}, attempt {self.attempt}>"

@@ -13,12 +13,12 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass, fields
+from functools import lru_cache
+from typing import Any, NamedTuple
 
-from django.db import DatabaseError, close_old_connections, connections, reset_queries, transaction
+from django.db import DatabaseError, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.utils import timezone, translation
 
 from qorworker.context import JobContext
 from qorworker.exceptions import InvalidArguments, JobAborted, SecretsUnavailable, UnknownJobType
@@ -30,8 +30,7 @@ RETRIED = frozenset({Outcome.FAILED, Outcome.CRASHED, Outcome.LOST, Outcome.TIME
 CRASH_LIMIT = 3  # attempts in a row that ended without a word; a job that does this harms its worker
 
 
-@dataclass(slots=True)
-class Work:
+class Work(NamedTuple):
     """One attempt to be run."""
 
     id: int
@@ -57,7 +56,11 @@ class Ending:
     committed: bool = False  # the end is already in the database, together with the job's own writes
 
     def record(self, job_id: int) -> Record:
-        return ["end", job_id, asdict(self)]
+        told = {name: value for name, usual in _ENDING if (value := getattr(self, name)) != usual}
+        return ["end", job_id, told]
+
+
+_ENDING = [(field.name, field.default) for field in fields(Ending)]  # what is as usual needs no words
 
 
 def next_status(outcome: str, attempt: int, max_attempts: int, crashes: int) -> str:
@@ -90,8 +93,9 @@ def execute(
     with _clean_connections():
         ending = _attempt(work, send, abort_requested, surroundings)
     ending.duration = time.perf_counter() - begun
-    ending.error = clean_text(ending.error, ERROR_CHARS)
-    ending.traceback = _tail(ending.traceback)
+    if ending.outcome != Outcome.DONE:
+        ending.error = clean_text(ending.error, ERROR_CHARS)
+        ending.traceback = _tail(ending.traceback)
     return ending
 
 
@@ -173,11 +177,14 @@ def _call(work: Work, job_type: JobType[Any], context: JobContext, arguments: di
 
 def _handle(job_type: JobType[Any], arguments: dict[str, Any]) -> None:
     function = job_type.function
-    if inspect.iscoroutinefunction(function):
+    if _is_async(function):
         asyncio.run(function(**arguments))
     else:
-        # In a context of its own: what one job sets, the next does not see.
+        # In a context of its own: what one job sets, the next does not see; language and time zone among it.
         contextvars.copy_context().run(function, **arguments)
+
+
+_is_async = lru_cache(inspect.iscoroutinefunction)
 
 
 def _finished(job_type: JobType[Any], context: JobContext) -> Ending:
@@ -206,9 +213,12 @@ def _delay(work: Work, job_type: JobType[Any] | None) -> float | None:
 @contextmanager
 def _clean_connections() -> Iterator[None]:
     """Usable connections before the handler, and nothing of it left on them afterwards."""
-    close_old_connections()
-    reset_queries()
-    depths = {connection.alias: _depth(connection) for connection in _open_connections()}
+    depths = {}
+    for connection in _open_connections():
+        connection.close_if_unusable_or_obsolete()
+        connection.queries_log.clear()
+        if connection.connection is not None:
+            depths[connection.alias] = _depth(connection)
     try:
         yield
     finally:
@@ -216,8 +226,6 @@ def _clean_connections() -> Iterator[None]:
             if _depth(connection) != depths.get(connection.alias, (False, 0, True)):
                 with suppress(DatabaseError):  # what cannot even be closed is replaced anyway
                     connection.close()
-        translation.deactivate()
-        timezone.deactivate()
 
 
 def _open_connections() -> list[BaseDatabaseWrapper]:

@@ -28,9 +28,11 @@ class BadRecord(ValueError):
     """A message that is not a list of records."""
 
 
+_to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
 def encode(records: list[Record]) -> bytes:
-    text = json.dumps(records, ensure_ascii=False, separators=(",", ":"))
-    return text.encode("utf-8", "backslashreplace")
+    return _to_json(records).encode("utf-8", "backslashreplace")
 
 
 def decode(message: bytes) -> list[Record]:

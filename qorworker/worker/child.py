@@ -42,6 +42,9 @@ class Child:
         self.process_id = os.getpid()
         self.abort_asked = False
         self.in_handler = False
+        self.log_handler = LogHandler()
+        self.peak_memory = PeakMemory()
+        self.folder = os.getcwd()
 
     def main(self) -> None:
         signal.signal(signal.SIGTERM, self.on_term)
@@ -49,7 +52,7 @@ class Child:
             ending = execute(job, self.send, abort_requested=lambda: self.abort_asked, surroundings=self.surroundings)
             if os.getpid() != self.process_id:
                 os._exit(0)  # a fork that the job made and let run out of its handler
-            ending.peak_memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+            ending.peak_memory = self.peak_memory.read()
             ending.leftovers = has_descendants() or has_threads()
             self.send(ending.record(job.id))
             if self.abort_asked or ending.leftovers:
@@ -61,7 +64,7 @@ class Child:
         head = self.work.read(FRAME.size)
         if len(head) < FRAME.size:
             return None
-        return Work(**json.loads(self.work.read(FRAME.unpack(head)[0])))
+        return Work(*json.loads(self.work.read(FRAME.unpack(head)[0])))
 
     def send(self, record: Record) -> None:
         """One message a record: the kernel keeps messages of this process and of its forks apart."""
@@ -87,13 +90,15 @@ class Child:
         """What a handler finds around it: its output goes to the log, its memory is bounded."""
         job_type = registry.get(context.name)
         output, errors = LogStream(context, logging.INFO), LogStream(context, logging.WARNING)
-        handler = LogHandler(context)
-        root = logging.getLogger()
-        reset_peak_memory()
-        signal.signal(signal.SIGTERM, self.on_term)  # the job before may have changed it
-        folder = os.getcwd()
+        self.peak_memory.reset()
+        # What the job before may have changed.
+        signal.signal(signal.SIGTERM, self.on_term)
+        with contextlib.suppress(OSError):
+            os.chdir(self.folder)
         sys.stdout, sys.stderr = output, errors
-        root.addHandler(handler)
+        self.log_handler.context = context
+        if self.log_handler not in logging.root.handlers:
+            logging.root.addHandler(self.log_handler)
         try:
             with memory_limit(job_type.memory_limit):
                 self.in_handler = True
@@ -102,12 +107,10 @@ class Child:
                 finally:
                     self.in_handler = False
         finally:
-            root.removeHandler(handler)
+            self.log_handler.context = None
             output.finish()
             errors.finish()
             sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
-            with contextlib.suppress(OSError):
-                os.chdir(folder)
 
 
 class LogStream(io.TextIOBase):
@@ -143,15 +146,32 @@ class LogStream(io.TextIOBase):
 class LogHandler(logging.Handler):
     """Lets what a handler logs through ``logging`` land in the job's log."""
 
-    def __init__(self, context: JobContext) -> None:
-        super().__init__()
-        self.context = context
+    context: JobContext | None = None  # of the job that runs
 
     def emit(self, record: logging.LogRecord) -> None:
+        if self.context is None:
+            return
         try:
             self.context.add_log(self.format(record), level=record.levelno)
         except Exception:  # logging must not fail the job
             self.handleError(record)
+
+
+class PeakMemory:
+    """The most memory that this process has held since the last ``reset``."""
+
+    def __init__(self) -> None:
+        self.reset_to: int | None = None
+        with contextlib.suppress(OSError):
+            self.reset_to = os.open("/proc/self/clear_refs", os.O_WRONLY)
+
+    def reset(self) -> None:
+        if self.reset_to is not None:
+            with contextlib.suppress(OSError):
+                os.write(self.reset_to, b"5")
+
+    def read(self) -> int:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def run(work: int, records: socket.socket, output: int, parent: int) -> None:
@@ -218,13 +238,10 @@ def memory_limit(limit: int | None) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
 
 
-def reset_peak_memory() -> None:
-    with contextlib.suppress(OSError), open("/proc/self/clear_refs", "w") as file:
-        file.write("5")
-
-
 def has_threads() -> bool:
     """Whether a thread that a job started still runs. Those of an executor only wait, and may be used again."""
+    if threading.active_count() == 1:
+        return False
     main = threading.main_thread()
     return any(each is not main and not each.name.startswith("ThreadPoolExecutor") for each in threading.enumerate())
 

@@ -13,7 +13,7 @@ import selectors
 import socket
 from collections import deque
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from qorworker.execution import Work
@@ -136,7 +136,7 @@ class Pool:
         """Hand an attempt to a child, which runs it after those it already has; ``push`` sends it."""
         child.attempts.append(attempt)
         child.served += 1
-        child.unsent += frame(json.dumps(asdict(work)).encode())
+        child.unsent += frame(json.dumps(work).encode())
 
     def push(self, child: Child) -> None:
         """Write what fits into the pipe; the selector says when there is room for the rest."""
