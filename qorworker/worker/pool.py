@@ -23,6 +23,7 @@ from qorworker.worker.template_link import MESSAGE, TemplateLink, message_socket
 
 logger = logging.getLogger(__name__)
 
+LAST_MOMENTS = 0.5  # seconds that a process may take to end after its pipe was closed
 READS = 500  # messages read from one child before the others get a turn
 OUTPUT_BYTES = 1 << 16
 FORK_PAUSE = 0.5  # seconds before another try when the machine has no room for a process
@@ -43,6 +44,8 @@ class Child:
     stopping: bool = False  # was told to end
     left: bool = False  # said that it goes: what it was still given never started
     owned: bool = False  # must end when the lease may have passed to another worker
+    mute_since: float | None = None  # closed its end of the pipe: nobody would ever hear how its job ended
+    disowned: bool = False  # was ended for that
     unsent: bytearray = field(default_factory=bytearray)
     printed: bytes = b""
 
@@ -91,6 +94,10 @@ class Pool:
     def tend(self, now: float) -> None:
         """Keep a template running and the children complete."""
         self.link.tend(now)
+        for child in self.children.values():
+            if child.mute_since is not None and not child.stopping and now - child.mute_since > LAST_MOMENTS:
+                child.disowned = True
+                self.stop(child, 0)
         while self.ready and len(self.children) < self.size and now >= self._fork_at:
             self._fork()
 
@@ -106,7 +113,8 @@ class Pool:
             if child.pid is None:
                 logger.error("A child process could not be started: %s", news.get("error"))
                 self._fork_at = now + FORK_PAUSE
-            self._bury(child, Exit(news["status"], news["peak"], news["survivors"], news.get("error", "")))
+            error = news.get("error") or ("it had closed its connection to the worker" if child.disowned else "")
+            self._bury(child, Exit(news["status"], news["peak"], news["survivors"], error))
 
     def _on_loss(self, now: float) -> None:
         for child in list(self.children.values()):
@@ -203,6 +211,7 @@ class Pool:
             if not message:
                 # Its exit says more; until then there is nothing to read here.
                 self._ignore(child.records)
+                child.mute_since = processes.monotonic()
                 break
             heard += 1
             self._pass_on(child, message)

@@ -179,6 +179,7 @@ def test_a_row_that_is_gone_is_told_before_the_handler_is_called(worker):
 def test_a_job_without_its_pipe_is_a_crash(worker):
     job, attempt = end(jobs.closes_everything.enqueue())
     assert (job.status, attempt.outcome) == ("exception", "crashed")
+    assert job.error == "The process ended unexpectedly: it had closed its connection to the worker."
 
 
 def test_a_thread_that_never_ends_does_not_hold_the_result(worker):
