@@ -145,7 +145,9 @@ class JobQuerySet(models.QuerySet["Job"]):
     def promote_due(self, limit: int = 2000) -> int:
         """Queue the scheduled jobs whose time has come, at most *limit*; how many. Whoever is changed now is left."""
         found = list(self.due().order_by("run_after").values_list("pk", flat=True)[:limit])
-        if not found or not transaction.get_connection(self.db).features.has_select_for_update_skip_locked:
+        if not found:
+            return 0
+        if not transaction.get_connection(self.db).features.has_select_for_update_skip_locked:
             return self.filter(pk__in=found).due().transition(JobStatus.NEW)
         with transaction.atomic(using=self.db):
             mine = self.filter(pk__in=found).due().select_for_update(skip_locked=True)
