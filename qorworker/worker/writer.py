@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from django.db import DatabaseError, DataError, InterfaceError, OperationalError, connections, transaction
 
-from qorworker.models import Job
+from qorworker.models import Attempt, Job, LogLine, ResultsRow
 from qorworker.models.clock import now_sql
 from qorworker.models.sql import AttemptUpdate, insert, write_attempts
 from qorworker.signals import job_finished, job_progressed
@@ -143,9 +143,9 @@ class Writer:
 
     def _insert_stories(self, attempts: list[RunningAttempt]) -> None:
         if lines := [line for attempt in attempts for line in attempt.log]:
-            insert(self.using, "qorworker_logline", LOG_COLUMNS, lines)
+            insert(self.using, LogLine, LOG_COLUMNS, lines)
         if rows := [row for attempt in attempts for row in attempt.rows]:
-            insert(self.using, "qorworker_resultsrow", ROW_COLUMNS, rows)
+            insert(self.using, ResultsRow, ROW_COLUMNS, rows)
 
     def _insert_attempts(self, ends: list[End]) -> None:
         if not ends:
@@ -156,7 +156,7 @@ class Writer:
             f"started_at={now_sql(connection, '%s')}",
             f"finished_at={now_sql(connection)}",
         )
-        insert(self.using, "qorworker_attempt", columns, [self._attempt_row(end) for end in ends])
+        insert(self.using, Attempt, columns, [self._attempt_row(end) for end in ends])
 
     def _attempt_row(self, end: End) -> tuple[object, ...]:
         job, status = end.attempt.job, end.exit_status

@@ -206,7 +206,7 @@ class TestInsert:
     def test_lines_are_stored_as_they_are(self):
         now = timezone.now()
         lines = [(5, number, 1, now, 20, f"línea 🚀 %s %% {number} '\\") for number in range(1, 1202)]
-        insert("default", "qorworker_logline", self.COLUMNS, iter(lines))
+        insert("default", LogLine, self.COLUMNS, iter(lines))
         stored = LogLine.objects.filter(job_id=5).order_by("number")
         assert list(stored.values_list(*self.COLUMNS)) == lines
 
@@ -214,7 +214,7 @@ class TestInsert:
         now_ago = f"at={now_sql(connection, '%s')}"
         before = database_now("default")
         rows = [(5, number, 1, 20, "", -60.0) for number in (1, 2)]
-        insert("default", "qorworker_logline", ("job_id", "number", "attempt", "level", "text", now_ago), rows)
+        insert("default", LogLine, ("job_id", "number", "attempt", "level", "text", now_ago), rows)
         minute, rounding = timedelta(seconds=60), timedelta(milliseconds=1)
         for line in LogLine.objects.all():
             assert before - minute - rounding <= line.at <= database_now("default") - minute + rounding
@@ -223,14 +223,14 @@ class TestInsert:
         cells = [{"value": "ä🚀", "error": ""}]
         text = json.dumps(cells, ensure_ascii=False)
         rows = [(5, 1, 1, text, False), (5, 2, 1, text, True)]
-        insert("default", "qorworker_resultsrow", ("job_id", "number", "attempt", "cells", "has_error"), rows)
+        insert("default", ResultsRow, ("job_id", "number", "attempt", "cells", "has_error"), rows)
         assert [(row.cells, row.has_error) for row in ResultsRow.objects.order_by("number")] == [
             (cells, False), (cells, True),
         ]  # fmt: skip
 
     def test_nothing_to_add_is_no_query(self, django_assert_num_queries):
         with django_assert_num_queries(0):
-            insert("default", "qorworker_logline", self.COLUMNS, [])
+            insert("default", LogLine, self.COLUMNS, [])
 
 
 def test_a_rollback_takes_the_end_back():
