@@ -256,6 +256,10 @@ class Dispatcher:
             (child for child in self.pool.children.values() if child.attempts and child.attempts[0] is attempt), None
         )
 
+    def with_children(self) -> list[RunningAttempt]:
+        """The attempts that run right now."""
+        return [child.attempts[0] for child in self.pool.children.values() if child.attempts]
+
     def forget(self, attempt: RunningAttempt) -> None:
         """An attempt was taken away: stop it and write nothing more of it."""
         attempt.lost = True

@@ -15,6 +15,6 @@ def stop_on_change(supervisor: Supervisor) -> None:
     def look(now: float) -> None:
         if not supervisor.code_changed and dict(reloader.snapshot_files()) != seen:
             supervisor.code_changed = True
-            supervisor.asked_to_stop += 1
+            supervisor.shutdown.asked += 1
 
     supervisor.extra_duties.append(Duty(look, 1.0, needs_database=False))

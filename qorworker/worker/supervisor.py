@@ -5,24 +5,17 @@ It never calls a handler, and never dies of what a job does.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import secrets
 import selectors
-import signal
-import socket
-import threading
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
-from types import FrameType
 from typing import Any
 
-import qorworker
 from qorworker.conf import settings
-from qorworker.models import Job, Outcome, Worker
+from qorworker.models import Job, Worker
 from qorworker.models.worker import HEARTBEAT
-from qorworker.registry import registry
 from qorworker.signals import worker_started, worker_stopped
 from qorworker.worker import processes
 from qorworker.worker.database import Database
@@ -31,6 +24,8 @@ from qorworker.worker.keeper import Keeper
 from qorworker.worker.pool import Pool
 from qorworker.worker.processes import monotonic
 from qorworker.worker.reaper import Reaper
+from qorworker.worker.registration import Registration
+from qorworker.worker.shutdown import Shutdown
 from qorworker.worker.wakeup import wakeup_for
 from qorworker.worker.writer import Writer
 
@@ -40,7 +35,6 @@ BATCH_OF_ENDS = 200  # ends that are written without waiting for more
 END_DELAY = 0.005  # seconds that an end may wait for others while children are busy with short jobs
 STORY_DELAY = 0.5  # seconds between two writes of progress and log
 BUFFER = 32 * 1024 * 1024  # bytes that may wait for the database before children are slowed down
-STOP_GRACE = 5.0  # seconds for the processes of a job when the worker's own grace is over
 
 
 @dataclass
@@ -71,20 +65,17 @@ class Supervisor:
     def __init__(self, options: Options) -> None:
         self.options = options
         self.selector = selectors.DefaultSelector()
-        self.cookie = secrets.token_hex(16)
+        cookie = secrets.token_hex(16)
         self.me = processes.identity()
         self.database = Database(options.using)
-        self.pool = Pool(options.processes, self.cookie, self.selector)
+        self.pool = Pool(options.processes, cookie, self.selector)
         self.writer = Writer(options.using, None, f"{self.me.host}:{self.me.process_id}")
         self.dispatcher = Dispatcher(self.database, self.pool, self.writer, options.queues, options.excluded)
         self.dispatcher.limit = 1 if options.only is not None else options.max_jobs
         self.keeper = Keeper(self.dispatcher, self.pool)
         self.wakeup = wakeup_for(options.using, self.selector)
-        self.worker: Worker | None = None
-        self.asked_to_stop = 0  # signals received
-        self.draining = False
-        self.forced = False
-        self.force_at: float | None = None
+        self.shutdown = Shutdown(self.dispatcher, options.grace)
+        self.registration = Registration(self.writer, self.pool, self.me, cookie, self._queue_names())
         self.ends_since: float | None = None
         self.look_at = 0.0
         self.missed = False  # the one job to run was not to be had
@@ -96,7 +87,7 @@ class Supervisor:
 
     def run(self) -> None:
         """Work until told to stop, or until there is nothing left that was asked for."""
-        with self._signals():
+        with self.shutdown.signals(self.selector):
             try:
                 self._open()
                 while not self._over():
@@ -106,17 +97,19 @@ class Supervisor:
 
     def _open(self) -> None:
         processes.adopt_orphans()
-        while self.worker is None and not self.asked_to_stop:
+        worker: Worker | None = None
+        while worker is None and not self.shutdown.asked:
             now = monotonic()
-            if not self.database.attempt(now, self._register):
+            worker = self.database.attempt(now, self.registration.register)
+            if worker is None:
                 self._listen(max(0.05, self.database.retry_at - now))
-        if self.worker is None:
+        if worker is None:
             return
-        reaper = Reaper(self.options.using, self.worker.pk, self.me)
+        reaper = Reaper(self.options.using, worker.pk, self.me)
         lease = float(settings.LEASE)
         self.duties = [
             Duty(self.pool.tend, 0.05, needs_database=False),
-            Duty(self._stop_in_order, 0.05, needs_database=False),
+            Duty(self.shutdown.tend, 0.05, needs_database=False),
             Duty(self._slow_down, 0.1, needs_database=False),
             Duty(self.keeper.outlived, 0.2, needs_database=False),
             Duty(self.keeper.limit, 0.2, needs_database=False),
@@ -124,49 +117,31 @@ class Supervisor:
             Duty(self._write_stories, STORY_DELAY),
             Duty(self.keeper.check, 0.5),
             Duty(self._promote, 0.5),
-            Duty(self._beat, HEARTBEAT),
+            Duty(self.registration.beat, HEARTBEAT),
             Duty(reaper.reap, 1.0),
             Duty(self.keeper.recycle, 5.0, needs_database=False),
             *self.extra_duties,
         ]
-        worker_started.send_robust(None, worker=self.worker)
+        worker_started.send_robust(None, worker=worker)
 
-    def _register(self) -> bool:
-        self.worker = Worker.objects.using(self.options.using).start(
-            name=self.writer.worker_name,
-            host=self.me.host,
-            process_id=self.me.process_id,
-            boot_id=self.me.boot_id,
-            pid_namespace=self.me.pid_namespace,
-            process_started=self.me.process_started,
-            cookie=self.cookie,
-            version=qorworker.__version__,
-            queues=self._queue_names(),
-            job_types=registry.names(),
-            slots=self.options.processes,
-        )
-        self.writer.worker_id = self.worker.pk
+    def _close(self) -> None:
+        self.pool.close()
+        self.wakeup.close()
+        if self.registration.worker is not None:
+            for _ in range(5):
+                if self.database.attempt(self.database.retry_at, self._sign_off):
+                    break
+            worker_stopped.send_robust(None, worker=self.registration.worker)
+
+    def _sign_off(self) -> bool:
+        self.writer.flush(())
+        if not self.dispatcher.running:
+            self.registration.sign_off()
         return True
 
     def _queue_names(self) -> list[str]:
         known = settings.QUEUES if "*" in self.options.queues else self.options.queues
         return [name for name in known if name not in self.options.excluded]
-
-    def _close(self) -> None:
-        self.pool.close()
-        self.wakeup.close()
-        if self.worker is not None:
-            for _ in range(5):
-                if self.database.attempt(self.database.retry_at, self._sign_off):
-                    break
-            worker_stopped.send_robust(None, worker=self.worker)
-
-    def _sign_off(self) -> bool:
-        assert self.worker is not None
-        self.writer.flush(())
-        if not self.dispatcher.running:
-            Worker.objects.using(self.options.using).stop(self.worker.pk)
-        return True
 
     # One round.
 
@@ -194,15 +169,16 @@ class Supervisor:
 
     def _patience(self, now: float) -> float:
         """Seconds until something has to be done."""
-        moments = [duty.at for duty in self.duties]
+        retry_at = self.database.retry_at
+        moments = [max(duty.at, retry_at) if duty.needs_database else duty.at for duty in self.duties]
         if self.ends_since is not None:
-            moments.append(max(self.ends_since + END_DELAY, self.database.retry_at))
+            moments.append(max(self.ends_since + END_DELAY, retry_at))
         if self._takes_work() and self.dispatcher.idle_slots():
-            moments.append(self.database.retry_at if self.dispatcher.more else self.look_at)
+            moments.append(retry_at if self.dispatcher.more else max(retry_at, self.look_at))
         return max(0.0, min(moments) - now) if moments else 0.05
 
     def _takes_work(self) -> bool:
-        return not self.draining and self.pool.ready and not self.dispatcher.exhausted()
+        return not self.shutdown.draining and self.pool.ready and not self.dispatcher.exhausted()
 
     def _look_for_work(self, now: float) -> None:
         if not self._takes_work() or self.database.down(now):
@@ -210,7 +186,7 @@ class Supervisor:
         if self.options.only is not None:
             taken = self.database.attempt(now, lambda: self.dispatcher.claim_one(self.options.only or 0))
             if taken is False:
-                self.missed = self.draining = True
+                self.missed = self.shutdown.draining = True
             return
         if now >= self.look_at:
             self.look_at = now + self.wakeup.interval
@@ -260,22 +236,13 @@ class Supervisor:
             end.attempt.buffered for end in self.writer.ends
         )
 
-    def _beat(self, now: float) -> None:
-        assert self.worker is not None
-        if not Worker.objects.using(self.options.using).beat(self.worker.pk, memory=self.pool.memory()):
-            # Somebody on this machine took it for dead, or deleted the row: it is alive, under a new number.
-            logger.warning("The row of this worker was closed by another process; registering again.")
-            self._register()
-
-    # Stopping.
-
     def _over(self) -> bool:
-        if self.worker is None:
+        if self.registration.worker is None:
             return True
         idle = not self.dispatcher.running and not self.writer.ends
-        if self.draining:
+        if self.shutdown.draining:
             # Told twice, it does not wait for a database that is out of order.
-            return idle or (self.asked_to_stop > 1 and not self.dispatcher.running and bool(self.database.failures))
+            return idle or (self.shutdown.insisted and not self.dispatcher.running and bool(self.database.failures))
         if self.dispatcher.exhausted():
             return idle
         return self.options.batch and idle and self.pool.ready and self._nothing_left()
@@ -289,56 +256,6 @@ class Supervisor:
             return self.dispatcher.look() and self.dispatcher.claim()
 
         return self.database.attempt(monotonic(), take) == 0
-
-    def _stop_in_order(self, now: float) -> None:
-        """First signal: take no more, hand back what did not start, let the rest end. Then force."""
-        if self.asked_to_stop and not self.draining:
-            self.draining, self.force_at = True, now + self.options.grace
-            self.dispatcher.hand_back_ready()
-            logger.info(
-                "Stopping: %s running jobs have %g seconds to end.", len(self.dispatcher.running), self.options.grace
-            )
-        if self.asked_to_stop > 1:
-            self._interrupt(0)
-        elif self.force_at is not None and now >= self.force_at and not self.forced:
-            self.forced = True
-            self._interrupt(STOP_GRACE)
-
-    def _interrupt(self, grace: float) -> None:
-        for child in list(self.pool.children.values()):
-            if child.attempts:
-                text = "Interrupted because the worker was stopped."
-                self.dispatcher.stop(child.attempts[0], Outcome.INTERRUPTED, text, grace)
-
-    @contextlib.contextmanager
-    def _signals(self) -> Any:
-        """Note TERM and INT while the loop runs; outside the main thread there are none to note."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        wake, bell = socket.socketpair()
-        for end in (wake, bell):
-            end.setblocking(False)
-
-        def hear(now: float) -> None:
-            with contextlib.suppress(BlockingIOError):
-                wake.recv(4096)
-
-        self.selector.register(wake, selectors.EVENT_READ, hear)
-        before = {number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGINT)}
-        descriptor = signal.set_wakeup_fd(bell.fileno(), warn_on_full_buffer=False)
-        try:
-            yield
-        finally:
-            signal.set_wakeup_fd(descriptor)
-            for number, handler in before.items():
-                signal.signal(number, handler)
-            self.selector.unregister(wake)
-            wake.close()
-            bell.close()
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        self.asked_to_stop += 1
 
 
 def default_processes() -> int:
