@@ -9,7 +9,7 @@ import logging
 import secrets
 import time
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from qorworker.conf import settings
 from qorworker.models import Outcome
@@ -275,4 +275,13 @@ class Dispatcher:
 
     def tokens(self) -> dict[int, str]:
         """The attempts that this worker holds."""
-        return {attempt.job.id: attempt.job.token for attempt in self.running.values() if not attempt.lost}
+        return _tokens(self.running.values())
+
+    def stoppable(self) -> dict[int, str]:
+        """Those that can be stopped: what no child has yet, and what each child runs. Short ones wait in between."""
+        heads = [child.attempts[0] for child in self.pool.children.values() if child.attempts]
+        return _tokens([*heads, *self.ready])
+
+
+def _tokens(attempts: Iterable[RunningAttempt]) -> dict[int, str]:
+    return {attempt.job.id: attempt.job.token for attempt in attempts if not attempt.lost}

@@ -25,16 +25,17 @@ class Keeper:
         lease = float(settings.LEASE)
         jobs = Job.objects.using(self.dispatcher.database.using)
         if tokens and jobs.renew(tokens, lease) < len(tokens):
-            self.check(now)
+            self._look_at(tokens)
         # From before the statement was sent: this worker's lease ends earlier than the database thinks.
         self.deadline = before + lease - MARGIN
         self.pool.tell({"deadline": self.deadline})
 
     def check(self, now: float) -> None:
         """Look for attempts that somebody wants aborted, and for those that were taken away."""
-        tokens = self.dispatcher.tokens()
-        if not tokens:
-            return
+        if tokens := self.dispatcher.stoppable():
+            self._look_at(tokens)
+
+    def _look_at(self, tokens: dict[int, str]) -> None:
         held = Job.objects.using(self.dispatcher.database.using).abort_requests(tokens)
         for job_id in tokens:
             attempt = self.dispatcher.running.get(job_id)
