@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from typing import Any
 from django.db import connection
 
 from qorworker.models import Job, Worker
+from qorworker.status import FINISHED
 
 ROOT = Path(__file__).resolve().parents[1]
 MARK = "QORWORKER_TEST_MARK"  # in the environment of a worker under test, and so of everything it starts
@@ -254,3 +256,73 @@ def empty_tables(but: Iterable[Worker] = ()) -> None:
         for table in TABLES:
             cursor.execute(f"DELETE FROM {table}")
         cursor.execute(f"DELETE FROM qorworker_worker WHERE id NOT IN ({', '.join(map(str, keep))})")
+
+
+class Transitions:
+    """Every change of a job's status, whoever made it: written by a trigger in the database."""
+
+    TABLE = "qorworker_test_transition"
+
+    def all(self) -> list[tuple[int, str, str]]:
+        with connection.cursor() as cursor:
+            cursor.execute(f"SELECT job_id, before_it, after_it FROM {self.TABLE} ORDER BY id")
+            return [(int(job_id), before, after) for job_id, before, after in cursor.fetchall()]
+
+    def of(self, job: Job) -> list[str]:
+        """The statuses that a job went through, without the first."""
+        return [after for job_id, _, after in self.all() if job_id == job.pk]
+
+    def ends(self) -> Counter[int]:
+        """How often each job has ended."""
+        return Counter(job_id for job_id, _, after in self.all() if after in FINISHED)
+
+
+@contextmanager
+def recorded_transitions() -> Iterator[Transitions]:
+    table = Transitions.TABLE
+    insert = f"INSERT INTO {table} (job_id, before_it, after_it) VALUES (OLD.id, OLD.status, NEW.status)"
+    create, drop = {
+        "sqlite": (
+            [
+                f"CREATE TABLE {table} (id INTEGER PRIMARY KEY, job_id INTEGER, before_it TEXT, after_it TEXT)",
+                (
+                    f"CREATE TRIGGER {table} AFTER UPDATE OF status ON qorworker_job"
+                    f" WHEN OLD.status <> NEW.status BEGIN {insert}; END"
+                ),
+            ],
+            [f"DROP TRIGGER {table}", f"DROP TABLE {table}"],
+        ),
+        "postgresql": (
+            [
+                f"CREATE TABLE {table} (id BIGSERIAL, job_id BIGINT, before_it TEXT, after_it TEXT)",
+                f"CREATE FUNCTION {table}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {insert}; RETURN NULL; END $$",
+                (
+                    f"CREATE TRIGGER {table} AFTER UPDATE OF status ON qorworker_job FOR EACH ROW"
+                    f" WHEN (OLD.status IS DISTINCT FROM NEW.status) EXECUTE FUNCTION {table}()"
+                ),
+            ],
+            [f"DROP TRIGGER {table} ON qorworker_job", f"DROP FUNCTION {table}()", f"DROP TABLE {table}"],
+        ),
+        "mysql": (
+            [
+                (
+                    f"CREATE TABLE {table} (id BIGINT AUTO_INCREMENT PRIMARY KEY, job_id BIGINT,"
+                    " before_it VARCHAR(10), after_it VARCHAR(10))"
+                ),
+                (
+                    f"CREATE TRIGGER {table} AFTER UPDATE ON qorworker_job FOR EACH ROW"
+                    f" IF OLD.status <> NEW.status THEN {insert}; END IF"
+                ),
+            ],
+            [f"DROP TRIGGER {table}", f"DROP TABLE {table}"],
+        ),
+    }[connection.vendor]
+    with connection.cursor() as cursor:
+        for statement in create:
+            cursor.execute(statement)
+    try:
+        yield Transitions()
+    finally:
+        with connection.cursor() as cursor:
+            for statement in drop:
+                cursor.execute(statement)

@@ -10,7 +10,7 @@ from django.db import connection
 
 from qorworker.models import Job, Worker
 from tests import support
-from tests.support import Ledger, RunningWorker, running_worker
+from tests.support import Ledger, RunningWorker, Transitions, recorded_transitions, running_worker
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +33,13 @@ def transactional_db(open_database) -> Iterator[None]:
 @pytest.fixture
 def ledger(tmp_path) -> Ledger:
     return Ledger(tmp_path / "ledger")
+
+
+@pytest.fixture
+def transitions(transactional_db) -> Iterator[Transitions]:
+    """Every change of a job's status."""
+    with recorded_transitions() as recorded:
+        yield recorded
 
 
 @pytest.fixture
