@@ -17,6 +17,7 @@ from django.contrib.auth import get_user_model
 from django.db import connection
 
 from qorworker import Cell, JobContext, Secret, job
+from qorworker.models import Job
 from tests.testapp.models import Shop
 
 
@@ -201,6 +202,14 @@ def until_again(context: JobContext, gate: str, ledger: str) -> None:
         time.sleep(0.01)
 
 
+@job(max_attempts=3)
+def sometimes_slow(context: JobContext, ledger: str, gate: str = "") -> None:
+    """Quick, unless there is a gate to wait for."""
+    tell(ledger, context.job_id)
+    while gate and not Path(gate).exists():
+        time.sleep(0.01)
+
+
 @job(atomic=True)
 def atomic_until(context: JobContext, gate: str, ledger: str, name: str) -> None:
     """Writes, and ends when a file appears."""
@@ -213,6 +222,13 @@ def atomic_until(context: JobContext, gate: str, ledger: str, name: str) -> None
 @job
 def in_order(context: JobContext, ledger: str, name: str) -> None:
     tell(ledger, name)
+
+
+@job(atomic=True)
+def atomic_loses_itself(context: JobContext, name: str) -> None:
+    """Writes, and gives its own job away."""
+    get_user_model().objects.create(username=name)
+    Job.objects.filter(pk=context.job_id).update(attempt_token="f" * 32)
 
 
 @job
@@ -322,7 +338,7 @@ def tells_of_attempts(context: JobContext) -> None:
 
 
 @job(max_attempts=3, backoff=lambda attempt: 0)
-def crashes_once(context: JobContext, ledger: str, gate: str) -> None:
+def crashes_once(context: JobContext, ledger: str) -> None:
     """Kills its process in its first attempt."""
     tell(ledger, context.job_id, context.attempt)
     context.add_log(f"attempt {context.attempt}")
