@@ -10,6 +10,7 @@ from django.http import HttpRequest, HttpResponseBase, HttpResponseNotAllowed
 from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.functional import cached_property
 from django.utils.translation import gettext_lazy as _
 
@@ -23,6 +24,7 @@ from qorworker.arguments.shown import Shown
 from qorworker.forms import RescheduleForm
 from qorworker.models import Attempt, AuditEntry, Job, LogLine, pages
 from qorworker.registry import JobType
+from qorworker.status import JobStatus
 
 LEVELS: dict[int, Any] = {
     0: _("All levels"),
@@ -211,9 +213,11 @@ class Story:
         return pages.reruns(self.job)
 
     @cached_property
-    def is_unserved(self) -> bool:
-        """It waits for a worker, and none that takes it is alive."""
-        return self.job.status == "new" and not pages.serving(self.job.queue_name, self.job.name)
+    def lacking(self) -> str:
+        """What it waits for although its time has come; empty if a worker that takes it is alive."""
+        job = self.job
+        is_due = job.status == JobStatus.NEW or (job.status == JobStatus.SCHEDULED and job.run_after <= timezone.now())
+        return pages.lacking(job.queue_name, job.name) if is_due else ""
 
     def part(self, name: str) -> str:
         context = {"job": self.job, "story": self}

@@ -33,8 +33,8 @@ def _version(story: Story) -> str:
     """Of everything that the answer could differ by."""
     job, request = story.job, story.request
     about = (
-        job.pk, story.state, job.progress, job.progress_text, job.log_lines, job.log_dropped, job.results_rows,
-        job.results_errors, job.run_after, job.abort_requested_at, job.error, story.may_view_log,
+        job.pk, story.state, story.lacking, job.progress, job.progress_text, job.log_lines, job.log_dropped,
+        job.results_rows, job.results_errors, job.run_after, job.abort_requested_at, job.error, story.may_view_log,
         request.user.pk, get_language(), sorted(request.GET.items()),
     )  # fmt: skip
     return f'"{hashlib.sha256(repr(about).encode()).hexdigest()[:32]}"'

@@ -87,7 +87,7 @@ class RunPage:
             "when": self.when,
             "token": self.token,
             "filled": self.filled,
-            "is_served": pages.serving(self.job_type.queue_name, self.job_type.name),
+            "lacking": pages.lacking(self.job_type.queue_name, self.job_type.name),
             "may_view": permissions.can(self.request.user, "view", self.job_type),
         }
         return TemplateResponse(self.request, "admin/qorworker/job/run.html", context)

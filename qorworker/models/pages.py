@@ -151,10 +151,13 @@ def results(job: Job, errors_only: bool = False) -> QuerySet[ResultsRow]:
     return (rows.filter(has_error=True) if errors_only else rows).order_by("number")
 
 
-def serving(queue: str, name: str = "") -> bool:
-    """Whether a worker is alive that takes jobs from *queue* (and knows the type *name*)."""
+def lacking(queue: str, name: str) -> str:
+    """What a job of type *name* in *queue* would wait for: "worker", "code" if no worker there knows it, or ""."""
     alive = Worker.objects.alive().values_list("queues", "job_types")
-    return any((not queues or queue in queues) and (not (types and name) or name in types) for queues, types in alive)
+    known = [types for queues, types in alive if queue in queues]
+    if not known:
+        return "worker"
+    return "" if any(name in types for types in known) else "code"
 
 
 def nobody_works() -> tuple[int, dt.datetime | None] | None:

@@ -140,7 +140,7 @@ def stored(job_type: Any, **arguments: Any) -> dict[str, Any]:
 
 def a_worker(**fields: Any) -> Worker:
     made = {"name": "web-1:7", "host": "web-1", "process_id": 7, "version": "1", "slots": 2, "queues": ["default"]}
-    return Worker.objects.start(**{**made, **fields})
+    return Worker.objects.start(**{**made, "job_types": registry.names(), **fields})
 
 
 def page_of(job: Job, end: str = "change/") -> str:

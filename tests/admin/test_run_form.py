@@ -16,7 +16,6 @@ from qorworker.models import AuditEntry, Job
 from tests.admin.support import (
     BASE,
     XSS,
-    a_worker,
     make_job,
     messages_of,
     page_of,
@@ -268,15 +267,6 @@ def test_who_may_run_but_not_see_jobs_lands_in_the_catalogue(types, client):
     response = client.post(OPEN, {"qw-when": "now", "qw-token": token_of(client, OPEN)})
     assert response.url == BASE + "catalogue/"
     assert Job.objects.count() == 1
-
-
-def test_a_queue_that_no_worker_serves_is_told_before_one_runs(types, visitor):
-    warning = "No worker is running that serves the queue"
-    assert warning in visitor.get(GREET).content.decode()
-    a_worker(queues=["mail"])
-    assert warning in visitor.get(GREET).content.decode()
-    a_worker(queues=["default"])
-    assert warning not in visitor.get(GREET).content.decode()
 
 
 def test_rows_to_choose_from_are_found_only_by_who_may_run_the_job(types, client):
