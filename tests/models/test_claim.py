@@ -12,7 +12,7 @@ from qorworker.models import Job, database_now
 from qorworker.models.sql import claim, claim_one, queues_with_jobs
 from tests.models.rows import STATUSES, claim_ids, columns, make_job, race, somebody_else, wanted
 
-needs_row_locks = pytest.mark.skipif("connection.vendor == 'sqlite'", reason="SQLite locks the whole database")
+needs_row_locks = pytest.mark.only_on("postgresql", "mysql")  # SQLite locks the whole database
 
 
 @pytest.mark.django_db

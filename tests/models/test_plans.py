@@ -13,7 +13,7 @@ from tests.models.rows import token, wanted
 FINISHED, WAITING, RUNNING = 100_000, 3_000, 600
 TOKEN = token()
 QUEUES = ("default", "mail")
-only_postgresql = pytest.mark.skipif("connection.vendor != 'postgresql'", reason="PostgreSQL tells what it really did")
+only_postgresql = pytest.mark.only_on("postgresql")  # the one that tells what it really did
 
 
 def fill(status, count, **fields):

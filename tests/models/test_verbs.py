@@ -239,7 +239,7 @@ class TestAtOnce:
         assert outcomes == [None, None]
         assert columns(job)["run_after"] in times
 
-    @pytest.mark.skipif("connection.vendor != 'postgresql'", reason="only PostgreSQL can tell others")
+    @pytest.mark.only_on("postgresql")
     def test_idle_workers_are_told_when_it_is_committed(self):
         job = make_job("scheduled")
         listener = connection.copy()
