@@ -10,7 +10,7 @@ from django.apps import apps
 from django.core import checks
 from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.core.management import get_commands
-from django.db import connections, router
+from django.db import DatabaseError, connections, router
 from django.utils.module_loading import import_string
 
 from qorworker import conf, secrets
@@ -52,7 +52,7 @@ def check_names(**kwargs: Any) -> list[checks.CheckMessage]:
 def check_arguments(**kwargs: Any) -> list[checks.CheckMessage]:
     """E003: a parameter that cannot become a form field. E004: a default that its own field refuses or changes."""
     found: list[checks.CheckMessage] = []
-    for job_type in _job_types():
+    for job_type in _ready_types():
         problems = job_type.arguments.problems()
         for name, problem in problems.items():
             found.append(
@@ -88,6 +88,8 @@ def _default_problem(field: forms.Field, name: str, default: Any) -> str:
         again = codec.load(field, name, codec.dump(field, cleaned))
     except ValidationError as error:
         return " ".join(error.messages)
+    except DatabaseError:
+        return ""  # rows to choose from, before their table was made
     wanted = list(default) if isinstance(default, tuple) else default
     return "" if again == wanted else f"{default!r} becomes {again!r}."
 
@@ -156,7 +158,7 @@ def check_secrets(**kwargs: Any) -> list[checks.CheckMessage]:
             obj=job_type,
             id="qorworker.E008",
         )
-        for job_type in _job_types()
+        for job_type in _ready_types()
         if (names := [n for n, field in job_type.arguments.definition.fields.items() if codec.is_secret(field)])
     ]
 
@@ -220,3 +222,8 @@ def check_open_types(**kwargs: Any) -> list[checks.CheckMessage]:
 
 def _job_types() -> list[JobType[Any]]:
     return registry.all()
+
+
+def _ready_types() -> list[JobType[Any]]:
+    """Without those that read choices from a table that is missing: ``migrate`` runs the checks before it makes it."""
+    return [job_type for job_type in _job_types() if job_type.arguments.definition.is_ready]

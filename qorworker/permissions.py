@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any, cast
 
 from qorworker.models import Job, JobQuerySet
 from qorworker.registry import JobType, registry
+
+logger = logging.getLogger(__name__)
 
 # What one does with a job or its type -> the permission of Django that allows it, for types without their own.
 PERMISSIONS: dict[str, str] = {
@@ -55,8 +58,17 @@ def _granted(user: Any, action: str, job_type: JobType[Any] | None) -> bool:
     own = job_type.permission if job_type is not None else None
     if own is None or action == "delete":
         return bool(user.has_perm(general))
-    allowed = own(user, cast("JobType[Any]", job_type), action) if callable(own) else user.has_perm(own)
+    allowed = _asked(own, user, cast("JobType[Any]", job_type), action) if callable(own) else user.has_perm(own)
     return bool(allowed) or (action in LOOKING and bool(user.has_perm(general)))
+
+
+def _asked(rule: Any, user: Any, job_type: JobType[Any], action: str) -> bool:
+    """What a type's own function says. If it fails nobody is let in, and the pages of the other types stay."""
+    try:
+        return bool(rule(user, job_type, action))
+    except Exception:
+        logger.exception("The permission of %s failed; “%s” is refused.", job_type.name, action)
+        return False
 
 
 def visible_jobs(user: Any, jobs: JobQuerySet) -> JobQuerySet:

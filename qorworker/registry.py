@@ -120,7 +120,7 @@ class JobType(Generic[R]):
         """Whether the stored arguments of *job* still fit this definition."""
         try:
             self.arguments.load(job.arguments)
-        except (InvalidArguments, SecretsUnavailable):
+        except (InvalidArguments, JobTypeError, SecretsUnavailable):
             return False
         return True
 

@@ -2,15 +2,16 @@
 
 import enum
 from decimal import Decimal
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
+from django import forms
 from django.core.checks import Tags, run_checks
 from django.core.files.uploadedfile import UploadedFile
-from django.db import connection
+from django.db import DatabaseError, connection
 from django.test import override_settings
 
-from qorworker import Secret, checks, job, secrets
+from qorworker import Arg, Secret, checks, job, secrets
 from qorworker.registry import JobType, Registry, registry
 from tests.definitions import own_types  # noqa: F401
 from tests.testapp.models import Shop
@@ -192,3 +193,47 @@ def test_i001_types_that_everybody_may_run_are_told_before_a_deployment():
     assert "closed" not in found.msg
     assert "qorworker.I001" not in ids(run_checks())
     assert "qorworker.I001" in ids(run_checks(include_deployment_checks=True))
+
+
+def test_choices_from_a_table_that_is_missing_are_no_error():
+    def rows():
+        raise DatabaseError("no such table")
+
+    class FromRows(forms.Form):
+        shop = forms.ChoiceField()
+
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            self.fields["shop"].choices = rows()
+
+    @job(form=FromRows)
+    def given(shop):
+        pass
+
+    @job
+    def typed(shop: Annotated[str, Arg(choices=rows)]):
+        pass
+
+    assert run_checks() == []
+
+
+def test_e003_a_form_that_fails_in_any_other_way_names_its_error():
+    class Failing(forms.Form):
+        def __init__(self, *args, **kwargs):
+            raise LookupError("no such thing")
+
+    @job(form=Failing)
+    def handler():
+        pass
+
+    (found,) = run_checks()
+    assert found.id == "qorworker.E003"
+    assert "no such thing" in found.msg
+
+
+def test_e003_an_argument_that_would_take_the_place_of_the_pages_own_token():
+    @job
+    def handler(csrfmiddlewaretoken: str):
+        pass
+
+    assert ids(run_checks()) == ["qorworker.E003"]

@@ -38,7 +38,7 @@ class Card:
     @property
     def is_one_click(self) -> bool:
         """Nothing to fill in and nothing to confirm: a click is enough."""
-        return not self.job_type.arguments.form_class.base_fields and not self.job_type.confirm
+        return not self.job_type.arguments.fields and not self.job_type.confirm
 
 
 def catalogue(model_admin: Any, request: HttpRequest) -> HttpResponseBase:
@@ -47,7 +47,7 @@ def catalogue(model_admin: Any, request: HttpRequest) -> HttpResponseBase:
     everything = _cards(request)
     if not everything and not permissions.can_view_any(request.user) and registry.names():
         return access.deny(model_admin, request, "run")
-    if name := request.GET.get("job"):
+    if (name := request.GET.get("job")) and access.visible_type(request, name) is not None:
         return HttpResponseRedirect(reverse("admin:qorworker_job_run", args=(name,)))
     if len(everything) == 1 and everything[0].may_run and not everything[0].is_broken and not request.GET:
         return HttpResponseRedirect(reverse("admin:qorworker_job_run", args=(everything[0].job_type.name,)))

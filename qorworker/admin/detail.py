@@ -19,7 +19,7 @@ from qorworker.admin import access
 from qorworker.admin.bases import PaginatorBase
 from qorworker.admin.explain import Explanation, explain
 from qorworker.admin.media import FORM_MEDIA, MEDIA
-from qorworker.admin.verbs import Verb, buttons, question_of
+from qorworker.admin.verbs import BROKEN, Verb, buttons, question_of
 from qorworker.arguments.shown import Shown
 from qorworker.forms import RescheduleForm
 from qorworker.models import Attempt, AuditEntry, Job, LogLine, pages
@@ -142,8 +142,8 @@ class Story:
 
     @cached_property
     def level(self) -> int:
-        raw = self.request.GET.get("level", "")
-        return int(raw) if raw.isascii() and raw.isdigit() and int(raw[:4]) in LEVELS else 0
+        known = {str(level): level for level in LEVELS}
+        return known.get(self.request.GET.get("level", ""), 0)
 
     @property
     def levels(self) -> list[tuple[int, Any, bool]]:
@@ -199,8 +199,11 @@ class Story:
 
     @cached_property
     def drift(self) -> str:
+        """Why the stored arguments do not fit the form of today."""
         if self.job_type is None or not self.may_view_arguments or not self.job.fingerprint:
             return ""
+        if self.job_type.arguments.problems():
+            return str(BROKEN)
         found = self.job_type.arguments.drift(self.job)
         return found.explain() if found else ""
 

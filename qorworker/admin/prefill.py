@@ -30,7 +30,7 @@ def filled(request: HttpRequest, job_type: JobType[Any]) -> Filled:
     found = Filled({}, None, [])
     if "from" in request.GET:
         _from_job(found, request, job_type)
-    fields = job_type.arguments.form_class.base_fields
+    fields = job_type.arguments.fields
     for name in request.GET:
         if name in OWN:
             continue

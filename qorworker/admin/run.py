@@ -17,7 +17,7 @@ from qorworker import permissions
 from qorworker.admin import access, once, prefill
 from qorworker.admin.catalogue import first_paragraph
 from qorworker.admin.media import FORM_MEDIA
-from qorworker.admin.verbs import clock
+from qorworker.admin.verbs import BROKEN, clock
 from qorworker.autocomplete import JobAutocompleteView
 from qorworker.exceptions import InvalidArguments, SecretsUnavailable
 from qorworker.forms import ConfirmForm, WhenForm, starts_at_once
@@ -34,9 +34,7 @@ def run(model_admin: Any, request: HttpRequest, name: str) -> HttpResponseBase:
     if not permissions.can(request.user, "run", job_type):
         return access.deny(model_admin, request, "run", job_type=job_type)
     if job_type.arguments.problems():
-        messages.error(
-            request, _("The definition of this job has an error: see “manage.py check”. Nothing was started.")
-        )
+        messages.error(request, BROKEN)
         return HttpResponseRedirect(reverse("admin:qorworker_job_catalogue"))
     page = RunPage(model_admin, request, job_type)
     return page.submit() if request.method == "POST" else page.show()
@@ -45,7 +43,7 @@ def run(model_admin: Any, request: HttpRequest, name: str) -> HttpResponseBase:
 def autocomplete(model_admin: Any, request: HttpRequest, name: str, field: str) -> HttpResponseBase:
     """Rows to choose from in a field of the form, for whoever may run the type."""
     job_type = access.visible_type(request, name)
-    if job_type is None or not permissions.can(request.user, "run", job_type):
+    if job_type is None or not permissions.can(request.user, "run", job_type) or job_type.arguments.problems():
         return access.not_found(request)
     view = JobAutocompleteView.as_view(admin_site=model_admin.admin_site)
     return view(request, job_type=name, field=field)

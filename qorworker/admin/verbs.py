@@ -12,11 +12,12 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, npgettext_lazy
 
 from qorworker import permissions
-from qorworker.exceptions import InvalidArguments, InvalidTransition, QorWorkerError, UnknownJobType
+from qorworker.exceptions import InvalidArguments, InvalidTransition, JobTypeError, QorWorkerError, UnknownJobType
 from qorworker.models import Job, Origin
 from qorworker.status import JobStatus
 
 Text = str | Promise
+BROKEN = gettext_lazy("The definition of this job has an error: see “manage.py check”.")
 
 
 @dataclass(frozen=True)
@@ -139,6 +140,8 @@ def refusal(error: QorWorkerError, job: Job) -> str:
     """Why a verb changed nothing, in words for the person who asked for it. *job* is as the database has it now."""
     if isinstance(error, UnknownJobType):
         return _("The code of this job is no longer part of the project. It can be read and deleted, not run.")
+    if isinstance(error, JobTypeError):
+        return str(BROKEN)
     if isinstance(error, InvalidArguments):
         return _("The arguments no longer fit: %s Use “Run again with changes”.") % _field_errors(error)
     if isinstance(error, InvalidTransition):

@@ -37,10 +37,14 @@ class Arguments:
         self.job_type = job_type
         self.function = function
         self.given = form
+        self._definition: Definition | None = None
 
-    @cached_property
+    @property
     def definition(self) -> Definition:
-        return define(self.job_type, self.function, self.given)
+        # One with problems is made anew: a form may have asked for a table that was not there yet.
+        if self._definition is None or self._definition.problems:
+            self._definition = define(self.job_type, self.function, self.given)
+        return self._definition
 
     def problems(self) -> dict[str, str]:
         """Arguments that cannot be, with the reason; for the system check."""

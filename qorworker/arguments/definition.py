@@ -8,16 +8,17 @@ from typing import Any
 
 from django import forms
 from django.contrib.admin.options import FORMFIELD_FOR_DBFIELD_DEFAULTS
+from django.db import DatabaseError
 from django.db.models import Field, Model
 from django.forms.models import BaseModelForm, modelform_factory
 
 from qorworker.arguments import signature
 from qorworker.arguments.mapping import form_field
 from qorworker.arguments.signature import MISSING, Parameter
-from qorworker.exceptions import JobTypeError
 from qorworker.secrets import Secret
 
 TOGETHER = "arguments"  # the parameter that gets all values of a given form at once
+CSRF = "csrfmiddlewaretoken"
 
 
 @dataclass
@@ -29,6 +30,7 @@ class Definition:
     context_parameter: str | None
     given: bool
     problems: dict[str, str] = field(default_factory=dict)
+    is_ready: bool = True  # False: it asks for rows that the database cannot give yet
 
     @property
     def defaults(self) -> dict[str, Any]:
@@ -58,33 +60,38 @@ class Definition:
 
 
 def define(job_type: str, function: Callable[..., Any], form: type[Any] | None) -> Definition:
+    """The definition. It never raises: what is wrong stands in ``problems``, so that no type can hide the others."""
     from qorworker.options import place_of
 
     read = signature.read(function)
     made = _from_form(read, form) if form is not None else _from_signature(job_type, read)
     made.place = place_of(function)
+    if CSRF in made.fields:
+        made.problems[CSRF] = "every form of a page has a field of this name already"
     return made
 
 
 def _from_signature(job_type: str, read: signature.Signature) -> Definition:
     fields: dict[str, forms.Field] = {}
-    problems = dict(read.problems)
+    problems, is_ready = dict(read.problems), True
     for name, parameter in read.parameters.items():
         try:
             fields[name] = form_field(job_type, parameter)
-        except (JobTypeError, TypeError, ValueError, ArithmeticError) as error:
-            problems[name] = str(error)
+        except Exception as error:
+            problems[name] = str(error) or type(error).__name__
+            is_ready = is_ready and not isinstance(error, DatabaseError)
     form_class = type("ArgumentsForm", (forms.Form,), dict(fields))
-    return Definition("", form_class, fields, read.parameters, read.context_parameter, False, problems)
+    return Definition("", form_class, fields, read.parameters, read.context_parameter, False, problems, is_ready)
 
 
 def _from_form(read: signature.Signature, form: type[Any]) -> Definition:
-    problems = dict(read.problems)
+    problems, is_ready = dict(read.problems), True
     form_class = modelform_of(form) if issubclass(form, Model) else form
     try:
         fields = dict(form_class().fields)
-    except TypeError as error:
-        fields, problems["form"] = {}, f"{form.__name__} cannot be made without arguments: {error}"
+    except Exception as error:
+        fields, problems["form"] = {}, f"{form.__name__} cannot be made without arguments: {error!r}"
+        is_ready = not isinstance(error, DatabaseError)
     for name, parameter in read.parameters.items():
         if name not in fields and name != TOGETHER and parameter.default is MISSING:
             problems[name] = f"{form.__name__} has no such field"
@@ -93,7 +100,7 @@ def _from_form(read: signature.Signature, form: type[Any]) -> Definition:
             problems[name] = (
                 f"the handler has no parameter for this field of {form.__name__}, and none called arguments"
             )
-    return Definition("", form_class, fields, read.parameters, read.context_parameter, True, problems)
+    return Definition("", form_class, fields, read.parameters, read.context_parameter, True, problems, is_ready)
 
 
 def modelform_of(model: type[Model]) -> type[BaseModelForm[Any]]:
