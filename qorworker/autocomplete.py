@@ -93,7 +93,8 @@ class JobAutocompleteView(AutocompleteJsonView):
             raise PermissionDenied from None
         if not model_admin.get_search_fields(request):
             raise Http404
-        return request.GET.get("term", ""), model_admin, None, self.rows.model._meta.pk.attname
+        term = request.GET.get("term", "").replace("\x00", "")  # which no database takes
+        return term, model_admin, None, self.rows.model._meta.pk.attname
 
     def get_queryset(self) -> Any:
         rows = self.model_admin.get_queryset(self.request)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from typing import Any
 
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
@@ -65,4 +66,7 @@ def record(request: HttpRequest, action: str, outcome: str, **about: Any) -> Non
 
 def address(request: HttpRequest) -> str | None:
     """Where the request came from, as the web server says; no header that a client could forge is believed."""
-    return request.META.get("REMOTE_ADDR") or None
+    try:
+        return str(ip_address(request.META.get("REMOTE_ADDR", "").partition("%")[0]))
+    except ValueError:
+        return None  # behind a Unix socket servers give no address, or the name of the socket

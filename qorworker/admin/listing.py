@@ -111,7 +111,7 @@ def tab_of(request: HttpRequest) -> str:
 def _chosen_types(request: HttpRequest) -> list[list[str]]:
     chosen = []
     if name := request.GET.get("job"):
-        chosen.append([name])
+        chosen.append([name] if name.isprintable() else [])  # as every name is, and no database takes a null character
     if group := request.GET.get("group"):
         chosen.append([job_type.name for job_type in registry.all() if str(job_type.group or "") == group])
     return chosen

@@ -8,6 +8,7 @@ requests before either has written. The number keeps the look-up short: only the
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Callable
 from typing import Any
@@ -19,6 +20,7 @@ from django.db.models import F
 from qorworker.models import Job, pages
 
 Started = tuple[Job, bool]
+TOKEN = re.compile(r"[0-9]{1,18}\.[A-Za-z0-9_-]{16,64}")
 
 
 def new_token() -> str:
@@ -39,8 +41,7 @@ def start_once(user: Any, token: str, start: Callable[[], Job]) -> Started:
 
 
 def is_token(token: str) -> bool:
-    number, dot, rest = token.partition(".")
-    return bool(dot) and number.isascii() and number.isdigit() and len(number) < 19 and 16 <= len(rest) <= 64
+    return TOKEN.fullmatch(token) is not None
 
 
 def _number_of(token: str) -> int:
