@@ -223,7 +223,10 @@ def _clean_connections() -> Iterator[None]:
         yield
     finally:
         for connection in _open_connections():
-            if _depth(connection) != depths.get(connection.alias, (False, 0, True)):
+            before = depths.get(connection.alias, (False, 0, True))
+            if _depth(connection) != before:
+                # Inside a block that was never left, Django would keep the closed connection for ever.
+                connection.in_atomic_block = before[0]
                 with suppress(DatabaseError):  # what cannot even be closed is replaced anyway
                     connection.close()
 

@@ -29,13 +29,15 @@ TABLES = (
 )  # fmt: skip
 
 
-def wait_until(condition: Callable[[], Any], timeout: float = 30.0, why: Callable[[], object] | str = "") -> Any:
+def wait_until(
+    condition: Callable[[], Any], timeout: float = 30.0, why: Callable[[], object] | str = "", every: float = 0.01
+) -> Any:
     """The first true value of *condition*. Fails after *timeout* seconds, telling *why*."""
     deadline = time.monotonic() + timeout
     while not (value := condition()):
         if time.monotonic() > deadline:
             raise AssertionError(f"Not so within {timeout:g} s. {why() if callable(why) else why}")
-        time.sleep(0.01)
+        time.sleep(every)
     return value
 
 

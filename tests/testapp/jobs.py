@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from django.contrib.auth import get_user_model
-from django.db import connection
+from django.db import connection, transaction
 
 from qorworker import Cell, JobContext, Secret, job
 from qorworker.models import Job
@@ -45,6 +45,18 @@ def write(context: JobContext, ledger: str, number: int = 0) -> None:
 @job(max_attempts=3)
 def write_again(context: JobContext, ledger: str, number: int = 0) -> None:
     tell(ledger, context.job_id, number)
+
+
+@job
+def write_slowly(context: JobContext, ledger: str, number: int = 0) -> None:
+    tell(ledger, context.job_id, number)
+    time.sleep(0.05)
+
+
+@job(max_attempts=3, backoff=lambda attempt: 0)
+def write_slowly_again(context: JobContext, ledger: str, number: int = 0) -> None:
+    tell(ledger, context.job_id, number)
+    time.sleep(0.02)
 
 
 @job
@@ -172,6 +184,13 @@ def atomic(name: str, succeed: bool = True) -> None:
 def open_transaction() -> None:
     """Leaves the connection in a state that the next job must not find."""
     connection.set_autocommit(False)
+    get_user_model().objects.create(username="never committed")
+
+
+@job
+def open_block() -> None:
+    """Enters a block of a transaction and never leaves it."""
+    transaction.atomic().__enter__()
     get_user_model().objects.create(username="never committed")
 
 

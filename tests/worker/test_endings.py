@@ -211,9 +211,10 @@ def test_a_job_leaves_nothing_of_its_surroundings_to_the_next(worker, ledger):
     assert {folder for _, folder in ledger.lines()[4:]} == {str(ROOT)}
 
 
-def test_a_transaction_left_open_is_not_found_by_the_next_job(worker, ledger):
+@pytest.mark.parametrize("job_type", [jobs.open_transaction, jobs.open_block], ids=["autocommit", "block"])
+def test_a_transaction_left_open_is_not_found_by_the_next_job(worker, ledger, job_type):
     for _ in range(2):
-        assert ended(jobs.open_transaction.enqueue()).status == "done"
+        assert ended(job_type.enqueue()).status == "done"
     for _ in range(4):
         assert ended(jobs.counts_users.enqueue(ledger=str(ledger))).status == "done"
     assert {tuple(line) for line in ledger.lines()} == {("0", "False", "True")}

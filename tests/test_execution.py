@@ -1,0 +1,331 @@
+import json
+import logging
+import sys
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.db import connection, transaction
+from django.utils import timezone, translation
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qorworker import Cell, JobContext, Secret, job
+from qorworker.exceptions import JobAborted
+from qorworker.execution import CRASH_LIMIT, Work, execute, next_status
+from qorworker.models import Job, Outcome
+from qorworker.registry import registry
+from qorworker.status import TRANSITIONS, JobStatus
+from tests.models.rows import make_job
+
+O = Outcome  # noqa: E741
+
+
+@pytest.fixture(autouse=True)
+def own_types():
+    known = dict(registry._types)
+    yield
+    registry._types.clear()
+    registry._types.update(known)
+
+
+@pytest.fixture
+def run(transactional_db):
+    """``run(function, max_attempts=3)``: one attempt of a job of this type, and everything it sent."""
+
+    def run(function, arguments="{}", *, attempt=1, name=None, aborts=False, token="t", **options):
+        if function is not None:
+            job(name="test.job", **options)(function)
+        max_attempts = options.get("max_attempts", 1)
+        sent = []
+        work = Work(7, name or "test.job", arguments, attempt, max_attempts, token)
+        return execute(work, sent.append, abort_requested=lambda: aborts), sent
+
+    return run
+
+
+class TestNextStatus:
+    @pytest.mark.parametrize(
+        ("outcome", "single", "again", "last", "crash_limit"),
+        [
+            (O.DONE, "done", "done", "done", "done"),
+            (O.ROW_ERRORS, "exception", "exception", "exception", "exception"),
+            (O.FAILED, "exception", "scheduled", "exception", "exception"),
+            (O.CRASHED, "exception", "scheduled", "exception", "exception"),
+            (O.LOST, "exception", "scheduled", "exception", "exception"),
+            (O.TIMEOUT, "exception", "scheduled", "exception", "exception"),
+            (O.MEMORY, "exception", "scheduled", "exception", "exception"),
+            (O.ABORTED, "killed", "killed", "killed", "killed"),
+            (O.INTERRUPTED, "exception", "new", "new", "new"),
+            (O.REFUSED, "exception", "exception", "exception", "exception"),
+        ],
+    )
+    def test_each_outcome(self, outcome, single, again, last, crash_limit):
+        assert next_status(outcome, 1, 1, 0) == single
+        assert next_status(outcome, 1, 3, 0) == again
+        assert next_status(outcome, 3, 3, 0) == last
+        assert next_status(outcome, 4, 10, CRASH_LIMIT) == crash_limit
+
+    @given(st.sampled_from(Outcome.values), st.integers(1, 100), st.integers(1, 100), st.integers(0, 100))
+    def test_it_is_always_a_way_out_of_running(self, outcome, attempt, max_attempts, crashes):
+        assert JobStatus(next_status(outcome, attempt, max_attempts, crashes)) in TRANSITIONS[JobStatus.RUNNING]
+
+    @given(st.sampled_from(Outcome.values), st.integers(1, 100), st.integers(0, 100))
+    def test_a_single_attempt_is_never_tried_again(self, outcome, attempt, crashes):
+        assert next_status(outcome, attempt, 1, crashes) in ("done", "exception", "killed")
+
+
+class TestEndings:
+    def test_a_handler_that_returns(self, run):
+        ending, sent = run(lambda: "ignored")
+        assert (ending.outcome, ending.error, ending.traceback) == ("done", "", "")
+        assert ending.duration >= 0
+        assert sent == []
+
+    def test_arguments_arrive_typed_and_the_context_with_them(self, run):
+        seen = []
+
+        def handler(context: JobContext, count: int, name: str = "x") -> None:
+            seen.append((context.job_id, context.arguments, count, name))
+
+        ending, _ = run(handler, '{"count": 5, "name": "y"}')
+        assert ending.outcome == "done"
+        assert seen == [(7, {"count": 5, "name": "y"}, 5, "y")]
+
+    @pytest.mark.parametrize(
+        ("error", "headline"),
+        [
+            (ValueError("no such luck"), "ValueError: no such luck"),
+            (ValueError("two\nlines"), "ValueError: two"),
+            (ValueError(), "ValueError"),
+            (KeyError("key"), "KeyError: 'key'"),
+            (KeyboardInterrupt(), "KeyboardInterrupt"),
+            (GeneratorExit(), "GeneratorExit"),
+            (ExceptionGroup("many", [ValueError("one")]), "ExceptionGroup: many (1 sub-exception)"),
+            (ValueError("nul \0 \ud800"), "ValueError: nul ␀ \\ud800"),
+            (ValueError("x" * 5000), "ValueError: " + "x" * (1999 - len("ValueError: ")) + "…"),
+        ],
+    )
+    def test_an_exception(self, run, error, headline):
+        def handler() -> None:
+            raise error
+
+        ending, _ = run(handler)
+        assert (ending.outcome, ending.error) == ("failed", headline)
+        assert "Traceback (most recent call last)" in ending.traceback
+        ending.traceback.encode()
+
+    def test_an_exception_that_cannot_say_what_it_is(self, run):
+        class Broken(Exception):
+            def __str__(self):
+                raise RuntimeError("not even that")
+
+        def handler() -> None:
+            raise Broken
+
+        ending, _ = run(handler)
+        assert (ending.outcome, ending.error) == ("failed", "Broken")
+        assert "in handler" in ending.traceback
+
+    def test_a_deep_recursion_keeps_the_end_of_its_traceback(self, run):
+        def handler() -> None:
+            def down(depth):
+                if depth:
+                    down(depth - 1)
+                raise ValueError("x" * 20_000 + " the end")
+
+            down(3)
+
+        ending, _ = run(handler)
+        assert len(ending.traceback) <= 16_000
+        assert ending.traceback.startswith("…")
+        assert ending.traceback.rstrip().endswith("the end")
+
+    @pytest.mark.parametrize("code", [0, 1, None, "words"])
+    def test_sys_exit_is_not_done(self, run, code):
+        ending, _ = run(lambda: sys.exit(code))
+        assert (ending.outcome, ending.error) == ("failed", f"The handler called sys.exit({code!r}).")
+
+    def test_an_abort_that_the_handler_noticed(self, run):
+        def handler(context: JobContext) -> None:
+            context.check_abort()
+
+        ending, _ = run(handler, aborts=True)
+        assert ending.outcome == "aborted"
+
+    def test_memory(self, run):
+        def handler() -> None:
+            raise MemoryError
+
+        ending, _ = run(handler, memory_limit=300 * 1024 * 1024)
+        assert ending.outcome == "memory"
+        assert "300 MB" in ending.error
+
+    def test_rows_with_errors(self, run):
+        def handler(context: JobContext) -> None:
+            context.add_results_row("fine")
+            context.add_results_row(Cell("x", error="bad"), Cell("y", error="bad"))
+
+        ending, sent = run(handler)
+        assert (ending.outcome, ending.error) == ("row_errors", "1 of 2 rows have errors.")
+        assert [record[0] for record in sent] == ["row", "row"]
+        registry.unregister("test.job")
+        assert run(handler, on_row_errors="done")[0].outcome == "done"
+
+    def test_progress_that_was_held_back_is_sent_before_the_end(self, run):
+        def handler(context: JobContext) -> None:
+            for number in range(101):
+                context.set_progress(number)
+            raise ValueError
+
+        ending, sent = run(handler)
+        assert ending.outcome == "failed"
+        assert sent[-1] == ["progress", 7, 100, None]
+
+    def test_an_asynchronous_handler(self, run):
+        async def handler(context: JobContext) -> None:
+            context.add_log("in a loop")
+
+        ending, sent = run(handler)
+        assert (ending.outcome, sent[0][-1]) == ("done", "in a loop")
+
+
+class TestRefused:
+    def test_an_unknown_type(self, run):
+        ending, _ = run(None, name="app.gone")
+        assert ending.outcome == "refused"
+        assert "app.gone" in ending.error
+
+    @pytest.mark.parametrize(
+        ("arguments", "told"),
+        [('{"count": "many"}', "count"), ("{}", "count"), ('{"count": 1, "other": 2}', "other"), ("[]", ""), ("5", "")],
+    )
+    def test_arguments_that_do_not_fit(self, run, arguments, told):
+        called = []
+
+        def handler(count: int) -> None:
+            called.append(count)
+
+        ending, _ = run(handler, arguments)
+        assert (ending.outcome, called) == ("refused", [])
+        assert told in ending.error
+
+    def test_a_secret_that_nobody_can_read(self, run):
+        def handler(password: Secret[str]) -> None:
+            raise AssertionError("called without its secret")
+
+        ending, _ = run(handler, json.dumps({"password": {"$secret": "no token of ours"}}))
+        assert ending.outcome == "refused"
+
+    def test_secrets_are_told_before_anything_else(self, run):
+        def handler(context: JobContext, password: Secret[str]) -> None:
+            context.add_log(password.get_secret_value())
+
+        declared = job(name="test.job")(handler)
+        stored = json.dumps(declared.arguments.dump(declared.arguments.clean({"password": "correct horse"})))
+        _, sent = run(None, stored)
+        assert sent[0] == ["secrets", 7, ["correct horse"]]
+
+
+class TestDelay:
+    def handler(self):
+        raise ValueError
+
+    def test_an_attempt_that_is_left_has_a_delay(self, run):
+        ending, _ = run(_fails, max_attempts=3, backoff=lambda attempt: attempt * 10)
+        assert ending.delay == 10
+
+    def test_the_last_one_has_none(self, run):
+        assert run(_fails, max_attempts=3, attempt=3, backoff=lambda attempt: 10)[0].delay is None
+
+    def test_a_broken_back_off_is_no_second_failure(self, run):
+        def broken(attempt):
+            raise ZeroDivisionError
+
+        ending, _ = run(_fails, max_attempts=3, backoff=broken)
+        assert ending.error == "ValueError"
+        assert ending.delay >= 0
+
+
+def _fails() -> None:
+    raise ValueError
+
+
+class TestSurroundings:
+    def test_an_open_transaction_is_rolled_back_and_gone(self, run):
+        def handler() -> None:
+            connection.set_autocommit(False)
+            get_user_model().objects.create(username="never")
+
+        assert run(handler)[0].outcome == "done"
+        assert connection.get_autocommit()
+        assert not get_user_model().objects.exists()
+
+    def test_a_block_left_open_is_gone(self, run):
+        def handler() -> None:
+            transaction.atomic().__enter__()
+
+        run(handler)
+        assert not connection.in_atomic_block
+        assert get_user_model().objects.count() == 0
+
+    def test_language_and_zone_of_one_job_are_not_those_of_the_next(self, run):
+        before = translation.get_language(), timezone.get_current_timezone_name()
+
+        def handler() -> None:
+            translation.activate("de")
+            timezone.activate("Asia/Tokyo")
+
+        run(handler)
+        assert (translation.get_language(), timezone.get_current_timezone_name()) == before
+
+
+class TestAtomic:
+    def test_writes_and_end_together(self, run):
+        row = make_job("running", name="test.job")
+
+        def handler() -> None:
+            get_user_model().objects.create(username="kept")
+
+        job(name="test.job", atomic=True)(handler)
+        ending = execute(Work(row.pk, "test.job", "{}", 1, 1, row.attempt_token), [].append)
+        row.refresh_from_db()
+        assert (ending.outcome, ending.committed) == ("done", True)
+        assert (row.status, row.attempt_token, row.lease_expires_at) == ("done", None, None)
+        assert get_user_model().objects.filter(username="kept").exists()
+
+    def test_a_lost_token_rolls_everything_back(self, run):
+        row = make_job("running", name="test.job")
+        ending, _ = run(lambda: get_user_model().objects.create(username="x") and None, atomic=True, token="another")
+        row.refresh_from_db()
+        assert (ending.outcome, ending.committed, row.status) == ("lost", False, "running")
+        assert not get_user_model().objects.exists()
+
+    def test_a_failure_rolls_everything_back(self, run):
+        def handler() -> None:
+            get_user_model().objects.create(username="x")
+            raise ValueError
+
+        ending, _ = run(handler, atomic=True)
+        assert (ending.outcome, ending.committed) == ("failed", False)
+        assert not get_user_model().objects.exists()
+
+    def test_rows_with_errors_are_no_reason_to_commit_an_end(self, run):
+        row = make_job("running", name="test.job")
+
+        def handler(context: JobContext) -> None:
+            context.add_results_row(Cell("", error="bad"))
+
+        job(name="test.job", atomic=True)(handler)
+        ending = execute(Work(row.pk, "test.job", "{}", 1, 1, row.attempt_token), [].append)
+        assert (ending.outcome, ending.committed) == ("row_errors", False)
+        assert Job.objects.get(pk=row.pk).status == "running"
+
+
+def test_job_aborted_inside_a_handlers_own_except(run):
+    def handler() -> None:
+        try:
+            raise JobAborted
+        except Exception:
+            logging.getLogger(__name__).error("swallowed")
+
+    assert run(handler)[0].outcome == "aborted"
