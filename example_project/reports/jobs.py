@@ -15,6 +15,7 @@ def nightly_report(context: JobContext) -> None:
     """Counts products, stock and its value for each shop, and the subscribers of the newsletter."""
     worth = Coalesce(Sum(F("products__price") * F("products__stock")), 0, output_field=DecimalField())
     shops = Shop.objects.annotate(kinds=Count("products"), pieces=Coalesce(Sum("products__stock"), 0), worth=worth)
+    shops = shops.order_by("name")  # grouping takes no heed of the model's ordering
     context.add_results_row("Shop", "Products", "Pieces", "Worth")
     for shop in context.track(list(shops), text="shop {index} of {total}"):
         context.add_results_row(shop.name, shop.kinds, shop.pieces, f"{shop.worth:.2f}")
