@@ -1,4 +1,4 @@
-"""The Django app. ``ready`` connects checks and receivers and finds each app's ``jobs`` module; no query, no process."""
+"""The Django app. ``ready`` connects checks and receivers and finds each app's ``jobs``; no query, no process."""
 
 from __future__ import annotations
 
