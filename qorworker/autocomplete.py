@@ -70,6 +70,21 @@ class ModelSelectMultiple(_Searching, forms.SelectMultiple):
     pass
 
 
+def limit_rows(form: forms.BaseForm, request: HttpRequest, site: admin.AdminSite) -> None:
+    """Leave those rows as choices that the admin shows to this person: no other is named, and none taken."""
+    for field in form.fields.values():
+        if not isinstance(field, forms.ModelChoiceField) or field.queryset is None:
+            continue
+        try:
+            model_admin = site.get_model_admin(field.queryset.model)
+        except NotRegistered:
+            continue
+        if getattr(field.widget, "searches", False) and not model_admin.has_view_permission(request):
+            field.queryset = field.queryset.none()
+        elif (seen := model_admin.get_queryset(request)).query.where:
+            field.queryset = field.queryset.filter(pk__in=seen.values("pk"))
+
+
 class JobAutocompleteView(AutocompleteJsonView):
     """Answers the search box: for those who may run the job and may see the model's rows in the admin.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ from django.utils.translation import gettext as _
 
 from qorworker import permissions
 from qorworker.admin import access
+from qorworker.arguments import codec
 from qorworker.models import Job
 from qorworker.registry import JobType
 
@@ -25,12 +27,11 @@ class Filled:
     notes: list[str]
 
 
-def filled(request: HttpRequest, job_type: JobType[Any]) -> Filled:
-    """Values for the form, the job they come from, and a note for everything that was left out."""
+def filled(request: HttpRequest, job_type: JobType[Any], fields: Mapping[str, forms.Field]) -> Filled:
+    """Values for the form with these fields, the job they come from, and a note for everything that was left out."""
     found = Filled({}, None, [])
     if "from" in request.GET:
         _from_job(found, request, job_type)
-    fields = job_type.arguments.fields
     for name in request.GET:
         if name in OWN:
             continue
@@ -46,7 +47,7 @@ def filled(request: HttpRequest, job_type: JobType[Any]) -> Filled:
 
 def is_private(field: forms.Field) -> bool:
     """Whether the value of a field must not come from a link: secrets and files."""
-    return isinstance(field, forms.FileField) or isinstance(field.widget, (forms.PasswordInput, forms.FileInput))
+    return isinstance(field, forms.FileField) or codec.is_secret(field)
 
 
 def _one_value(field: forms.Field, name: str, request: HttpRequest, found: Filled) -> Any:

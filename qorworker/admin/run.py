@@ -18,7 +18,7 @@ from qorworker.admin import access, once, prefill
 from qorworker.admin.catalogue import first_paragraph
 from qorworker.admin.media import FORM_MEDIA
 from qorworker.admin.verbs import BROKEN, clock
-from qorworker.autocomplete import JobAutocompleteView
+from qorworker.autocomplete import JobAutocompleteView, limit_rows
 from qorworker.exceptions import InvalidArguments, SecretsUnavailable
 from qorworker.forms import ConfirmForm, WhenForm, starts_at_once
 from qorworker.models import Job, Origin, pages
@@ -56,15 +56,15 @@ class RunPage:
         self.model_admin, self.request, self.job_type = model_admin, request, job_type
         self.may_schedule = job_type.schedulable and permissions.can(request.user, "schedule", job_type)
         posted = request.POST if request.method == "POST" else None
-        self.filled = prefill.filled(request, job_type) if posted is None else prefill.Filled({}, None, [])
-        form_class = job_type.arguments.form_class
-        self.arguments: BaseForm = form_class(posted, request.FILES if posted is not None else None, **self._options())
+        self.arguments: BaseForm = job_type.arguments.form_class(posted, request.FILES if posted is not None else None)
+        limit_rows(self.arguments, request, model_admin.admin_site)
+        self.filled = prefill.Filled({}, None, [])
+        if posted is None:
+            self.filled = prefill.filled(request, job_type, self.arguments.fields)
+            self.arguments.initial.update(self.filled.values)
         self.when = WhenForm(posted) if self.may_schedule else None
         self.confirm = ConfirmForm(posted) if job_type.confirm else None
         self.token = posted.get("qw-token", "") if posted is not None else once.new_token()
-
-    def _options(self) -> dict[str, Any]:
-        return {"initial": self.filled.values}
 
     def show(self) -> HttpResponseBase:
         forms = [form for form in (self.arguments, self.when, self.confirm) if form is not None]

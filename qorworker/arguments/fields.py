@@ -66,6 +66,9 @@ class SecretField(forms.CharField):
         storable_text(text)
         return Secret(text)
 
+    def prepare_value(self, value: Any) -> None:
+        """Nothing, whatever the widget: a form that comes back with errors asks for it again."""
+
 
 class DateTimeField(forms.DateTimeField):
     """An instant in the current time zone; typed into the admin's two boxes."""
@@ -177,14 +180,32 @@ class ListField(forms.Field):
         return bool(self.prepare_value(initial or []) != (data or ""))
 
 
-class ModelField(forms.ModelChoiceField):  # type: ignore[type-arg]
+class _Rows(forms.ModelChoiceField):  # type: ignore[type-arg]
+    """Rows that a callable gives are asked for anew by each form: they may depend on the day."""
+
     nullable = False
+    fresh: Callable[[], QuerySet[Model]] | None = None
+
+    def __init__(self, queryset: QuerySet[Model], *, fresh: Any = None, **options: Any) -> None:
+        super().__init__(queryset, **options)
+        self.fresh = fresh
+
+    @property
+    def queryset(self) -> Any:
+        return self.fresh() if self.fresh is not None else self._get_queryset()  # type: ignore[attr-defined]
+
+    @queryset.setter
+    def queryset(self, rows: Any) -> None:
+        self.fresh = None
+        self._set_queryset(rows)  # type: ignore[attr-defined]
 
 
-class ModelListField(forms.ModelMultipleChoiceField):  # type: ignore[type-arg]
+class ModelField(_Rows):
+    pass
+
+
+class ModelListField(_Rows, forms.ModelMultipleChoiceField):  # type: ignore[type-arg]
     """Rows of a model, in the order in which they were given; as a QuerySet if the handler asks for one."""
-
-    nullable = False
 
     def __init__(self, queryset: QuerySet[Model], *, as_queryset: bool = False, **options: Any) -> None:
         self.as_queryset = as_queryset

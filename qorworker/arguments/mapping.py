@@ -196,20 +196,21 @@ def _list(spec: Spec) -> forms.Field:
     return spec.make(fields.ListField, empty=True, item=item, validators=checks)
 
 
-def _rows(spec: Spec, model: type[Model] | None) -> QuerySet[Model]:
-    """The rows to choose from: those in ``Arg(choices=…)``, else all of the model."""
+def _rows(spec: Spec, model: type[Model] | None) -> dict[str, Any]:
+    """The rows to choose from, as options of the field: those in ``Arg(choices=…)``, else all of the model."""
     limit = spec.limits.pop("choices", None)
-    rows = limit() if callable(limit) else limit
+    fresh = limit if callable(limit) else None
+    rows = fresh() if fresh is not None else limit
     if rows is None and model is not None:
         rows = model._default_manager.all()
     if not isinstance(rows, QuerySet) or (model is not None and not issubclass(rows.model, model)):
         raise JobTypeError("Arg(choices=…) must be a QuerySet of the model, or a callable that returns one")
-    return rows
+    return {"queryset": rows, "fresh": fresh}
 
 
 def _model(spec: Spec) -> forms.Field:
     widget = ModelSelect(spec.kind, spec.job_type, spec.name)
-    return spec.make(fields.ModelField, queryset=_rows(spec, spec.kind), widget=widget)
+    return spec.make(fields.ModelField, widget=widget, **_rows(spec, spec.kind))
 
 
 def _models(spec: Spec) -> forms.Field:
@@ -222,9 +223,9 @@ def _queryset(spec: Spec) -> forms.Field:
     return _several(spec, _rows(spec, None), as_queryset=True)
 
 
-def _several(spec: Spec, rows: QuerySet[Model], **options: Any) -> forms.Field:
-    widget = ModelSelectMultiple(rows.model, spec.job_type, spec.name)
-    return spec.make(fields.ModelListField, empty=True, queryset=rows, widget=widget, **options)
+def _several(spec: Spec, rows: dict[str, Any], **options: Any) -> forms.Field:
+    widget = ModelSelectMultiple(rows["queryset"].model, spec.job_type, spec.name)
+    return spec.make(fields.ModelListField, empty=True, widget=widget, **rows, **options)
 
 
 def _upload(spec: Spec) -> forms.Field:
