@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from asgiref.sync import sync_to_async
+from django.views.decorators.debug import sensitive_variables
 
 from qorworker import options, retry
 from qorworker.arguments import Arguments
@@ -89,13 +90,21 @@ class JobType(Generic[R]):
         other.defaults = replace(self.defaults, **defaults)
         return other
 
+    @sensitive_variables()
     def enqueue(self, /, **arguments: Any) -> Job:
         """Store one job. Raises ``InvalidArguments`` before anything is stored if the arguments do not fit."""
         return self._store([self.arguments.clean(arguments)])[0]
 
+    @sensitive_variables()
     async def aenqueue(self, /, **arguments: Any) -> Job:
-        return await sync_to_async(self.enqueue)(**arguments)
+        @sensitive_variables()
+        def enqueue() -> Job:
+            return self.enqueue(**arguments)
 
+        # As a closure: what is passed along stands in the frames of asgiref, and so in reports of errors.
+        return await sync_to_async(enqueue)()
+
+    @sensitive_variables()
     def enqueue_many(self, many: Sequence[Mapping[str, Any]]) -> list[Job]:
         """Store one job for each dict of arguments: all of them or, if one does not fit, none."""
         cleaned, errors = [], {}
@@ -108,10 +117,12 @@ class JobType(Generic[R]):
             raise InvalidArguments(self.name, errors)
         return self._store(cleaned)
 
+    @sensitive_variables()
     def enqueue_cleaned(self, cleaned: Mapping[str, Any]) -> Job:
         """Store one job whose arguments were cleaned by ``arguments.form_class``."""
         return self._store([cleaned])[0]
 
+    @sensitive_variables()
     def enqueue_stored(self, job: Job, /, **changes: Any) -> Job:
         """Store a new job with the arguments of *job*, and *changes*. Secrets are not copied: they are asked for."""
         return self._store([self.arguments.clean(self.arguments.reuse(job.arguments, changes))])[0]

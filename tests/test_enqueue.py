@@ -2,17 +2,19 @@
 
 import asyncio
 import datetime as dt
+import inspect
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from asgiref.sync import sync_to_async
+from asgiref.sync import async_to_sync, sync_to_async
 from django.contrib.auth.models import AnonymousUser, User
 from django.core.files.base import ContentFile
 from django.core.files.uploadedfile import UploadedFile
 from django.db import DatabaseError, connection, connections, transaction
+from django.db.utils import ConnectionDoesNotExist
 from django.test import override_settings
 from django.utils import timezone
 
@@ -333,3 +335,36 @@ def test_where_a_database_does_not_tell_the_ids_of_many_rows_they_are_stored_one
     made = add.enqueue_many([{"first": 1}, {"first": 2}])
     assert len({row.pk for row in made}) == 2
     assert None not in {row.pk for row in made}
+
+
+NAMES = (
+    "action", "at", "by", "changes", "clean", "cleaned", "context", "data", "errors", "fields", "files", "form",
+    "initial", "job", "many", "media", "next", "origin", "prefix", "queue_name", "run_after", "self", "start", "token",
+    "user", "values", "when",
+)  # fmt: skip
+
+
+def test_names_that_are_used_inside_can_be_names_of_arguments(own_types):  # noqa: F811
+    def handler(**arguments):
+        pass
+
+    handler.__signature__ = inspect.Signature(
+        [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=str) for name in NAMES]
+    )
+    job_type = job(name="test.names")(handler)
+    given = {name: f"the {name}" for name in NAMES}
+    made = job_type.enqueue(**given)
+    assert made.arguments == given
+    assert job_type.arguments.load(made.arguments) == given
+    assert job_type.enqueue_many([given])[0].arguments == given
+    changed = {name: f"another {name}" for name in NAMES}
+    assert made.rerun(changed, origin="command").arguments == changed
+    assert async_to_sync(made.arerun)({"by": "Ben"}, user="ann").arguments == {**given, "by": "Ben", "user": "ann"}
+
+
+def test_a_job_of_another_database_is_run_again_in_that_database(own_types, monkeypatch):  # noqa: F811
+    job_type = job(name="test.far")(lambda: None)
+    made = job_type.enqueue()
+    monkeypatch.setattr(Job, "_write_database", lambda self: "far")
+    with pytest.raises(ConnectionDoesNotExist, match="far"):
+        made.rerun()

@@ -10,6 +10,7 @@ from django.contrib import admin
 from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
 from django.utils.translation import gettext_lazy as _
+from django.views.decorators.debug import sensitive_post_parameters, sensitive_variables
 
 from qorworker import permissions
 from qorworker.admin import access, bulk, catalogue, detail, downloads, listing, live, run, verb_view
@@ -47,10 +48,11 @@ class JobAdmin(JobAdminBase):
         return own + super().get_urls()
 
     def _page(self, route: str, name: str, view: View, *given: Any) -> URLPattern:
+        @sensitive_variables()  # the arguments of a job may be secrets, also in the report of an error
         def page(request: HttpRequest, **options: Any) -> HttpResponseBase:
             return view(self, request, *given, **options)
 
-        wrapped = self.admin_site.admin_view(update_wrapper(page, view))
+        wrapped = self.admin_site.admin_view(sensitive_post_parameters()(update_wrapper(page, view)))
         return path(route, wrapped, name=f"qorworker_job_{name}")
 
     def change_view(self, request: HttpRequest, object_id: str, *args: Any, **kwargs: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
@@ -13,6 +13,7 @@ from django.conf import settings as django_settings
 from django.core.exceptions import ObjectDoesNotExist
 from django.db import models, router, transaction
 from django.utils import timezone
+from django.views.decorators.debug import sensitive_variables
 
 from qorworker.exceptions import InvalidTransition
 from qorworker.models.audit import AuditEntry, Origin
@@ -48,8 +49,9 @@ class JobVerbs(models.Model):
 
     def reschedule(self, when: dt.datetime, *, by: Any = None, origin: str = Origin.CODE) -> None:
         """Move a job that has not started to *when*; a time that is past makes it due at once."""
-        if django_settings.USE_TZ and timezone.is_naive(when):
-            raise ValueError("Job.reschedule() needs a time with a zone, because USE_TZ is on.")
+        if timezone.is_aware(when) is not django_settings.USE_TZ:
+            needed = "with a zone, because USE_TZ is on" if django_settings.USE_TZ else "without a zone"
+            raise ValueError(f"Job.reschedule() needs a time {needed}.")
         with self._verb("reschedule", by, origin, before=self.run_after.isoformat(), after=when.isoformat()) as asked:
             asked.moved = self._row().schedule(when)
             self._row().promote_due()
@@ -79,15 +81,20 @@ class JobVerbs(models.Model):
                 crashes=0,
             )  # fmt: skip
 
-    def rerun(self, *, by: Any = None, origin: str = Origin.CODE, **changes: Any) -> Job:
-        """Queue a new job with the same arguments, *changes* applied; this one stays as it is.
+    @sensitive_variables()
+    def rerun(
+        self, changes: Mapping[str, Any] | None = None, /, *, by: Any = None, origin: str = Origin.CODE, **more: Any
+    ) -> Job:
+        """Queue a new job with the same arguments, changed as told by name; this one stays as it is.
 
+        Arguments that are called ``by`` or ``origin`` are changed with a dict: ``job.rerun({"by": "Ben"})``.
         Raises ``UnknownJobType`` if its code is gone, ``InvalidArguments`` if the arguments no longer fit.
         """
         from qorworker.registry import registry
 
         job_type = registry.get(self.name)
-        return job_type.using(user=by, origin=origin, rerun_of=self).enqueue_stored(cast("Job", self), **changes)
+        like_this = job_type.using(user=by, origin=origin, rerun_of=self, database=self._write_database())
+        return like_this.enqueue_stored(cast("Job", self), **{**(changes or {}), **more})
 
     async def acancel(self, **options: Any) -> None:
         await sync_to_async(self.cancel)(**options)
@@ -104,8 +111,13 @@ class JobVerbs(models.Model):
     async def aretry(self, **options: Any) -> None:
         await sync_to_async(self.retry)(**options)
 
-    async def arerun(self, **options: Any) -> Job:
-        return await sync_to_async(self.rerun)(**options)
+    @sensitive_variables()
+    async def arerun(self, changes: Mapping[str, Any] | None = None, /, **options: Any) -> Job:
+        @sensitive_variables()
+        def rerun() -> Job:
+            return self.rerun(changes, **options)
+
+        return await sync_to_async(rerun)()
 
     def _row(self) -> JobQuerySet:
         rows = type(self)._default_manager.using(self._write_database()).filter(pk=self.pk)

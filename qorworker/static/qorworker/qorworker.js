@@ -54,9 +54,10 @@
         });
         window.addEventListener("pageshow", () => delete form.dataset.qwSent);
         const radios = all('input[name="qw-when"]', form);
-        const time = one(".form-row.field-at", form);
+        const box = one('input[name="qw-at_0"]', form);
         const submit = one("[data-qw-later]", form);
-        if (!radios.length || !time) return;
+        if (!radios.length || !box) return;
+        const time = box.closest(".form-row"); // not by its class: an argument may be called "at" too
         const follow = () => {
             const later = radios.some((radio) => radio.checked && radio.value === "later");
             time.hidden = !later;
