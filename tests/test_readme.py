@@ -9,10 +9,10 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from django.core.management import get_commands, load_command_class
+from django.core.management import BaseCommand, get_commands, load_command_class
 
 from example_project.shop import models as shop_models
-from qorworker import JobStatus, conf
+from qorworker import JobStatus, conf, options
 from qorworker.execution import Work, execute
 from qorworker.models import Job, Outcome
 from qorworker.registry import registry
@@ -108,13 +108,28 @@ def test_every_command_in_a_shell_example_exists(document):
     assert commands <= set(get_commands()) | {"demo"}
 
 
-def test_every_option_of_runworker_that_is_named_exists():
+def options_of(command) -> set[str]:
+    parser = command.create_parser("manage.py", "command")
+    return {option for action in parser._actions for option in action.option_strings if option.startswith("--")}
+
+
+def test_the_table_of_runworker_has_each_of_its_options():
+    own = options_of(load_command_class("qorworker", "runworker")) - options_of(BaseCommand())
+    rows = re.findall(r"^\| `(--[a-z-]+)", (ROOT / "docs" / "workers.md").read_text(), re.MULTILINE)
+    assert sorted(rows) == sorted(own)
+
+
+def test_the_readme_names_only_options_that_runworker_has():
     section = README.read_text().split("## Running workers\n")[1].split("\n## ")[0].split("`manage.py runjob`")[0]
-    parser = load_command_class("qorworker", "runworker").create_parser("manage.py", "runworker")
-    known = {option for action in parser._actions for option in action.option_strings}
     named = set(re.findall(r"--[a-z-]+", section))
     assert len(named) >= 5
-    assert named <= known
+    assert named <= options_of(load_command_class("qorworker", "runworker"))
+
+
+def test_the_table_of_job_options_has_each_of_them():
+    section = README.read_text().split("### What `@job` takes\n")[1].split("\n## ")[0]
+    first_cells = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
+    assert sorted(re.findall(r"`(\w+)`", " ".join(first_cells))) == sorted(options.NAMES)
 
 
 def test_every_permission_of_jobs_is_named():
