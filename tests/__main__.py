@@ -79,7 +79,7 @@ def missing_database(name: str) -> str:
     """Why there can be no tests on this database; empty if there can."""
     module, extra = DRIVERS[name]
     if find_spec(module) is None:
-        return f"its driver is not installed: pip install 'qorworker[{extra}]'"
+        return f"its driver is not installed: pip install -e '.[{extra}]'"
     if name == "sqlite":
         return ""
     environment = {**os.environ, "QORWORKER_TEST_DATABASE": name, "DJANGO_SETTINGS_MODULE": "tests.settings"}

@@ -63,7 +63,7 @@ def test_nothing_collected_is_a_failure_unless_tests_were_chosen(run_suite):
 
 def test_a_missing_driver_is_named(monkeypatch):
     monkeypatch.setattr(suite, "find_spec", lambda name: None)
-    assert suite.missing_database("mariadb") == "its driver is not installed: pip install 'qorworker[mariadb]'"
+    assert suite.missing_database("mariadb") == "its driver is not installed: pip install -e '.[mariadb]'"
 
 
 def test_a_server_that_does_not_answer_is_told_with_the_reason(monkeypatch):

@@ -20,7 +20,7 @@ def program(variable: str, *names: str) -> str | None:
 def missing_browser() -> str:
     """Why there can be no browser tests; empty if there can."""
     if find_spec("selenium") is None:
-        return "selenium is not installed: pip install 'qorworker[test]'"
+        return "selenium is not installed: pip install -e '.[test]'"
     if not program(*CHROMIUM):
         return "no Chromium is installed"
     if not program(*DRIVER):
