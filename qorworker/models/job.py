@@ -197,6 +197,14 @@ class JobQuerySet(models.QuerySet["Job"]):
         """The job, if this very attempt of it has led to this status."""
         return self.filter(pk=pk, attempt=attempt, status=status)
 
+    def seize(self, pk: int, token: str, new_token: str, lease: float) -> int:
+        """Give a running job whose lease is past to another owner; 0 if its own has renewed it after all."""
+        return (
+            self.not_responding()
+            .filter(pk=pk, attempt_token=token)
+            .update(attempt_token=new_token, lease_expires_at=DatabaseNow(lease))
+        )
+
     def leases(self) -> dict[int, tuple[str, dt.datetime]]:
         """Running jobs whose lease is past, by the database's clock: id to attempt token and lease."""
         rows = self.not_responding().values_list("pk", "attempt_token", "lease_expires_at")

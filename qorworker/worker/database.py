@@ -9,12 +9,15 @@ from typing import TypeVar
 
 from django.db import DatabaseError, InterfaceError, connections
 
+from qorworker.conf import settings
+from qorworker.worker.processes import monotonic
+
 Result = TypeVar("Result")
 logger = logging.getLogger(__name__)
 
 STATEMENT_SECONDS, LOCK_SECONDS = 20, 5
 SQLITE_LOCK_SECONDS = 2
-PAUSES = (0.05, 5.0)  # seconds before a failed call is tried again: first, at most
+PAUSES = (0.05, 2.0)  # seconds before a failed call is tried again: first, at most
 
 
 class Database:
@@ -23,6 +26,7 @@ class Database:
     def __init__(self, using: str) -> None:
         self.using = using
         self.retry_at = 0.0
+        self.failed_at = 0.0
         self.failures = 0
         self._prepared: object = None
 
@@ -69,9 +73,12 @@ class Database:
         self._prepared = connection.connection
 
     def _failed(self, now: float, error: Exception) -> None:
-        pause = min(PAUSES[1], PAUSES[0] * 2**self.failures) * random.uniform(0.5, 1.0)  # noqa: S311 - not a secret
+        # Shorter than the observation: after an outage the owner of a job is back before another takes it over.
+        longest = min(PAUSES[1], float(settings.OBSERVATION) / 2)
+        pause = min(longest, PAUSES[0] * 2 ** min(self.failures, 10)) * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
         self.failures += 1
-        self.retry_at = now + pause
+        self.failed_at = monotonic()
+        self.retry_at = max(now, self.failed_at) + pause
         if self.failures in (1, 5) or self.failures % 20 == 0:
             logger.warning("The database did not do what was asked (%s); trying again.", str(error).strip())
         connection = connections[self.using]

@@ -9,11 +9,14 @@ import logging
 import secrets
 import time
 from collections import deque
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
+
+from django.db import InterfaceError, OperationalError
 
 from qorworker.conf import settings
 from qorworker.models import Outcome
-from qorworker.models.sql import Claim, Claimed, claim, claim_one, queues_with_jobs
+from qorworker.models.sql import Claim, Claimed, claim, claim_one, claimed_with, queues_with_jobs
 from qorworker.records import Record
 from qorworker.registry import registry
 from qorworker.signals import job_started
@@ -38,6 +41,7 @@ class Dispatcher:
         self.queues, self.excluded = queues, excluded
         self.running: dict[int, RunningAttempt] = {}  # claimed and not ended
         self.ready: deque[RunningAttempt] = deque()  # claimed and not yet with a child
+        self.unanswered: list[str] = []  # tokens of claims of which nobody knows whether they were carried out
         self.pace = Pace()
         self.found: list[str] = []  # queues in which something waited
         self.more = False  # the last claim left something behind
@@ -61,6 +65,7 @@ class Dispatcher:
 
     def claim(self) -> int:
         """Take jobs for the free slots, and re-runnable short ones ahead; how many."""
+        self.recover()
         if not self.pool.ready:
             return 0
         slots, short = self.idle_slots(), self.pace.short()
@@ -70,19 +75,20 @@ class Dispatcher:
             limit = min(limit, self.limit - self.claimed)
         if limit < 1 or (not slots and len(self.running) * 2 > ahead):
             return 0
-        jobs = claim(
-            self.database.using,
-            Claim(
-                self.writer.worker_id or 0,
-                secrets.token_hex(16),
-                self.found,
-                registry.names(),
-                min(slots, limit),
-                min(limit, BATCH),
-                short,
-                float(settings.LEASE),
-            ),
-        )
+        with self._asking() as token:
+            jobs = claim(
+                self.database.using,
+                Claim(
+                    self.writer.worker_id or 0,
+                    token,
+                    self.found,
+                    registry.names(),
+                    min(slots, limit),
+                    min(limit, BATCH),
+                    short,
+                    float(settings.LEASE),
+                ),
+            )
         # Fewer than the free slots: nothing is left. Otherwise ask again when there is room.
         self.more = len(jobs) >= max(1, min(slots, limit))
         for job in jobs:
@@ -91,13 +97,34 @@ class Dispatcher:
 
     def claim_one(self, job_id: int) -> bool:
         """Take one certain job."""
-        wanted = Claim(
-            self.writer.worker_id or 0, secrets.token_hex(16), (), (), 1, 1, (), float(settings.LEASE)
-        )  # fmt: skip
-        job = claim_one(self.database.using, job_id, wanted)
+        if self.recover():
+            return True
+        with self._asking() as token:
+            wanted = Claim(self.writer.worker_id or 0, token, (), (), 1, 1, (), float(settings.LEASE))
+            job = claim_one(self.database.using, job_id, wanted)
         if job is not None:
             self._take(job)
         return job is not None
+
+    @contextmanager
+    def _asking(self) -> Iterator[str]:
+        """A token for a claim, remembered if it fails: it may have been carried out and only its answer lost."""
+        token = secrets.token_hex(16)
+        try:
+            yield token
+        except (OperationalError, InterfaceError):
+            self.unanswered.append(token)
+            raise
+
+    def recover(self) -> int:
+        """Take the jobs of claims whose answer was lost; how many."""
+        if not self.unanswered:
+            return 0
+        jobs = claimed_with(self.database.using, self.unanswered)
+        self.unanswered.clear()
+        for job in jobs:
+            self._take(job)
+        return len(jobs)
 
     def _take(self, job: Claimed) -> None:
         attempt = RunningAttempt(job, self.database.using)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
+import secrets
 from dataclasses import dataclass
 
 from django.utils import timezone
@@ -18,9 +19,12 @@ from qorworker.models import Job, Outcome, Worker
 from qorworker.models.sql import Claimed
 from qorworker.worker import processes
 from qorworker.worker.attempt import RunningAttempt
+from qorworker.worker.database import Database
 from qorworker.worker.writer import End, Writer
 
 logger = logging.getLogger(__name__)
+
+PROMPT = 0.5  # seconds within which a small write is done when nothing is in its way
 
 
 @dataclass(frozen=True)
@@ -31,8 +35,9 @@ class Sighting:
 
 
 class Reaper:
-    def __init__(self, using: str, own_worker_id: int, me: processes.Identity) -> None:
-        self.using, self.own_worker_id, self.me = using, own_worker_id, me
+    def __init__(self, database: Database, own_worker_id: int, me: processes.Identity) -> None:
+        self.database, self.using = database, database.using
+        self.own_worker_id, self.me = own_worker_id, me
         self.seen: dict[int, Sighting] = {}
 
     def reap(self, now: float) -> int:
@@ -56,18 +61,34 @@ class Reaper:
     def take_over(self, now: float) -> int:
         """Settle jobs whose lease stayed past for the observation time."""
         leases = Job.objects.using(self.using).leases()
+        fair = not leases or self.can_write(now)
         self.seen = {
             pk: self.seen[pk]
-            if pk in self.seen and (self.seen[pk].token, self.seen[pk].lease) == (token, lease)
-            else Sighting(token, lease, now)
+            if fair and self.still_counts(pk, token, lease)
+            else Sighting(token, lease, processes.monotonic())
             for pk, (token, lease) in leases.items()
         }
         overdue = [pk for pk, sighting in self.seen.items() if now - sighting.since >= float(settings.OBSERVATION)]
-        settled = 0
-        for job in Job.objects.using(self.using).running().in_bulk(overdue).values() if overdue else ():
-            if job.attempt_token == self.seen[job.pk].token:
-                settled += self.settle(job, job.worker, _silence(job))
-        return settled
+        return sum(map(self.seize, overdue))
+
+    def can_write(self, now: float) -> bool:
+        """Whether writes get through without delay. When they do not, the owners' renewals do not either."""
+        Worker.objects.using(self.using).beat(self.own_worker_id)
+        return processes.monotonic() - now < PROMPT
+
+    def still_counts(self, pk: int, token: str, lease: dt.datetime) -> bool:
+        """Whether a lease was seen like this before, and the database has served this worker ever since."""
+        seen = self.seen.get(pk)
+        return seen is not None and (seen.token, seen.lease) == (token, lease) and seen.since > self.database.failed_at
+
+    def seize(self, pk: int) -> int:
+        """Become the owner of a job whose own did not come back, and settle it; 0 if the owner was faster."""
+        sighting, token = self.seen[pk], secrets.token_hex(16)
+        jobs = Job.objects.using(self.using)
+        if not jobs.seize(pk, sighting.token, token, float(settings.LEASE)):
+            return 0
+        job = jobs.get(pk=pk)
+        return self.settle(job, job.worker, _silence(job.worker, sighting.lease))
 
     def settle(self, job: Job, worker: Worker | None, text: str) -> int:
         """End the attempt in the name of the worker that cannot; 0 if it did after all."""
@@ -83,10 +104,9 @@ class Reaper:
         return int(not attempt.lost)
 
 
-def _silence(job: Job) -> str:
-    name = job.worker.name if job.worker else "of this job"
-    since = job.lease_expires_at or timezone.now()
-    since = timezone.localtime(since) if timezone.is_aware(since) else since
+def _silence(worker: Worker | None, lease: dt.datetime) -> str:
+    name = worker.name if worker else "of this job"
+    since = timezone.localtime(lease) if timezone.is_aware(lease) else lease
     return f"The worker {name} stopped answering; its hold on the job ran out at {since:%H:%M:%S}."
 
 

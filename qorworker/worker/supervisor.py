@@ -105,7 +105,7 @@ class Supervisor:
                 self._listen(max(0.05, self.database.retry_at - now))
         if worker is None:
             return
-        reaper = Reaper(self.options.using, worker.pk, self.me)
+        reaper = Reaper(self.database, worker.pk, self.me)
         lease = float(settings.LEASE)
         self.duties = [
             Duty(self.pool.tend, 0.05, needs_database=False),
@@ -117,6 +117,7 @@ class Supervisor:
             Duty(self._write_stories, STORY_DELAY),
             Duty(self.keeper.check, 0.5),
             Duty(self._promote, 0.5),
+            Duty(self._recover, 0.5),
             Duty(self.registration.beat, HEARTBEAT),
             Duty(reaper.reap, 1.0),
             Duty(self.keeper.recycle, 5.0, needs_database=False),
@@ -159,7 +160,9 @@ class Supervisor:
 
     def _listen(self, seconds: float) -> None:
         for key, _ in self.selector.select(seconds):
-            key.data(monotonic())
+            # What was heard a moment ago may have closed what would be heard next.
+            if self.selector.get_map().get(key.fd) is key:
+                key.data(monotonic())
 
     def _do(self, now: float, duty: Duty) -> None:
         if duty.needs_database:
@@ -204,6 +207,10 @@ class Supervisor:
         if Job.objects.using(self.options.using).promote_due():
             self.wakeup.rung = True
 
+    def _recover(self, now: float) -> None:
+        if self.dispatcher.recover() and self.shutdown.draining:
+            self.dispatcher.hand_back_ready()
+
     def _write_ends(self, now: float) -> None:
         """Write the ends that have come in: at once, or a little later together with others."""
         ends = self.writer.ends
@@ -239,7 +246,7 @@ class Supervisor:
     def _over(self) -> bool:
         if self.registration.worker is None:
             return True
-        idle = not self.dispatcher.running and not self.writer.ends
+        idle = not self.dispatcher.running and not self.writer.ends and not self.dispatcher.unanswered
         if self.shutdown.draining:
             # Told twice, it does not wait for a database that is out of order.
             return idle or (self.shutdown.insisted and not self.dispatcher.running and bool(self.database.failures))

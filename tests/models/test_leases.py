@@ -66,6 +66,30 @@ def test_a_job_that_is_not_running_has_no_lease_to_lose(status):
     assert Job.objects.leases() == {}
 
 
+def test_a_job_whose_lease_is_past_can_be_seized_once():
+    job = make_job("running", lease_expires_at=ago(seconds=1))
+    assert Job.objects.seize(job.pk, token(), token(), 15) == 0
+    new = token()
+    assert Job.objects.seize(job.pk, job.attempt_token, new, 15) == 1
+    assert Job.objects.seize(job.pk, job.attempt_token, token(), 15) == 0
+    assert (columns(job)["attempt_token"], columns(job)["status"]) == (new, "running")
+    assert columns(job)["lease_expires_at"] > database_now("default")
+
+
+def test_a_job_that_was_renewed_in_time_cannot_be_seized():
+    job = make_job("running", lease_expires_at=ago(seconds=1))
+    Job.objects.renew({job.pk: job.attempt_token}, 15)
+    before = columns(job)
+    assert Job.objects.seize(job.pk, job.attempt_token, token(), 15) == 0
+    assert columns(job) == before
+
+
+@pytest.mark.parametrize("status", [status for status in STATUSES if status != "running"])
+def test_a_job_that_is_not_running_cannot_be_seized(status):
+    job = make_job(status, lease_expires_at=ago(hours=1))
+    assert Job.objects.seize(job.pk, job.attempt_token or "", token(), 15) == 0
+
+
 class TestDue:
     def test_what_is_due_is_queued_and_the_rest_waits(self):
         due, now, later = (make_job("scheduled", run_after=ago(seconds=gap)) for gap in (60, 0, -60))

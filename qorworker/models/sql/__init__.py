@@ -5,7 +5,7 @@ values; everything that is not on the path of every single job stays in the ORM.
 """
 
 from qorworker.models.sql.attempts import AttemptUpdate, write_attempts
-from qorworker.models.sql.claims import Claim, Claimed, claim, claim_one, queues_with_jobs
+from qorworker.models.sql.claims import Claim, Claimed, claim, claim_one, claimed_with, queues_with_jobs
 from qorworker.models.sql.inserts import insert
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "Claimed",
     "claim",
     "claim_one",
+    "claimed_with",
     "insert",
     "queues_with_jobs",
     "write_attempts",

@@ -120,6 +120,16 @@ def claim_one(using: str, job_id: int, wanted: Claim) -> Claimed | None:
         return Claimed(*cursor.fetchone())
 
 
+def claimed_with(using: str, tokens: Collection[str]) -> list[Claimed]:
+    """The running jobs with these tokens: what a claim took although its answer was lost. Best first."""
+    with connections[using].cursor() as cursor:
+        cursor.execute(
+            f"SELECT {CLAIMED_COLUMNS} FROM {TABLE} WHERE status = 'running' AND attempt_token IN ({marks(tokens)})",  # noqa: S608
+            list(tokens),
+        )
+        return sorted((Claimed(*row) for row in cursor.fetchall()), key=_rank)
+
+
 def _ownership(connection: BaseDatabaseWrapper) -> str:
     now = now_sql(connection)
     return (
