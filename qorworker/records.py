@@ -37,7 +37,7 @@ def encode(records: list[Record]) -> bytes:
 
 def decode(message: bytes) -> list[Record]:
     try:
-        records = json.loads(message, parse_constant=_refuse)
+        records = _from_json(message.decode())
     except (ValueError, RecursionError) as error:
         raise BadRecord(str(error)) from error
     if not isinstance(records, list) or not all(map(_fits, records)):
@@ -47,6 +47,9 @@ def decode(message: bytes) -> list[Record]:
 
 def _refuse(constant: str) -> None:
     raise ValueError(f"{constant} is no number")
+
+
+_from_json = json.JSONDecoder(parse_constant=_refuse).decode
 
 
 def _fits(record: Any) -> bool:

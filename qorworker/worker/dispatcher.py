@@ -30,6 +30,7 @@ from qorworker.worker.writer import End, Writer
 logger = logging.getLogger(__name__)
 
 KEPT_CHILD = ("done", "row_errors", "failed", "refused", "memory")
+OUTCOMES = frozenset(Outcome.values)
 BATCH = 1000  # jobs claimed by one statement
 
 
@@ -209,7 +210,7 @@ class Dispatcher:
     def _on_end(self, child: Child, attempt: RunningAttempt, told: dict[str, object]) -> None:
         self.pool.drain(child)
         outcome, error = told["outcome"], str(told.get("error", ""))
-        if outcome not in Outcome.values:
+        if outcome not in OUTCOMES:
             self.pool.stop(child, 0)  # not one of ours speaks like that
             return
         attempt.last_word = told
