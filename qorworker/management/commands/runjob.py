@@ -86,7 +86,7 @@ class Command(BaseCommand):
 
     def _run(self, job: Job) -> Job:
         """Run a waiting job here; follow it if a worker was faster."""
-        supervisor = Supervisor(Options(processes=1, only=job.pk, using=job._state.db or "default"))
+        supervisor = Supervisor(Options(processes=1, only=job.pk, grace=0, using=job._state.db or "default"))
         printer = Printer(self, job)
         supervisor.extra_duties.append(Duty(lambda now: printer.print_new(), INTERVAL))
         logging.getLogger("qorworker").addHandler(logging.NullHandler())  # the outcome is printed here

@@ -1,0 +1,198 @@
+"""``runjob``: one job from the shell, its story on the screen, its outcome in the exit status."""
+
+import os
+import signal
+import subprocess
+import sys
+from contextlib import contextmanager
+from datetime import timedelta
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from qorworker.models import Job
+from tests.support import MARK, ROOT, census, ended, environment, with_status
+from tests.testapp import jobs
+from tests.testapp.models import Shop
+
+pytestmark = pytest.mark.process
+
+
+def call(*options):
+    """The exit status and what was said."""
+    done = subprocess.run(
+        [sys.executable, "-m", "django", "runjob", *options],
+        cwd=ROOT,
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=60,
+    )
+    return done.returncode, done.stdout
+
+
+@contextmanager
+def running(*options, output):
+    """The command, while it runs."""
+    mark = f"{MARK}=runjob-{os.getpid()}"
+    with output.open("wb") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "django", "runjob", *options],
+            cwd=ROOT, env=environment(mark), stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True,
+        )  # fmt: skip
+    try:
+        yield process
+    finally:
+        for pid in census(mark):
+            os.kill(pid, signal.SIGKILL)
+        process.wait(10)
+
+
+def test_a_job_runs_and_tells_its_story(transactional_db):
+    status, said = call("testapp.story")
+    assert status == 0, said
+    job = Job.objects.get()
+    assert (job.status, job.attempt) == ("done", 1)
+    lines = said.splitlines()
+    for text in ("INFO     by the context", "WARNING  to stderr", "INFO     from a subprocess"):
+        assert sum(line.endswith(text) for line in lines) == 1, said
+    assert any("three of four" in line for line in lines)
+    assert lines[-1] == f"Job {job.pk} Story: Done."
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "told"),
+    [
+        (["testapp.fail", "--message", "no such luck"], 1, "Failed. ValueError: no such luck"),
+        (["testapp.row_errors"], 1, "Failed. 1 of 2 rows have errors."),
+        (["testapp.leave", "--how", "segfault"], 1, "signal 11 (SIGSEGV)"),
+    ],
+)
+def test_a_job_that_fails_is_told_by_the_exit_status(transactional_db, options, status, told):
+    got, said = call(*options)
+    assert got == status, said
+    assert told in said
+    assert Job.objects.get().status == "exception"
+
+
+def test_a_job_that_waits_for_another_attempt_is_neither_done_nor_failed(transactional_db, ledger):
+    status, said = call("testapp.fails_slowly", "--ledger", str(ledger))
+    assert status == 5, said
+    assert Job.objects.get().status == "scheduled"
+
+
+def test_options_are_typed_and_cleaned_like_a_form(transactional_db, ledger):
+    shop = Shop.objects.create(name="Berlin")
+    assert call("testapp.takes_shop", "--shop", str(shop.pk))[0] == 0
+    assert call("testapp.write", "--ledger", str(ledger), "--number", "41")[0] == 0
+    assert [int(line[1]) for line in ledger.lines()] == [41]
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["testapp.write", "--number", "many"], "--number: Enter a whole number."),
+        (["testapp.write", "--number", "1"], "--ledger: This field is required."),
+        (["testapp.takes_shop", "--shop", "99999"], "--shop: "),
+        (["testapp.gone"], "invalid choice: 'testapp.gone'"),
+        (["testapp.noop", "--unknown", "1"], "--unknown"),
+        ([], "exactly one of them"),
+        (["--id", "99999"], "There is no job 99999."),
+        (["--again", "99999"], "There is no job 99999."),
+        (["--id", "1", "--again", "1"], "exactly one of them"),
+        (["--id", "one"], "invalid int value"),
+    ],
+)
+def test_what_cannot_run_is_refused_and_nothing_is_stored(transactional_db, options, told):
+    with pytest.raises(CommandError) as error:
+        call_command("runjob", *options)
+    assert told in str(error.value)
+    assert not Job.objects.exists()
+
+
+def test_help_is_made_from_the_form(transactional_db):
+    status, said = call("testapp.write", "--help")
+    assert status == 0
+    assert "--ledger" in said
+    assert "--number" in said
+    status, said = call("--help")
+    assert status == 0
+    assert "testapp.story" in said
+    assert "Uses every way to say something." in said
+    assert "Exit status" in said
+
+
+def test_a_stored_job_is_run_by_its_number_even_before_its_time(transactional_db, ledger):
+    job = jobs.write.using(run_after=timedelta(hours=1)).enqueue(ledger=str(ledger))
+    assert call("--id", str(job.pk))[0] == 0
+    assert ended(job).status == "done"
+    assert len(ledger.lines()) == 1
+    status, said = call("--id", str(job.pk))  # it has ended: told again, not run again
+    assert status == 0
+    assert f"Job {job.pk} Write: Done." in said
+    assert len(ledger.lines()) == 1
+
+
+def test_again_runs_a_copy(transactional_db, ledger):
+    job = jobs.write.enqueue(ledger=str(ledger), number=7)
+    job.cancel()
+    assert call("--id", str(job.pk))[0] == 4
+    assert call("--again", str(job.pk))[0] == 0
+    copy = Job.objects.exclude(pk=job.pk).get()
+    assert (copy.rerun_of_id, copy.status, copy.arguments) == (job.pk, "done", job.arguments)
+    assert [line[1] for line in ledger.lines()] == ["7"]
+
+
+def test_it_follows_a_job_that_a_worker_runs(start, ledger, tmp_path):
+    start()
+    job = jobs.until.enqueue(gate=str(tmp_path / "gate"), ledger=str(ledger))
+    ledger.wait()
+    output = tmp_path / "output"
+    with running("--id", str(job.pk), output=output) as process:
+        (tmp_path / "gate").touch()
+        assert process.wait(30) == 0
+    assert "Done." in output.read_text()
+    assert len(ledger.lines()) == 1
+
+
+def test_two_at_once_run_a_job_once(transactional_db, ledger, tmp_path):
+    job = jobs.until.enqueue(gate=str(tmp_path / "gate"), ledger=str(ledger))
+    with (
+        running("--id", str(job.pk), output=tmp_path / "one") as one,
+        running("--id", str(job.pk), output=tmp_path / "two") as two,
+    ):
+        ledger.wait()
+        (tmp_path / "gate").touch()
+        assert (one.wait(30), two.wait(30)) == (0, 0)
+    assert len(ledger.lines()) == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_job_and_command(transactional_db, ledger, tmp_path, number):
+    output = tmp_path / "output"
+    with running("testapp.family", "--ledger", str(ledger), output=output) as process:
+        ledger.wait()
+        process.send_signal(number)
+        status = process.wait(60)
+        assert census(f"{MARK}=runjob-{os.getpid()}") == []
+    job = ended(Job.objects.get())
+    assert (job.status, status) == ("exception", 1), output.read_text()
+    assert job.error == "Interrupted because the worker was stopped."
+
+
+def test_a_signal_puts_a_job_that_may_run_again_back(transactional_db, ledger, tmp_path):
+    with running("testapp.wait_again", "--ledger", str(ledger), output=tmp_path / "output") as process:
+        ledger.wait()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 5
+    assert with_status(Job.objects.get(), "new").attempt == 0
+
+
+def test_an_abort_from_elsewhere_ends_it(transactional_db, ledger, tmp_path):
+    with running("testapp.wait_for", "--ledger", str(ledger), output=tmp_path / "output") as process:
+        ledger.wait()
+        Job.objects.get().abort()
+        assert process.wait(60) == 3
+    assert with_status(Job.objects.get(), "killed").attempts.count() == 1
