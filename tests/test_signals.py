@@ -1,0 +1,94 @@
+import logging
+
+import pytest
+from django.db import transaction
+
+from qorworker import signals
+from qorworker.models import Job
+from qorworker.worker.supervisor import Options, Supervisor
+from tests.testapp import jobs
+
+NAMES = ("job_enqueued", "job_started", "job_progressed", "job_finished", "worker_started", "worker_stopped")
+
+
+@pytest.fixture
+def heard():
+    """Each signal that was sent, with what it told."""
+    told = []
+
+    def listener(name):
+        def hear(sender, **words):
+            told.append((name, {key: value for key, value in words.items() if key != "signal"}))
+
+        return hear
+
+    listeners = {name: listener(name) for name in NAMES}
+    for name, hear in listeners.items():
+        getattr(signals, name).connect(hear)
+    yield told
+    for name, hear in listeners.items():
+        getattr(signals, name).disconnect(hear)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_enqueued_is_told_when_it_is_committed(heard):
+    with transaction.atomic():
+        job = jobs.noop.enqueue()
+        assert heard == []
+    assert heard == [("job_enqueued", {"job": job})]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_is_rolled_back_is_not_told(heard):
+    with transaction.atomic():
+        jobs.noop.enqueue()
+        transaction.set_rollback(True)
+    assert heard == []
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_receiver_that_fails_does_not_fail_the_caller(heard):
+    def broken(**words):
+        raise RuntimeError("not my day")
+
+    signals.job_enqueued.connect(broken)
+    try:
+        jobs.noop.enqueue()
+    finally:
+        signals.job_enqueued.disconnect(broken)
+    assert Job.objects.count() == 1
+    assert len(heard) == 1
+
+
+@pytest.mark.process
+@pytest.mark.django_db(transaction=True)
+def test_the_life_of_jobs_is_told_in_the_parent(heard):
+    done, failed = jobs.story.enqueue(), jobs.fail.enqueue()
+    Supervisor(Options(processes=1, batch=True)).run()
+    told = [
+        (name, words.get("job_id"), words.get("status"))
+        for name, words in heard
+        if name not in ("job_enqueued", "job_progressed")
+    ]
+    assert (told[0], told[-1]) == (("worker_started", None, None), ("worker_stopped", None, None))
+    for job, status in ((done, "done"), (failed, "exception")):
+        mine = [words for words in told if words[1] == job.pk]
+        assert mine == [("job_started", job.pk, None), ("job_finished", job.pk, status)]
+    assert len(told) == 6
+    [started] = [words for name, words in heard if name == "job_started" and words["job_id"] == done.pk]
+    assert (started["name"], started["attempt"]) == ("testapp.story", 1)
+    assert [words["error"] for name, words in heard if name == "job_finished"] == ["", "ValueError: no such luck"]
+
+
+@pytest.mark.parametrize(
+    ("status", "level", "text"),
+    [
+        ("done", logging.INFO, "Job 7 (app.job) is done."),
+        ("killed", logging.INFO, "Job 7 (app.job) is killed."),
+        ("exception", logging.WARNING, "Job 7 (app.job) failed: no such luck"),
+    ],
+)
+def test_ends_are_logged(caplog, status, level, text):
+    with caplog.at_level(logging.INFO, "qorworker"):
+        signals.job_finished.send_robust(None, job_id=7, name="app.job", status=status, error="no such luck")
+    assert [(record.levelno, record.getMessage()) for record in caplog.records] == [(level, text)]
