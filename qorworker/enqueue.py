@@ -36,7 +36,7 @@ def store(job_type: JobType[Any], many: Sequence[Mapping[str, Any]]) -> list[Job
         Job.objects.using(using).enqueue_rows(jobs, delay=delay, user=defaults.user, origin=defaults.origin)
     except BaseException:
         for arguments in dumped:
-            files.discard(arguments)
+            files.discard(arguments, job_type.arguments.fields)
         raise
     if jobs:
         wake(using)

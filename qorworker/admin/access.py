@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from ipaddress import ip_address
 from typing import Any
 
@@ -12,6 +14,7 @@ from django.views.defaults import page_not_found
 
 from qorworker import permissions
 from qorworker.models import AuditEntry, Job, Origin, pages
+from qorworker.models.audit import caller_address
 from qorworker.registry import JobType, registry
 
 DENIED = "denied"
@@ -59,9 +62,17 @@ def deny(
 
 
 def record(request: HttpRequest, action: str, outcome: str, **about: Any) -> None:
-    AuditEntry.objects.record(
-        action, user=request.user, origin=Origin.ADMIN, outcome=outcome, address=address(request), **about
-    )
+    AuditEntry.objects.record(action, user=request.user, origin=Origin.ADMIN, outcome=outcome, **about)
+
+
+@contextmanager
+def on_record(request: HttpRequest) -> Iterator[None]:
+    """Within it, whatever is done is written down with the address of who asked for it."""
+    before = caller_address.set(address(request))
+    try:
+        yield
+    finally:
+        caller_address.reset(before)
 
 
 def address(request: HttpRequest) -> str | None:

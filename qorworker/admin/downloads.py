@@ -8,13 +8,14 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponseBase, HttpResponseNotAllowed, StreamingHttpResponse
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from qorworker import permissions
 from qorworker.admin import access
 from qorworker.models import Job, LogLine, pages
 from qorworker.templatetags.qorworker_admin import qw_level
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # also in full width
 
 
 def log(model_admin: Any, request: HttpRequest, pk: int) -> HttpResponseBase:
@@ -43,7 +44,8 @@ def _log_text(job: Job) -> Iterator[str]:
     for line in pages.whole_log(job):
         yield f"{_stamp(line)} {qw_level(line.level).upper():<8} {line.text}\n"
     if job.log_dropped:
-        yield f"({job.log_dropped} further lines were dropped: the log limit was reached.)\n"
+        told = _("Log limit reached: %s further lines were dropped.") % job.log_dropped
+        yield f"({told})\n"
 
 
 def _stamp(line: LogLine) -> str:

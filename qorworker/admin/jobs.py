@@ -50,7 +50,8 @@ class JobAdmin(JobAdminBase):
     def _page(self, route: str, name: str, view: View, *given: Any) -> URLPattern:
         @sensitive_variables()  # the arguments of a job may be secrets, also in the report of an error
         def page(request: HttpRequest, **options: Any) -> HttpResponseBase:
-            return view(self, request, *given, **options)
+            with access.on_record(request):
+                return view(self, request, *given, **options)
 
         wrapped = self.admin_site.admin_view(sensitive_post_parameters()(update_wrapper(page, view)))
         return path(route, wrapped, name=f"qorworker_job_{name}")
@@ -103,27 +104,33 @@ class JobAdmin(JobAdminBase):
         return False
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
-        return super().changelist_view(request, {**listing.context(self, request), **(extra_context or {})})
+        with access.on_record(request):
+            return super().changelist_view(request, {**listing.context(self, request), **(extra_context or {})})
+
+    def delete_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        with access.on_record(request):
+            return super().delete_view(request, *args, **kwargs)
 
     # Deleting
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
         """Without reading a hundred thousand log lines to list them."""
-        jobs = list(objs)
-        unfinished = [str(job) for job in jobs if not self.has_delete_permission(request, job)]
+        jobs = list(objs[: bulk.AT_ONCE + 1])
+        kept = [str(job) for job in jobs if not self.has_delete_permission(request, job)]
+        if len(jobs) > bulk.AT_ONCE:
+            jobs, kept = [], [_("At most %d jobs can be deleted at once. Select fewer.") % bulk.AT_ONCE]
         counts = {
             Job._meta.verbose_name_plural: len(jobs),
             _("log lines"): sum(job.log_lines for job in jobs),
             _("results rows"): sum(job.results_rows for job in jobs),
         }
-        return [str(job) for job in jobs], {what: count for what, count in counts.items() if count}, set(), unfinished
+        return [str(job) for job in jobs], {what: count for what, count in counts.items() if count}, set(), kept
 
     def delete_model(self, request: HttpRequest, obj: Job) -> None:
-        access.record(request, "delete", "ok", job=obj)
-        super().delete_model(request, obj)
+        access.record(request, "delete", "ok" if pages.delete_ended(obj) else "too late", job=obj)
 
     def delete_queryset(self, request: HttpRequest, queryset: Any) -> None:
-        for job in pages.finished_of(queryset):
+        for job in queryset:
             self.delete_model(request, job)
 
     @property

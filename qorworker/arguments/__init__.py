@@ -110,7 +110,7 @@ class Arguments:
             errors = {largest: [told % {"size": f"{size:,}", "limit": f"{settings.ARGUMENTS_BYTES:,}"}]}
         if errors:
             raise InvalidArguments(self.job_type, errors)
-        return _keep_uploads(stored)
+        return self._keep_uploads(stored)
 
     # Out.
 
@@ -216,6 +216,16 @@ class Arguments:
                 errors[name] = [told % {"error": message} for message in error.messages]
         return errors
 
+    def _keep_uploads(self, stored: dict[str, Any]) -> dict[str, Any]:
+        kept: dict[str, Any] = {}
+        try:
+            for name, value in stored.items():
+                kept[name] = files.keep(value) if isinstance(value, File) else value
+        except BaseException:
+            files.discard(kept, self.fields)
+            raise
+        return kept
+
     def _masked(self, errors: Mapping[str, list[str]], given: Mapping[str, Any]) -> dict[str, list[str]]:
         """*errors* without the secrets that a validator may have quoted."""
         texts = [
@@ -231,14 +241,3 @@ class Arguments:
 
 class _AsGiven(forms.Widget):
     """Hands a Python value to its field; ``Widget`` itself reads the value under the field's name."""
-
-
-def _keep_uploads(stored: dict[str, Any]) -> dict[str, Any]:
-    kept: dict[str, Any] = {}
-    try:
-        for name, value in stored.items():
-            kept[name] = files.keep(value) if isinstance(value, File) else value
-    except BaseException:
-        files.discard(kept)
-        raise
-    return kept

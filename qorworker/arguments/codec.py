@@ -120,9 +120,11 @@ def _tell_gone(field: forms.Field, stored: Any) -> None:
         return
     key = field.to_field_name or "pk"
     wanted = {str(item["pk"]): item.get("label", "") for item in references}
-    present = {
-        str(found) for found in field.queryset.filter(**{f"{key}__in": list(wanted)}).values_list(key, flat=True)
-    }
+    try:
+        rows = field.queryset.filter(**{f"{key}__in": list(wanted)})
+    except (TypeError, ValueError):
+        return  # the model has keys of another kind since then
+    present = {str(found) for found in rows.values_list(key, flat=True)}
     gone = [f"“{label}” (#{pk})" for pk, label in wanted.items() if pk not in present]
     if gone:
         told = _("%(rows)s no longer exists.") if len(gone) == 1 else _("%(rows)s no longer exist.")

@@ -8,6 +8,7 @@ import secrets
 from collections.abc import Mapping
 from typing import Any
 
+from django import forms
 from django.core.exceptions import SuspiciousOperation, ValidationError
 from django.core.files import File
 from django.core.files.storage import InvalidStorageError, Storage, storages
@@ -18,6 +19,8 @@ from qorworker.conf import settings
 
 FOLDER = "qorworker/"
 TAG = "$file"
+KEPT = {TAG, "storage", "name", "size", "sha256", "content_type"}
+_UNKNOWN = forms.FileField()  # of a type that is gone: the random name of an upload has to be enough
 
 
 def keep(file: File[Any]) -> dict[str, Any]:
@@ -61,12 +64,19 @@ def fetch(stored: Any) -> UploadedFile[Any]:
     return UploadedFile(file, name=name, content_type=str(stored.get("content_type", "")), size=size)
 
 
-def discard(arguments: Mapping[str, Any]) -> None:
-    """Delete the uploads of stored arguments that no job will ever use."""
-    for stored in arguments.values():
-        if isinstance(stored, Mapping) and TAG in stored:
+def discard(arguments: Mapping[str, Any], known: Mapping[str, forms.Field]) -> None:
+    """Delete the uploads of stored arguments that no job will use any more.
+
+    An argument of any other kind may look like one: what people typed must never name a file to delete.
+    """
+    for name, stored in arguments.items():
+        if isinstance(known.get(name, _UNKNOWN), forms.FileField) and _is_upload(stored):
             storage, key = _storage(stored)
             storage.delete(key)
+
+
+def _is_upload(stored: Any) -> bool:
+    return isinstance(stored, Mapping) and set(stored) == KEPT and str(stored[TAG]).startswith(FOLDER)
 
 
 def _storage(stored: Mapping[str, Any]) -> tuple[Storage, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from typing import Any, NoReturn
 
 from django.core.serializers.json import DjangoJSONEncoder
@@ -9,6 +10,9 @@ from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from qorworker.models.clock import DatabaseNow
+
+# Where the request that is being answered came from. Verbs know nothing of requests; what they did is told with it.
+caller_address: ContextVar[str | None] = ContextVar("caller_address", default=None)
 
 
 class Origin(models.TextChoices):
@@ -44,7 +48,7 @@ class AuditQuerySet(models.QuerySet["AuditEntry"]):
             user_name=user.get_username()[:254] if known else "",
             origin=origin,
             outcome=outcome,
-            address=address,
+            address=address or caller_address.get(),
             details=details,
         )
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import Any
 
-from django.db import connections
+from django.db import connections, router, transaction
 from django.db.models import Count, Min, Q, QuerySet
 
+from qorworker.arguments import files
 from qorworker.models.audit import AuditEntry
 from qorworker.models.clock import DatabaseNow
 from qorworker.models.job import Job, JobQuerySet
@@ -90,9 +92,17 @@ def one_job(jobs: JobQuerySet, pk: int) -> Job | None:
     return jobs.select_related("created_by", "worker").filter(pk=pk).first()
 
 
-def finished_of(jobs: JobQuerySet) -> list[Job]:
-    """Those of *jobs* that have ended: no other is ever deleted."""
-    return list(jobs.finished())
+def delete_ended(job: Job) -> bool:
+    """Delete a job with its story and its uploads; False if it has not ended, or was taken up again meanwhile."""
+    using = router.db_for_write(Job, instance=job)
+    mine = Job.objects.using(using).filter(pk=job.pk)
+    with transaction.atomic(using=using):
+        if not list(mine.finished().select_for_update().values_list("pk")):
+            return False
+        mine.delete()
+        known = job.job_type.arguments.definition.fields if job.job_type is not None else {}
+        transaction.on_commit(partial(files.discard, job.arguments, known), using=using, robust=True)
+    return True
 
 
 def newest_id(jobs: JobQuerySet) -> int:
@@ -160,9 +170,9 @@ def lacking(queue: str, name: str) -> str:
     return "" if any(name in types for types in known) else "code"
 
 
-def nobody_works() -> tuple[int, dt.datetime | None] | None:
-    """None if a worker is alive; else how many jobs wait for one (up to ``CAP + 1``) and since when the first does."""
+def nobody_works(jobs: JobQuerySet) -> tuple[int, dt.datetime | None] | None:
+    """None if a worker is alive; else how many of *jobs* wait (up to ``CAP + 1``) and since when the first does."""
     if Worker.objects.alive().exists():
         return None
-    waiting = Job.objects.queued().order_by("id")[: CAP + 1].aggregate(count=Count("pk"), since=Min("run_after"))
+    waiting = jobs.queued().order_by("id")[: CAP + 1].aggregate(count=Count("pk"), since=Min("run_after"))
     return waiting["count"], waiting["since"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import unicodedata
 from typing import Any
 
 import django
@@ -13,6 +14,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
+from qorworker import permissions
 from qorworker.models import Job, pages
 from qorworker.status import JobStatus
 
@@ -73,7 +75,12 @@ def qw_visible(text: str) -> str:
     """With control and direction characters shown as escapes: a text must not reorder or hide what it says."""
     if text.isprintable():
         return text
-    return "".join(char if char.isprintable() or char == "\t" else f"\\u{ord(char):04x}" for char in text)
+    return "".join(char if _is_harmless(char) else f"\\u{ord(char):04x}" for char in text)
+
+
+def _is_harmless(char: str) -> bool:
+    """Spaces of every width are, and what joins letters of Persian and parts of emoji."""
+    return char.isprintable() or char in "\t\u200c\u200d" or unicodedata.category(char) == "Zs"
 
 
 @register.filter
@@ -173,10 +180,10 @@ def breadcrumbs(steps: list[tuple[Any, str]]) -> SafeString:
     return format_html('<div class="breadcrumbs">{}</div>', trail)
 
 
-@register.inclusion_tag("admin/qorworker/banner.html")
-def qw_banner() -> dict[str, Any]:
+@register.inclusion_tag("admin/qorworker/banner.html", takes_context=True)
+def qw_banner(context: template.Context) -> dict[str, Any]:
     """A warning while no worker is alive; costs one query while one is."""
-    found = pages.nobody_works()
+    found = pages.nobody_works(permissions.visible_jobs(context["request"].user, Job.objects.all()))
     return {
         "nobody_works": found is not None,
         "waiting": found[0] if found else 0,

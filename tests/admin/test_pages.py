@@ -14,8 +14,10 @@ from django.urls import URLPattern
 from django.utils import timezone
 
 import qorworker
+from qorworker.admin.downloads import safe_cell
 from qorworker.models import Attempt, AuditEntry, Job, LogLine, Outcome, ResultsRow, Worker, pages
 from qorworker.registry import registry
+from qorworker.templatetags.qorworker_admin import qw_visible
 from tests.admin.support import (
     BASE,
     LONG_AGO,
@@ -248,6 +250,11 @@ def test_control_and_direction_characters_are_shown_as_escapes(types, visitor):
     assert "safe\u202etxt" not in page.split('id="log"')[1].split("</section>")[0]
 
 
+@pytest.mark.parametrize("text", ["12\u202f500\u00a0€", "\u3000全角", "می\u200cخواهم", "👩\u200d💻", "a\tb"])
+def test_spaces_and_joiners_of_any_script_stay_as_they_are(text):
+    assert qw_visible(text) == text
+
+
 @pytest.mark.parametrize("state", STATES)
 def test_each_state_is_told_by_text_and_icon(types, visitor, state):
     label = {
@@ -356,6 +363,13 @@ def test_the_log_is_downloaded_whole_as_text(types, visitor):
 def test_no_cell_of_the_csv_is_a_formula_and_negative_numbers_stay_numbers(types, visitor):
     response = visitor.get(page_of(full_job(types["open"], text="@cmd"), "results.csv"))
     assert text_of(response).splitlines() == ["\ufeff1,'@cmd", "2,'=1+1,-3,'@cmd"]
+
+
+@pytest.mark.parametrize(
+    "text", ["=1", " =1", "+a", "-a", "@a", "\ta", "\ra", "\uff1d1", "\uff0ba", "\uff0da", "\uff20a"]
+)
+def test_every_way_to_begin_a_formula_is_quoted(text):
+    assert safe_cell(text) == f"'{text}"
 
 
 # Live data
@@ -576,6 +590,19 @@ def test_the_banner_is_there_exactly_while_no_worker_is_alive(types, visitor, pa
     assert "No worker is running." in visitor.get(path).content.decode()
     a_worker()
     assert "No worker is running." not in visitor.get(path).content.decode()
+
+
+def test_the_banner_counts_only_jobs_that_one_may_see(types, client):
+    make_job(types["open"])
+    make_job(types["by_name"])
+    client.force_login(user_with("testapp.change_shop", name="some"))
+    page = client.get(BASE).content.decode()
+    assert "No worker is running." in page
+    assert "1 job waiting" in page
+    client.force_login(user_with("qorworker.view_worker", name="none"))
+    page = client.get(WORKERS).content.decode()
+    assert "No worker is running." in page
+    assert "waiting" not in page
 
 
 # Deleting
