@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Any
+from typing import Any, cast
 
 from django import forms
 from django.conf import settings as django_settings
@@ -26,9 +26,15 @@ class LocalMomentField(forms.SplitDateTimeField):
     def compress(self, values: Any) -> dt.datetime | None:
         if not values or values[0] in self.empty_values or values[1] in self.empty_values:
             return super().compress(values)
-        if django_settings.USE_TZ:
-            refuse_unclear(dt.datetime.combine(*values), timezone.get_current_timezone())
-        return super().compress(values)
+        if not django_settings.USE_TZ:
+            return super().compress(values)
+        refuse_unclear(dt.datetime.combine(*values), timezone.get_current_timezone())
+        moment = cast(dt.datetime, super().compress(values))
+        try:
+            moment.astimezone(dt.UTC)  # as databases keep it
+        except OverflowError:
+            raise ValidationError(self.error_messages["invalid_date"], code="invalid_date") from None
+        return moment
 
 
 def refuse_unclear(naive: dt.datetime, zone: dt.tzinfo) -> None:

@@ -13,8 +13,9 @@ from django.template.response import TemplateResponse
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from qorworker.admin import access
+from qorworker.admin import access, once
 from qorworker.admin.media import MEDIA
+from qorworker.admin.verb_view import perform_once
 from qorworker.admin.verbs import VERBS, Verb
 from qorworker.exceptions import QorWorkerError
 from qorworker.models import Job
@@ -77,6 +78,7 @@ def _confirm(
         else [],
         "checkbox": ACTION_CHECKBOX_NAME,
         "action": verb.name.replace("-", "_"),
+        "token": once.new_token(),
     }
     return TemplateResponse(request, "admin/qorworker/job/bulk.html", context)
 
@@ -86,10 +88,10 @@ def _perform(request: HttpRequest, jobs: list[Job], verb: Verb) -> int:
     done = 0
     for job in jobs:
         try:
-            verb.perform(job, request.user)
+            _new, is_first = perform_once(verb, job, request)
         except QorWorkerError:
             continue
-        done += 1
+        done += is_first
     return done
 
 

@@ -15,11 +15,11 @@ from django.utils.functional import cached_property
 from django.utils.translation import gettext_lazy as _
 
 from qorworker import permissions
-from qorworker.admin import access
+from qorworker.admin import access, once
 from qorworker.admin.bases import PaginatorBase
 from qorworker.admin.explain import Explanation, explain
 from qorworker.admin.media import FORM_MEDIA, MEDIA
-from qorworker.admin.verbs import BROKEN, Verb, buttons, question_of
+from qorworker.admin.verbs import BROKEN, Verb, buttons, may_choose_time, question_of
 from qorworker.arguments.shown import Shown
 from qorworker.forms import RescheduleForm
 from qorworker.models import Attempt, AuditEntry, Job, LogLine, pages
@@ -98,6 +98,11 @@ class Story:
         ]
 
     @cached_property
+    def token(self) -> str:
+        """For the button that makes a new job."""
+        return once.new_token()
+
+    @cached_property
     def can_change_and_run(self) -> bool:
         """Whether the run form can be opened with the arguments of this job."""
         return self.job_type is not None and permissions.can(self.user, "rerun", job=self.job)
@@ -106,7 +111,7 @@ class Story:
     def schedule_form(self) -> RescheduleForm | None:
         if self._form is not None:
             return self._form
-        if not self.job.can_reschedule or not permissions.can(self.user, "reschedule", job=self.job):
+        if not may_choose_time(self.user, self.job):
             return None
         return RescheduleForm(initial={"at": self.job.run_after})
 

@@ -40,6 +40,12 @@ def start_once(user: Any, token: str, start: Callable[[], Job]) -> Started:
             return job, True
 
 
+def repeat_once(user: Any, token: str, job: Job, repeat: Callable[[], Job]) -> Started:
+    """Run *job* again, once for each token: that of a page with many jobs counts for each of them."""
+    own = f"{token}-{job.pk}"
+    return start_once(user, own, repeat) if is_token(own) else (repeat(), True)
+
+
 def is_token(token: str) -> bool:
     return TOKEN.fullmatch(token) is not None
 

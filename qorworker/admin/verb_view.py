@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from functools import partial
+from typing import Any, cast
 
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponseBase, HttpResponseNotAllowed, HttpResponseRedirect
@@ -11,13 +13,14 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 
 from qorworker import permissions
-from qorworker.admin import access
+from qorworker.admin import access, once
 from qorworker.admin.detail import show
 from qorworker.admin.media import MEDIA
 from qorworker.admin.verbs import VERBS, Verb, clock, question_of, refusal, success_of
 from qorworker.exceptions import InvalidTransition, QorWorkerError
 from qorworker.forms import RescheduleForm, starts_at_once
 from qorworker.models import Job, Origin
+from qorworker.status import JobStatus
 
 
 def verb(model_admin: Any, request: HttpRequest, name: str, pk: int) -> HttpResponseBase:
@@ -43,6 +46,7 @@ def _confirm(model_admin: Any, request: HttpRequest, asked: Verb, job: Job) -> H
         "media": MEDIA,
         "job": job,
         "verb": asked,
+        "token": request.POST.get("qw-token", ""),
     }
     return TemplateResponse(request, "admin/qorworker/job/confirm.html", context)
 
@@ -52,12 +56,23 @@ def _perform(request: HttpRequest, asked: Verb, job: Job) -> HttpResponseBase:
         messages.info(request, _("It was already asked to stop at %s.") % clock(job.abort_requested_at))
         return _back(job)
     try:
-        new = asked.perform(job, request.user)
+        new, is_first = perform_once(asked, job, request)
     except QorWorkerError as error:
         messages.warning(request, refusal(error, job))
         return _gone() if _is_deleted(error) else _back(job)
-    messages.success(request, success_of(asked, job, new))
+    if is_first:
+        messages.success(request, success_of(asked, job, new))
+    else:
+        messages.warning(request, _("This run was already started."))
     return _back(new if new is not None else job)
+
+
+def perform_once(asked: Verb, job: Job, request: HttpRequest) -> tuple[Job | None, bool]:
+    """Do it; of the same click only the first counts. All verbs but one change a status, and that only once anyway."""
+    if not asked.makes_job:
+        return asked.perform(job, request.user), True
+    repeat = cast("Callable[[], Job]", partial(asked.perform, job, request.user))
+    return once.repeat_once(request.user, request.POST.get("qw-token", ""), job, repeat)
 
 
 def reschedule(model_admin: Any, request: HttpRequest, pk: int) -> HttpResponseBase:
@@ -69,6 +84,9 @@ def reschedule(model_admin: Any, request: HttpRequest, pk: int) -> HttpResponseB
         return access.not_found(request)
     if not permissions.can(request.user, "reschedule", job=job):
         return access.deny(model_admin, request, "reschedule", job=job)
+    if job.job_type is not None and not job.job_type.schedulable:
+        messages.warning(request, _("No time can be chosen for this job. Nothing was changed."))
+        return _back(job)
     form = RescheduleForm(request.POST)
     if not form.is_valid():
         return show(model_admin, request, job, form if job.can_reschedule else None, status=422)
@@ -84,10 +102,8 @@ def _move(job: Job, when: Any, user: Any) -> str:
     if not starts_at_once(when):
         job.reschedule(when, by=user, origin=Origin.ADMIN)
         return _("It is scheduled for %s.") % clock(job.run_after)
-    if job.can_run_now:
+    if job.status != JobStatus.NEW:  # which is queued already
         job.run_now(by=user, origin=Origin.ADMIN)
-    else:
-        job.reschedule(when, by=user, origin=Origin.ADMIN)
     return _("The chosen time is past or so near that it starts at once: it is queued.")
 
 

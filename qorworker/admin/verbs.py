@@ -35,6 +35,7 @@ class Verb:
     question: Text = ""
     warning: Text = ""
     kind: str = ""
+    makes_job: bool = False
 
     @property
     def url_name(self) -> str:
@@ -115,6 +116,7 @@ VERBS: dict[str, Verb] = {
             gettext_lazy("%(new)s is queued, with the arguments of #%(number)s."),
             npgettext_lazy("bulk", "%d new job is queued", "%d new jobs are queued"),
             gettext_lazy("Run again"),
+            makes_job=True,
         ),
     )
 }
@@ -123,6 +125,12 @@ VERBS: dict[str, Verb] = {
 def buttons(user: Any, job: Job) -> list[Verb]:
     """The verbs that make sense in the job's status and that *user* may use."""
     return [verb for verb in VERBS.values() if verb.offered(job) and verb.allowed(user, job)]
+
+
+def may_choose_time(user: Any, job: Job) -> bool:
+    """Whether *user* may move the job to another time: not if its type is none for which people choose one."""
+    takes_time = job.job_type is None or job.job_type.schedulable
+    return job.can_reschedule and takes_time and permissions.can(user, "reschedule", job=job)
 
 
 def question_of(verb: Verb, job: Job) -> str:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import re
+
 import pytest
+from django.utils import timezone
 
 from qorworker.models import AuditEntry, Job
-from tests.admin.support import STATES, in_state, messages_of, page_of, superuser, user_with
+from tests.admin.support import BASE, STATES, in_state, messages_of, page_of, superuser, user_with
 
 pytestmark = pytest.mark.django_db
 
@@ -171,3 +175,67 @@ def test_a_job_whose_code_is_gone_can_be_looked_at_but_not_run(types, visitor):
     response = visitor.post(page_of(job, "run-again/"), follow=True)
     assert "no longer part of the project" in messages_of(response)[0]
     assert Job.objects.count() == 1
+
+
+def test_a_time_that_is_near_leaves_a_queued_job_queued(types, visitor):
+    job = in_state(types["open"], "new")
+    before = Job.objects.values().get()
+    soon = timezone.now() + dt.timedelta(seconds=60)
+    soon = timezone.localtime(soon) if timezone.is_aware(soon) else soon
+    form = {"qw-at_0": f"{soon:%Y-%m-%d}", "qw-at_1": f"{soon:%H:%M:%S}"}
+    response = visitor.post(page_of(job, "reschedule/"), form, follow=True)
+    assert "starts at once" in messages_of(response)[0]
+    assert Job.objects.values().get() == before
+
+
+@pytest.mark.parametrize("state", ["new", "scheduled"])
+def test_no_time_is_offered_or_taken_for_a_type_that_has_none(types, visitor, state):
+    job = in_state(types["log_in"], state)
+    before = Job.objects.values().get()
+    assert "reschedule/" not in visitor.get(page_of(job)).content.decode()
+    response = visitor.post(page_of(job, "reschedule/"), {"qw-at_0": "2099-01-01", "qw-at_1": "09:00"}, follow=True)
+    assert messages_of(response) == ["No time can be chosen for this job. Nothing was changed."]
+    assert Job.objects.values().get() == before
+
+
+def clicked_twice(client, url, form):
+    return [client.post(url, form, follow=True) for _click in range(2)]
+
+
+def test_run_again_clicked_twice_makes_one_job_and_lands_on_it_twice(types, visitor):
+    job = in_state(types["open"], "done")
+    token = re.search(r'name="qw-token" value="([^"]+)"', visitor.get(page_of(job)).content.decode())[1]
+    first, second = clicked_twice(visitor, page_of(job, "run-again/"), {"qw-token": token})
+    assert Job.objects.count() == 2
+    assert first.redirect_chain == second.redirect_chain
+    assert messages_of(second) == ["This run was already started."]
+
+
+def test_run_again_confirmed_twice_makes_one_job(types, visitor):
+    job = in_state(types["asks"], "done")
+    token = re.search(r'name="qw-token" value="([^"]+)"', visitor.get(page_of(job)).content.decode())[1]
+    page = visitor.post(page_of(job, "run-again/"), {"qw-token": token}).content.decode()
+    assert f'value="{token}"' in page
+    clicked_twice(visitor, page_of(job, "run-again/"), {"qw-token": token, "confirmed": "1"})
+    assert Job.objects.count() == 2
+
+
+def test_run_again_for_many_clicked_twice_makes_one_job_of_each(types, visitor):
+    jobs = [in_state(types["open"], "done") for _number in range(2)]
+    form = {"action": "run_again", "_selected_action": [job.pk for job in jobs]}
+    token = re.search(r'name="qw-token" value="([^"]+)"', visitor.post(BASE, form).content.decode())[1]
+    clicked_twice(visitor, BASE, {**form, "confirmed": "1", "qw-token": token})
+    assert Job.objects.count() == 4
+
+
+@pytest.mark.parametrize("bulk", [False, True])
+def test_what_was_done_is_on_record_with_the_address_of_who_did_it(types, visitor, bulk):
+    job = in_state(types["open"], "new")
+    if bulk:
+        visitor.post(BASE, {"action": "cancel", "_selected_action": [job.pk], "confirmed": "1"})
+    else:
+        visitor.post(page_of(job, "cancel/"), {"confirmed": "1"})
+    assert AuditEntry.objects.get().address == "127.0.0.1"
+    job.rerun(by=None)
+    in_state(types["open"], "new").cancel()
+    assert AuditEntry.objects.latest("id").address is None

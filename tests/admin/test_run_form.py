@@ -7,11 +7,13 @@ import re
 import threading
 
 import pytest
+from django.conf import settings
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
+from qorworker.forms import RescheduleForm
 from qorworker.models import AuditEntry, Job
 from tests.admin.support import (
     BASE,
@@ -27,6 +29,7 @@ from tests.testapp.models import Shop
 
 pytestmark = pytest.mark.django_db
 
+with_zones = pytest.mark.skipif(not settings.USE_TZ, reason="without zones clocks are never changed")
 URL = BASE + "run/tests.{}/"
 GREET, OPEN = URL.format("greet"), URL.format("open")
 VALUES = {"subject": "Hello", "copies": "2", "mode": "plain", "qw-when": "now"}
@@ -37,7 +40,7 @@ def token_of(client, url):
 
 
 def later(moment):
-    local = timezone.localtime(moment)
+    local = timezone.localtime(moment) if timezone.is_aware(moment) else moment
     return {"qw-when": "later", "qw-at_0": f"{local:%Y-%m-%d}", "qw-at_1": f"{local:%H:%M:%S}"}
 
 
@@ -81,7 +84,11 @@ def test_the_form_names_the_zone_and_the_window(types, visitor):
 
 @pytest.mark.parametrize(
     ("date", "time", "told"),
-    [("2030-03-31", "02:30", "does not exist"), ("2030-10-27", "02:30", "happens twice"), ("", "", "Choose a date")],
+    [
+        pytest.param("2030-03-31", "02:30", "does not exist", marks=with_zones),
+        pytest.param("2030-10-27", "02:30", "happens twice", marks=with_zones),
+        ("", "", "Choose a date"),
+    ],
 )
 def test_a_time_that_the_zone_skips_or_repeats_or_no_time_is_refused(types, visitor, date, time, told):
     data = {**VALUES, "qw-when": "later", "qw-at_0": date, "qw-at_1": time, "qw-token": token_of(visitor, GREET)}
@@ -91,10 +98,17 @@ def test_a_time_that_the_zone_skips_or_repeats_or_no_time_is_refused(types, visi
     assert not Job.objects.exists()
 
 
+@with_zones
 def test_the_neighbours_of_a_skipped_time_are_offered(types, visitor):
     data = {**VALUES, "qw-when": "later", "qw-at_0": "2030-03-31", "qw-at_1": "02:30", "qw-token": "0." + "x" * 20}
     page = visitor.post(GREET, data).content.decode()
     assert "Choose 1:30 a.m. or 3:30 a.m. instead." in page
+
+
+def test_a_time_that_no_database_can_keep_is_refused():
+    with timezone.override("America/New_York"):
+        field = RescheduleForm({"qw-at_0": "9999-12-31", "qw-at_1": "23:59:59"})
+        assert field.is_valid() is (not settings.USE_TZ)
 
 
 def test_a_second_submit_lands_on_the_first_job(types, visitor):
