@@ -54,6 +54,8 @@ _from_json = json.JSONDecoder(parse_constant=_refuse).decode
 
 def _fits(record: Any) -> bool:
     match record:
+        case ["end", int(), dict(told)]:  # the most frequent one first
+            return isinstance(told.get("outcome"), str)
         case ["log", int(), int() | float(), int(), str()]:
             return True
         case ["progress", int(), int() | None, str() | None]:
@@ -62,8 +64,6 @@ def _fits(record: Any) -> bool:
             return all(isinstance(cell, list) and len(cell) == 2 and isinstance(cell[1], str) for cell in cells)
         case ["secrets", int(), list(texts)]:
             return all(isinstance(text, str) for text in texts)
-        case ["end", int(), dict(told)]:
-            return isinstance(told.get("outcome"), str)
         case ["left", int()]:
             return True
     return False

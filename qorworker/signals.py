@@ -10,11 +10,13 @@ from django.dispatch import Signal, receiver
 logger = logging.getLogger(__name__)
 
 job_enqueued = Signal()  # job: after the enqueuing transaction committed; in the process that enqueued
-job_started = Signal()  # job_id, name, attempt: its handler is about to be called; in the worker's parent process
-job_progressed = Signal()  # job_id, name, progress, text: at most twice a second; in the worker's parent process
-job_finished = Signal()  # job_id, name, status, error: its end is committed; in the worker's parent process
-worker_started = Signal()  # worker: the row of a runworker that is ready; in the worker's parent process
-worker_stopped = Signal()  # worker: the row of a runworker that ended in order; in the worker's parent process
+
+# In the worker's parent process.
+job_started = Signal(use_caching=True)  # job_id, name, attempt: its handler is about to be called
+job_progressed = Signal(use_caching=True)  # job_id, name, progress, text: at most twice a second
+job_finished = Signal(use_caching=True)  # job_id, name, status, error: its end is committed
+worker_started = Signal()  # worker: the row of a runworker that is ready
+worker_stopped = Signal()  # worker: the row of a runworker that ended in order
 
 
 @receiver(job_enqueued)

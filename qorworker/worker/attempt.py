@@ -23,7 +23,7 @@ from qorworker.worker.processes import monotonic
 MIB = 1024 * 1024
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class RunningAttempt:
     """State between the claim of a job and the end of its attempt."""
 

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from django.db import InterfaceError, OperationalError
 
 from qorworker.conf import settings
-from qorworker.models import Outcome
+from qorworker.models import Job, Outcome
 from qorworker.models.sql import Claim, Claimed, claim, claim_one, claimed_with, queues_with_jobs
 from qorworker.records import Record
 from qorworker.registry import registry
@@ -182,9 +182,9 @@ class Dispatcher:
         attempt.begun = now
         attempt.process_id = child.pid
         attempt.changed = True
-        if job_started.has_listeners():
+        if job_started.has_listeners(Job):
             job = attempt.job
-            job_started.send_robust(None, job_id=job.id, name=job.name, attempt=job.attempt)
+            job_started.send_robust(Job, job_id=job.id, name=job.name, attempt=job.attempt)
 
     # What children say.
 

@@ -79,6 +79,7 @@ class Pool:
         self.selector = selector
         self.link = TemplateLink(cookie, selector, self._on_news, self._on_loss)
         self.children: dict[int, Child] = {}
+        self._heard = memoryview(bytearray(MESSAGE))
         self.muted = False
         self.on_record: Callable[[Child, Record], None] = lambda child, record: None
         self.on_output: Callable[[Child, str], None] = lambda child, line: None
@@ -203,7 +204,7 @@ class Pool:
         heard = 0
         while heard < READS:
             try:
-                message = child.records.recv(MESSAGE)
+                message = bytes(self._heard[: child.records.recv_into(self._heard)])
             except BlockingIOError:
                 break
             except OSError:

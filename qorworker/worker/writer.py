@@ -188,16 +188,16 @@ class Writer:
                 )
             else:
                 job_finished.send_robust(
-                    None,
+                    Job,
                     job_id=end.attempt.job.id,
                     name=end.attempt.job.name,
                     status=end.update.status,
                     error=end.update.error,
                 )
-        if job_progressed.has_listeners():
+        if job_progressed.has_listeners(Job):
             for attempt in progressed:
                 job_progressed.send_robust(
-                    None,
+                    Job,
                     job_id=attempt.job.id,
                     name=attempt.job.name,
                     progress=attempt.progress,
