@@ -1,4 +1,4 @@
-"""What a handler is given: the seed's verbs for progress, log and results. Child process (or wherever a job runs).
+"""What a handler is given: the verbs for progress, log and results. Child process (or wherever a job runs).
 
 Nothing here touches the database: each verb becomes a record, and whoever supervises the attempt writes it.
 """

@@ -26,9 +26,9 @@ class Drift:
 
     def explain(self) -> str:
         """A sentence for people; empty if nothing changed."""
-        parts = [_("*%(name)s* is new") % {"name": name} for name in self.new]
-        parts += [_("*%(name)s* no longer exists") % {"name": name} for name in self.gone]
-        parts += [_("the value of *%(name)s* no longer fits") % {"name": name} for name in self.changed]
+        parts = [_("“%(name)s” is new") % {"name": name} for name in self.new]
+        parts += [_("“%(name)s” no longer exists") % {"name": name} for name in self.gone]
+        parts += [_("the value of “%(name)s” no longer fits") % {"name": name} for name in self.changed]
         if not parts:
             return ""
         told = "; ".join(parts)
