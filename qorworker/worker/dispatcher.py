@@ -231,7 +231,7 @@ class Dispatcher:
     def on_exit(self, child: Child, exit: Exit) -> None:
         """A child's process has ended: say so for the job it ran, and hand back those behind it."""
         begun = bool(child.attempts) and child.pid is not None and (not child.left or child.attempts[0].last_word)
-        if begun:
+        if begun and not child.untouched:
             attempt: RunningAttempt = child.attempts.popleft()
             attempt.process_id = child.pid
             outcome, error = Outcome.CRASHED.value, exit_text(exit.status, exit.peak, exit.error)

@@ -6,11 +6,14 @@ Everything said to a process goes through the template; everything a child says 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import logging
 import os
 import selectors
 import socket
+import termios
+from array import array
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -47,6 +50,10 @@ class Child:
     mute_since: float | None = None  # closed its end of the pipe: nobody would ever hear how its job ended
     disowned: bool = False  # was ended for that
     unsent: bytearray = field(default_factory=bytearray)
+    lengths: deque[int] = field(
+        default_factory=lambda: deque(maxlen=1000)
+    )  # of the messages with the attempts given, in their order
+    untouched: bool = False  # has ended without reading the first of its attempts
     printed: bytes = b""
 
     @property
@@ -145,7 +152,9 @@ class Pool:
         """Hand an attempt to a child, which runs it after those it already has; ``push`` sends it."""
         child.attempts.append(attempt)
         child.served += 1
-        child.unsent += frame(json.dumps(work).encode())
+        message = frame(json.dumps(work).encode())
+        child.unsent += message
+        child.lengths.append(len(message))
 
     def push(self, child: Child) -> None:
         """Write what fits into the pipe; the selector says when there is room for the rest."""
@@ -282,6 +291,7 @@ class Pool:
         del self.children[child.number]
         self._ignore(child.records)
         self._ignore(child.output)
+        child.untouched = bool(child.attempts) and _unread(child) >= sum(list(child.lengths)[-len(child.attempts) :])
         self._hang_up(child)
         child.records.close()
         os.close(child.output)
@@ -300,3 +310,12 @@ class Pool:
     def close(self) -> None:
         """End every process; returns when all have."""
         self.link.close()
+
+
+def _unread(child: Child) -> int:
+    """Bytes of its attempts that a child has not read; at least, where the system does not tell."""
+    waiting = array("i", [0])
+    if child.work >= 0:
+        with contextlib.suppress(OSError):
+            fcntl.ioctl(child.work, termios.FIONREAD, waiting)
+    return waiting[0] + len(child.unsent)
