@@ -59,7 +59,9 @@ class Processes:
             time.sleep(0.05)
 
     def __enter__(self) -> Processes:
-        self.handlers = {number: signal.signal(number, _interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+        # What is ignored stays so: under nohup the demo outlives its terminal.
+        ending = [n for n in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) != signal.SIG_IGN]
+        self.handlers = {number: signal.signal(number, _interrupt) for number in ending}
         return self
 
     def __exit__(self, *error: object) -> None:

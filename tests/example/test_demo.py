@@ -45,10 +45,15 @@ def demo(tmp_path):
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            # As in a terminal; a shell that started these tests in the background has Ctrl-C ignored.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
     yield demo
-    assert census(f"{MARK}={mark}") == []
+    left = census(f"{MARK}={mark}")
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)  # so that the tests after this one do not meet them
+    assert left == []
 
 
 def free_port() -> int:
