@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,6 @@ from qorworker.arguments import files
 from qorworker.conf import settings
 from qorworker.exceptions import UnknownQueue
 from qorworker.models import Job
-from qorworker.models.verbs import wake
 from qorworker.signals import job_enqueued
 
 if TYPE_CHECKING:
@@ -32,21 +30,20 @@ def store(job_type: JobType[Any], many: Sequence[Mapping[str, Any]]) -> list[Job
         for cleaned in many:
             dumped.append(job_type.arguments.dump(cleaned))
         jobs = [_row(job_type, queue_name, arguments) for arguments in dumped]
-        delay = defaults.run_after if isinstance(defaults.run_after, dt.timedelta) else None
-        Job.objects.using(using).enqueue_rows(jobs, delay=delay, user=defaults.user, origin=defaults.origin)
+        rows = Job.objects.using(using)
+        rows.enqueue_rows(jobs, when=defaults.run_after, user=defaults.user, origin=defaults.origin)
     except BaseException:
         for arguments in dumped:
             files.discard(arguments, job_type.arguments.fields)
         raise
     if jobs:
-        wake(using)
         transaction.on_commit(partial(_announce, jobs), using=using, robust=True)
     return jobs
 
 
 def _row(job_type: JobType[Any], queue_name: str, arguments: dict[str, Any]) -> Job:
     defaults = job_type.defaults
-    row = Job(
+    return Job(
         name=job_type.name,
         queue_name=queue_name,
         priority=job_type.priority if defaults.priority is None else defaults.priority,
@@ -56,9 +53,6 @@ def _row(job_type: JobType[Any], queue_name: str, arguments: dict[str, Any]) -> 
         created_by_id=getattr(defaults.user, "pk", None),
         rerun_of_id=getattr(defaults.rerun_of, "pk", defaults.rerun_of),
     )
-    if isinstance(defaults.run_after, dt.datetime):
-        row.run_after = defaults.run_after
-    return row
 
 
 def _announce(jobs: Sequence[Job]) -> None:

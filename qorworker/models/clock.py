@@ -57,7 +57,11 @@ def database_now(using: str) -> dt.datetime:
     connection = connections[using]
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT {now_sql(connection)}", [])
-        value = cursor.fetchone()[0]
+        return as_datetime(connection, cursor.fetchone()[0])
+
+
+def as_datetime(connection: BaseDatabaseWrapper, value: Any) -> dt.datetime:
+    """A time as the database's driver gave it, as a model field would give it."""
     if isinstance(value, str):
         value = dt.datetime.fromisoformat(value)
     if settings.USE_TZ and timezone.is_naive(value):

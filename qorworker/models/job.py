@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings as django_settings
@@ -17,6 +18,7 @@ from django.utils.translation import gettext_lazy as _
 from qorworker.models.audit import AuditEntry, Origin
 from qorworker.models.clock import DatabaseNow, database_now
 from qorworker.models.indexes import PartialIndex
+from qorworker.models.sql import BATCH, insert_jobs
 from qorworker.models.verbs import JobVerbs
 from qorworker.models.verbs import wake as wake
 from qorworker.models.worker import Worker
@@ -94,32 +96,34 @@ class JobQuerySet(models.QuerySet["Job"]):
     # How a job comes to be.
 
     def enqueue_rows(
-        self, jobs: Sequence[Job], *, delay: dt.timedelta | None = None, user: Any = None, origin: str = Origin.CODE
+        self,
+        jobs: Sequence[Job],
+        *,
+        when: dt.datetime | dt.timedelta | None = None,
+        user: Any = None,
+        origin: str = Origin.CODE,
     ) -> list[Job]:
-        """Store new jobs, for the time in ``run_after``, or *delay* from now, or now. All of them or none.
+        """Store new jobs for the time *when*, or so long from now, or now. All of them or none.
 
         An audit entry is written for each if there is a *user*.
         """
-        now = database_now(self.db)
-        for job in jobs:
-            job.enqueued_at = now
-            job.run_after = job.run_after or (now + delay if delay else now)
-            job.status = JobStatus.SCHEDULED if job.run_after > now else JobStatus.NEW
-        if len(jobs) == 1 and user is None:
-            jobs[0].save(using=self.db, force_insert=True)
-            return list(jobs)
-        with transaction.atomic(using=self.db, savepoint=False):
-            self._insert_rows(jobs)
+        with transaction.atomic(using=self.db, savepoint=False) if user or len(jobs) > BATCH else nullcontext():
+            if transaction.get_connection(self.db).features.can_return_rows_from_bulk_insert:
+                insert_jobs(self.db, jobs, when)
+            else:
+                self._save_each(jobs, when)
             for job in jobs if user is not None else ():
                 AuditEntry.objects.using(self.db).record("enqueue", job=job, user=user, origin=origin)
         return list(jobs)
 
-    def _insert_rows(self, jobs: Sequence[Job]) -> None:
-        if transaction.get_connection(self.db).features.can_return_rows_from_bulk_insert:
-            self.bulk_create(jobs)
-            return
-        for job in jobs:  # MySQL does not tell the ids of many rows
-            job.save(using=self.db, force_insert=True)
+    def _save_each(self, jobs: Sequence[Job], when: dt.datetime | dt.timedelta | None) -> None:
+        """For MySQL, which does not tell the numbers of many rows."""
+        now = database_now(self.db)
+        with transaction.atomic(using=self.db, savepoint=False):
+            for job in jobs:
+                job.enqueued_at, job.run_after = now, now + when if isinstance(when, dt.timedelta) else when or now
+                job.status = JobStatus.SCHEDULED if job.run_after > now else JobStatus.NEW
+                job.save(using=self.db, force_insert=True)
 
     # How a job moves. ``transition`` and ``models.sql.write_attempts`` are the only writers of a status.
 

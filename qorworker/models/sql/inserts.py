@@ -1,10 +1,14 @@
-"""How the story of jobs grows: log lines, results rows, attempts. Parent process."""
+"""How rows are added by the hundred: new jobs, log lines, results rows, attempts.
+
+Parent process, and wherever a job is enqueued.
+"""
 
 from __future__ import annotations
 
 import datetime as dt
 import json
 from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import Any
 
 from django.db import connections, models
@@ -19,59 +23,72 @@ def insert(using: str, model: type[models.Model], columns: Sequence[str], rows: 
 
     A row whose number is there already is left out: after a commit whose answer was lost it is written again.
     """
+    connection, ignore = connections[using], OnConflict.IGNORE
+    verb = connection.ops.insert_statement(on_conflict=ignore)
+    suffix = connection.ops.on_conflict_suffix_sql([], ignore, [], [])
+    left = list(rows)
+    for start in range(0, len(left), BATCH):
+        with connection.cursor() as cursor:
+            cursor.execute(*_statement(connection, verb, model, columns, left[start : start + BATCH], suffix))
+
+
+def insert_returning(
+    using: str, model: type[models.Model], columns: Sequence[str], rows: Sequence[Sequence[Any]], returning: str
+) -> list[tuple[Any, ...]]:
+    """Add rows, at most ``BATCH``; the id and *returning* of each, in their order. MySQL cannot, MariaDB can."""
     connection = connections[using]
+    suffix = f"RETURNING id, {returning}"
+    with connection.cursor() as cursor:
+        cursor.execute(*_statement(connection, "INSERT INTO", model, columns, rows, suffix))
+        return sorted(cursor.fetchall())  # they are numbered in the order of the statement
+
+
+def _statement(
+    connection: BaseDatabaseWrapper,
+    verb: str,
+    model: type[models.Model],
+    columns: Sequence[str],
+    rows: Sequence[Sequence[Any]],
+    suffix: str,
+) -> tuple[str, list[Any]]:
     names, slots = [], []
     for column in columns:
         name, _, sql = column.partition("=")
         names.append(name)
         slots.append(sql or "%s")
-    write = _insert_postgresql if connection.vendor == "postgresql" else _insert_values
-    left = list(rows)
-    for start in range(0, len(left), BATCH):
-        write(connection, model, names, slots, left[start : start + BATCH])
+    if connection.vendor == "postgresql":
+        source, params = _elements(connection, model, names, slots), [json.dumps(rows, default=_plain)]
+    else:
+        # executemany is as fast on SQLite only; on MariaDB it takes ten times as long.
+        row_slots = f"({', '.join(slots)})"
+        source = f"VALUES {', '.join([row_slots] * len(rows))}"
+        adapt: Any = connection.ops.adapt_datetimefield_value
+        params = [adapt(value) if isinstance(value, dt.datetime) else value for row in rows for value in row]
+    quoted = ", ".join(map(connection.ops.quote_name, names))
+    return f"{verb} {model._meta.db_table} ({quoted}) {source} {suffix}", params
 
 
-def _head(connection: BaseDatabaseWrapper, model: type[models.Model], names: Sequence[str]) -> str:
-    verb = connection.ops.insert_statement(on_conflict=OnConflict.IGNORE)
-    return f"{verb} {model._meta.db_table} ({', '.join(map(connection.ops.quote_name, names))})"
-
-
-def _insert_values(
-    connection: BaseDatabaseWrapper,
-    model: type[models.Model],
-    names: Sequence[str],
-    slots: Sequence[str],
-    rows: Sequence[Sequence[Any]],
-) -> None:
-    """Many rows to a statement: ``executemany`` is as fast on SQLite only (on MariaDB ten times slower)."""
-    adapt = connection.ops.adapt_datetimefield_value
-    row = f"({', '.join(slots)})"
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"{_head(connection, model, names)} VALUES {', '.join([row] * len(rows))}",
-            [adapt(value) if isinstance(value, dt.datetime) else value for row in rows for value in row],
-        )
-
-
-def _insert_postgresql(
-    connection: BaseDatabaseWrapper,
-    model: type[models.Model],
-    names: Sequence[str],
-    slots: Sequence[str],
-    rows: Sequence[Sequence[Any]],
-) -> None:
+def _elements(
+    connection: BaseDatabaseWrapper, model: type[models.Model], names: Sequence[str], slots: Sequence[str]
+) -> str:
     """All rows as one parameter: psycopg takes longer to put thousands into a statement than the server to run it."""
-    types = {field.column: field.db_type(connection) for field in model._meta.concrete_fields}
+    types = _types(connection.alias, model)
     values, place = [], 0
     for name, slot in zip(names, slots, strict=True):
         kind = types[name] if slot == "%s" else "double precision"
         if "%s" in slot:
             slot, place = slot.replace("%s", f"(value ->> {place})::{kind}"), place + 1
         values.append(slot)
-    suffix = connection.ops.on_conflict_suffix_sql([], OnConflict.IGNORE, [], [])
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"{_head(connection, model, names)} SELECT {', '.join(values)}"  # noqa: S608
-            f" FROM jsonb_array_elements(%s::jsonb) AS value {suffix}",
-            [json.dumps(rows, default=dt.datetime.isoformat)],
-        )
+    return f"SELECT {', '.join(values)} FROM jsonb_array_elements(%s::jsonb) AS value"  # noqa: S608
+
+
+@cache
+def _types(using: str, model: type[models.Model]) -> dict[str, str]:
+    """What PostgreSQL makes of a text for each column."""
+    kinds = {str(field.column): str(field.db_type(connections[using])) for field in model._meta.concrete_fields}
+    # A cast to varchar would cut what is too long; the column refuses it.
+    return {name: "text" if kind.startswith("varchar") else kind for name, kind in kinds.items()}
+
+
+def _plain(value: Any) -> str:
+    return value.isoformat() if isinstance(value, dt.datetime) else str(value)
