@@ -1,0 +1,204 @@
+"""Measures qorworker on one database, in a process of its own. Prints one line of JSON for each figure."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import django
+from django.core.management import call_command
+from django.db import connection
+from django.db.models import Count, Max, Min
+
+BATCH = 1000
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--only", required=True)
+    parser.add_argument("--jobs", type=int, required=True)
+    chosen = parser.parse_args()
+    fresh_database()
+    django.setup()
+    call_command("migrate", verbosity=0)
+    for measure in chosen.only.split(","):
+        MEASURES[measure](chosen.jobs)
+
+
+def tell(what: str, value: float, unit: str) -> None:
+    print(json.dumps({"what": what, "value": round(value, 3), "unit": unit}), flush=True)
+
+
+def fresh_database() -> None:
+    """Drop the benchmark's database and make it again; raises what the driver raises if there is no server."""
+    settings = connection.settings_dict
+    if connection.vendor == "sqlite":
+        for suffix in ("", "-wal", "-shm"):
+            Path(f"{settings['NAME']}{suffix}").unlink(missing_ok=True)
+        return
+    name, settings["NAME"] = settings["NAME"], "postgres" if connection.vendor == "postgresql" else "mysql"
+    character_set = " CHARACTER SET utf8mb4" if connection.vendor == "mysql" else ""
+    with connection.cursor() as cursor:
+        cursor.execute(f"DROP DATABASE IF EXISTS {name}")
+        cursor.execute(f"CREATE DATABASE {name}{character_set}")
+    connection.close()
+    settings["NAME"] = name
+
+
+@contextlib.contextmanager
+def worker(*options: str) -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen([sys.executable, "-m", "django", "runworker", "-v", "0", *options])
+    try:
+        yield process
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait()
+
+
+def preload(job_type: object, count: int) -> None:
+    from qorworker.models import Job
+
+    Job.objects.all().delete()
+    for start in range(0, count, BATCH):
+        job_type.enqueue_many([{"number": number} for number in range(start, min(count, start + BATCH))])
+    with connection.cursor() as cursor:
+        if connection.vendor == "mysql":
+            cursor.execute("ANALYZE TABLE qorworker_job")
+            cursor.fetchall()
+        else:
+            cursor.execute("ANALYZE")
+
+
+def drained(job_type: object, count: int, *options: str) -> float:
+    """Jobs a second, from the first start to the last end, as the database has them."""
+    from qorworker.models import Job
+
+    preload(job_type, count)
+    subprocess.run([sys.executable, "-m", "django", "runworker", "-v", "0", "--batch", *options], check=True)
+    told = Job.objects.done().aggregate(count=Count("id"), first=Min("started_at"), last=Max("finished_at"))
+    if told["count"] != count:
+        raise RuntimeError(f"{told['count']} of {count} jobs are done")
+    return count / max(0.001, (told["last"] - told["first"]).total_seconds())
+
+
+def measure_drain(count: int) -> None:
+    from benchmarks.benchjobs import jobs
+
+    two = ("--processes", "2")
+    tell("drain, re-runnable", drained(jobs.again, count, *two), "jobs/s")
+    tell("drain, single-attempt", drained(jobs.once, max(100, count // 10), *two), "jobs/s")
+    tell("drain, 5 ms of work", drained(jobs.compute, max(100, count // 10), *two), "jobs/s")
+    tell("drain, 10 ms asleep, 8 children", drained(jobs.sleep, max(100, count // 5), "--processes", "8"), "jobs/s")
+    tell("drain, a process each", drained(jobs.isolated, max(50, count // 40), *two), "jobs/s")
+
+
+def measure_enqueue(count: int) -> None:
+    from benchmarks.benchjobs import jobs
+
+    for what, size in (("enqueue one", 1), ("enqueue many, 100", 100), ("enqueue many, 1000", 1000)):
+        begun, done = time.perf_counter(), 0
+        while time.perf_counter() - begun < 2:
+            if size == 1:
+                jobs.again.enqueue(number=done)
+            else:
+                jobs.again.enqueue_many([{"number": number} for number in range(size)])
+            done += size
+        tell(what, done / (time.perf_counter() - begun), "jobs/s")
+
+
+def measure_latency(count: int) -> None:
+    from benchmarks.benchjobs import jobs
+    from qorworker.models import Job
+
+    Job.objects.all().delete()
+    with TemporaryDirectory() as folder, worker("--processes", "2"):
+        stamps = Path(folder) / "stamps"
+        jobs.stamp.enqueue(path=str(stamps))
+        lines_of(stamps, 1)
+        delays = []
+        for number in range(2, 102):
+            time.sleep(random.uniform(0.02, 0.12))
+            asked = time.time()
+            jobs.stamp.enqueue(path=str(stamps))
+            delays.append(1000 * (lines_of(stamps, number)[-1] - asked))
+    delays.sort()
+    for share in (50, 95, 99):
+        tell(f"idle worker starts a job, p{share}", delays[share * len(delays) // 100 - 1], "ms")
+
+
+def lines_of(path: Path, count: int) -> list[float]:
+    """The stamps, as soon as there are so many."""
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        if path.exists() and len(lines := path.read_text().splitlines()) >= count:
+            return [float(line) for line in lines]
+        time.sleep(0.001)
+    raise RuntimeError(f"{path} did not get {count} stamps in a minute")
+
+
+def measure_memory(count: int) -> None:
+    from qorworker.models import Job
+
+    for children in (2, 4):
+        Job.objects.all().delete()
+        with worker("--processes", str(children)) as process:
+            pids = family(process.pid, children + 2)
+            time.sleep(2)  # let it settle: what is measured is a worker that has nothing to do
+            tell(f"memory, {children} idle children", sum(map(share, pids)) / 2**20, "MiB")
+            before, begun = sum(map(ticks, pids)), time.monotonic()
+            time.sleep(5)
+            used = (sum(map(ticks, pids)) - before) / os.sysconf("SC_CLK_TCK")
+            tell(f"processor, {children} idle children", 100 * used / (time.monotonic() - begun), "%")
+
+
+def family(pid: int, count: int) -> list[int]:
+    """A worker and all that descends from it, as soon as they are so many."""
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        parents = {int(p.name): stat(int(p.name)) for p in Path("/proc").iterdir() if p.name.isdigit()}
+        found = [pid]
+        for one in found:
+            found += [child for child, fields in parents.items() if fields and int(fields[1]) == one]
+        if len(found) >= count:
+            return found
+        time.sleep(0.05)
+    raise RuntimeError(f"the worker did not start {count} processes in a minute")
+
+
+def stat(pid: int) -> list[str]:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return []
+
+
+def ticks(pid: int) -> int:
+    fields = stat(pid)
+    return int(fields[11]) + int(fields[12]) if fields else 0
+
+
+def share(pid: int) -> int:
+    """Bytes that a process adds to the machine: shared pages count in part."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return 1024 * sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+
+
+MEASURES = {
+    "enqueue": measure_enqueue,
+    "drain": measure_drain,
+    "latency": measure_latency,
+    "memory": measure_memory,
+}
+
+if __name__ == "__main__":
+    main()

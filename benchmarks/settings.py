@@ -1,0 +1,20 @@
+"""Settings of the benchmark's project: the test settings on a database of its own, with jobs to measure."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("QORWORKER_TEST_NAME", "qorworker_bench")
+
+from tests.settings import *  # noqa: F403
+from tests.settings import DATABASES, ENGINE, INSTALLED_APPS, SCRATCH
+
+DATABASES["default"]["NAME"] = str(SCRATCH / "bench.sqlite3") if ENGINE == "sqlite" else "qorworker_bench"
+DATABASES["default"]["CONN_MAX_AGE"] = None
+INSTALLED_APPS = [*INSTALLED_APPS, "benchmarks.benchjobs"]
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "handlers": {"console": {"class": "logging.StreamHandler"}},
+    "loggers": {"qorworker": {"handlers": ["console"], "level": "WARNING"}},
+}
