@@ -13,6 +13,7 @@ from pathlib import Path
 
 DATABASES = ("sqlite", "postgresql", "mariadb")
 MEASURES = ("enqueue", "drain", "latency", "memory")
+SLOW = ("size",)  # only when asked for by name
 
 
 def main() -> int:
@@ -21,10 +22,11 @@ def main() -> int:
     parser.add_argument("--only", default=",".join(MEASURES))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--jobs", type=int, default=10_000)
+    parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
     databases, measures = options.databases.split(","), options.only.split(",")
-    if unknown := (set(databases) - set(DATABASES)) | (set(measures) - set(MEASURES)):
+    if unknown := (set(databases) - set(DATABASES)) | (set(measures) - {*MEASURES, *SLOW}):
         parser.error(f"unknown: {', '.join(sorted(unknown))}")
     figures: dict[tuple[str, str], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     left_out: dict[str, str] = {}
@@ -33,7 +35,7 @@ def main() -> int:
             if database in left_out:
                 continue
             print(f"round {number}, {database}", file=sys.stderr)
-            lines, problem = measure(database, options.only, options.jobs)
+            lines, problem = measure(database, options)
             if problem:
                 left_out[database] = problem
             for line in lines:
@@ -47,7 +49,7 @@ def main() -> int:
     return 0 if figures else 1
 
 
-def measure(database: str, only: str, jobs: int) -> tuple[list[dict], str]:
+def measure(database: str, options: argparse.Namespace) -> tuple[list[dict], str]:
     """The figures of one round on one database, and why there are none."""
     environment = {
         **os.environ,
@@ -55,8 +57,9 @@ def measure(database: str, only: str, jobs: int) -> tuple[list[dict], str]:
         "QORWORKER_TEST_DATABASE": database,
         "PYTHONPATH": os.pathsep.join([os.getcwd(), os.environ.get("PYTHONPATH", "")]),
     }
+    asked = ["--only", options.only, "--jobs", str(options.jobs), "--rows", str(options.rows)]
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.measure", "--only", only, "--jobs", str(jobs)],
+        [sys.executable, "-m", "benchmarks.measure", *asked],
         env=environment,
         capture_output=True,
         text=True,

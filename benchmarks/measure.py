@@ -18,21 +18,23 @@ from tempfile import TemporaryDirectory
 import django
 from django.core.management import call_command
 from django.db import connection
-from django.db.models import Count, Max, Min
+from django.db.models import Count, F, Max, Min
 
 BATCH = 1000
+TWO = ("--processes", "2")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--only", required=True)
     parser.add_argument("--jobs", type=int, required=True)
+    parser.add_argument("--rows", type=int, required=True)
     chosen = parser.parse_args()
     fresh_database()
     django.setup()
     call_command("migrate", verbosity=0)
     for measure in chosen.only.split(","):
-        MEASURES[measure](chosen.jobs)
+        MEASURES[measure](chosen)
 
 
 def tell(what: str, value: float, unit: str) -> None:
@@ -65,47 +67,95 @@ def worker(*options: str) -> Iterator[subprocess.Popen[bytes]]:
         process.wait()
 
 
-def preload(job_type: object, count: int) -> None:
-    from qorworker.models import Job
+def empty() -> None:
+    with connection.cursor() as cursor:
+        for table in ("job", "attempt", "logline", "resultsrow"):
+            cursor.execute(f"DELETE FROM qorworker_{table}")
 
-    Job.objects.all().delete()
+
+def preload(job_type: object, count: int) -> None:
     for start in range(0, count, BATCH):
         job_type.enqueue_many([{"number": number} for number in range(start, min(count, start + BATCH))])
+    analyze()
+
+
+def analyze() -> None:
+    """Fresh statistics, as a database in service has them."""
+    statements = {"mysql": "ANALYZE TABLE qorworker_job", "postgresql": "VACUUM ANALYZE qorworker_job"}
     with connection.cursor() as cursor:
-        if connection.vendor == "mysql":
-            cursor.execute("ANALYZE TABLE qorworker_job")
-            cursor.fetchall()
-        else:
-            cursor.execute("ANALYZE")
+        cursor.execute(statements.get(connection.vendor, "ANALYZE"))
 
 
 def drained(job_type: object, count: int, *options: str) -> float:
-    """Jobs a second, from the first start to the last end, as the database has them."""
+    """Jobs a second that a worker runs while there are enough of them, as the database has it."""
+    empty()
+    preload(job_type, count)
+    return worked_off(count, "--batch", *options)
+
+
+def worked_off(count: int, *options: str) -> float:
+    """Jobs a second from the first start to the last end."""
     from qorworker.models import Job
 
-    preload(job_type, count)
-    subprocess.run([sys.executable, "-m", "django", "runworker", "-v", "0", "--batch", *options], check=True)
-    told = Job.objects.done().aggregate(count=Count("id"), first=Min("started_at"), last=Max("finished_at"))
+    subprocess.run([sys.executable, "-m", "django", "runworker", "-v", "0", *options], check=True)
+    done = Job.objects.done().filter(worker__isnull=False)
+    told = done.aggregate(count=Count("id"), first=Min("started_at"), last=Max("finished_at"))
     if told["count"] != count:
         raise RuntimeError(f"{told['count']} of {count} jobs are done")
     return count / max(0.001, (told["last"] - told["first"]).total_seconds())
 
 
-def measure_drain(count: int) -> None:
+def measure_drain(chosen: argparse.Namespace) -> None:
     from benchmarks.benchjobs import jobs
 
-    two = ("--processes", "2")
-    tell("drain, re-runnable", drained(jobs.again, count, *two), "jobs/s")
-    tell("drain, single-attempt", drained(jobs.once, max(100, count // 10), *two), "jobs/s")
-    tell("drain, 5 ms of work", drained(jobs.compute, max(100, count // 10), *two), "jobs/s")
+    count = chosen.jobs
+    tell("drain, re-runnable", drained(jobs.again, count, *TWO), "jobs/s")
+    tell("drain, single-attempt", drained(jobs.once, max(100, count // 10), *TWO), "jobs/s")
+    tell("drain, 5 ms of work", drained(jobs.compute, max(100, count // 10), *TWO), "jobs/s")
     tell("drain, 10 ms asleep, 8 children", drained(jobs.sleep, max(100, count // 5), "--processes", "8"), "jobs/s")
-    tell("drain, a process each", drained(jobs.isolated, max(50, count // 40), *two), "jobs/s")
+    tell("drain, a process each", drained(jobs.isolated, max(50, count // 40), *TWO), "jobs/s")
 
 
-def measure_enqueue(count: int) -> None:
+def measure_size(chosen: argparse.Namespace) -> None:
+    """What rows that are in the table cost, finished ones and waiting ones."""
+    from benchmarks.benchjobs import jobs
+
+    tell("drain, empty table", drained(jobs.again, chosen.jobs, *TWO), "jobs/s")
+    for status in ("done", "new"):
+        empty()
+        fill(chosen.rows, status)
+        if status == "done":
+            preload(jobs.again, chosen.jobs)
+        analyze()
+        rate = worked_off(chosen.jobs, "--max-jobs", str(chosen.jobs), *TWO)
+        tell(f"drain, {chosen.rows:,} {'finished' if status == 'done' else 'waiting'} rows", rate, "jobs/s")
+    empty()
+
+
+def fill(count: int, status: str) -> None:
+    """Many rows in little time: some are stored as they should be, then copied and copied."""
+    from benchmarks.benchjobs import jobs
+    from qorworker.models import Job
+
+    preload(jobs.again, min(BATCH, count))
+    if status == "done":
+        Job.objects.update(status="done", attempt=1, started_at=F("run_after"), finished_at=F("run_after"))
+    columns = ", ".join(connection.ops.quote_name(f.column) for f in Job._meta.concrete_fields if not f.primary_key)
+    there = Job.objects.count()
+    while there < count:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                f"INSERT INTO qorworker_job ({columns}) SELECT {columns} FROM qorworker_job ORDER BY id LIMIT %s",
+                [count - there],
+            )
+        there = Job.objects.count()
+
+
+def measure_enqueue(chosen: argparse.Namespace) -> None:
     from benchmarks.benchjobs import jobs
 
     for what, size in (("enqueue one", 1), ("enqueue many, 100", 100), ("enqueue many, 1000", 1000)):
+        empty()
         begun, done = time.perf_counter(), 0
         while time.perf_counter() - begun < 2:
             if size == 1:
@@ -116,11 +166,10 @@ def measure_enqueue(count: int) -> None:
         tell(what, done / (time.perf_counter() - begun), "jobs/s")
 
 
-def measure_latency(count: int) -> None:
+def measure_latency(chosen: argparse.Namespace) -> None:
     from benchmarks.benchjobs import jobs
-    from qorworker.models import Job
 
-    Job.objects.all().delete()
+    empty()
     with TemporaryDirectory() as folder, worker("--processes", "2"):
         stamps = Path(folder) / "stamps"
         jobs.stamp.enqueue(path=str(stamps))
@@ -146,11 +195,9 @@ def lines_of(path: Path, count: int) -> list[float]:
     raise RuntimeError(f"{path} did not get {count} stamps in a minute")
 
 
-def measure_memory(count: int) -> None:
-    from qorworker.models import Job
-
+def measure_memory(chosen: argparse.Namespace) -> None:
     for children in (2, 4):
-        Job.objects.all().delete()
+        empty()
         with worker("--processes", str(children)) as process:
             pids = family(process.pid, children + 2)
             time.sleep(2)  # let it settle: what is measured is a worker that has nothing to do
@@ -198,6 +245,7 @@ MEASURES = {
     "drain": measure_drain,
     "latency": measure_latency,
     "memory": measure_memory,
+    "size": measure_size,
 }
 
 if __name__ == "__main__":

@@ -7,9 +7,9 @@ import os
 os.environ.setdefault("QORWORKER_TEST_NAME", "qorworker_bench")
 
 from tests.settings import *  # noqa: F403
-from tests.settings import DATABASES, ENGINE, INSTALLED_APPS, SCRATCH
+from tests.settings import DATABASES, ENGINE, INSTALLED_APPS, NAME, SCRATCH
 
-DATABASES["default"]["NAME"] = str(SCRATCH / "bench.sqlite3") if ENGINE == "sqlite" else "qorworker_bench"
+DATABASES["default"]["NAME"] = str(SCRATCH / "bench.sqlite3") if ENGINE == "sqlite" else NAME
 DATABASES["default"]["CONN_MAX_AGE"] = None
 INSTALLED_APPS = [*INSTALLED_APPS, "benchmarks.benchjobs"]
 LOGGING = {
