@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -78,7 +79,8 @@ def stop(process: subprocess.Popen[bytes]) -> bool:
     try:
         process.wait(STOP_SECONDS)
     except (subprocess.TimeoutExpired, KeyboardInterrupt):
-        os.killpg(process.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # it ended while Ctrl-C was pressed
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         return False
     return True

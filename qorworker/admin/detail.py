@@ -180,10 +180,10 @@ class Story:
     @cached_property
     def results(self) -> Any:
         """A page of the results, without counting them: the job knows how many there are."""
-        if not self.may_view_log or not self.job.results_rows:
+        if not self.may_view_log or not self.job.results_count:
             return None
         rows = pages.results(self.job, self.errors_only)
-        known = self.job.results_errors if self.errors_only else self.job.results_rows
+        known = self.job.results_errors if self.errors_only else self.job.results_count
         return _Counted(rows, RESULTS_PER_PAGE, known).get_page(self.request.GET.get("page"))
 
     @cached_property

@@ -67,7 +67,7 @@ def _results_csv(job: Job) -> Iterator[str]:
     for row in pages.results(job).iterator(chunk_size=2_000):
         errors = "; ".join(str(cell["error"]) for cell in row.cells if cell.get("error"))
         values = [safe_cell(cell.get("value")) for cell in row.cells]
-        yield writer.writerow([row.number, *values, *([safe_cell(errors)] if errors else [])])
+        yield writer.writerow([row.place, *values, *([safe_cell(errors)] if errors else [])])
 
 
 def safe_cell(value: Any) -> Any:

@@ -45,6 +45,11 @@ class Verb:
         return permissions.can(user, self.action, job=job)
 
 
+def _can_rerun(job: Job) -> bool:
+    """Not if it waits, nor if a secret must be entered again: that takes the form."""
+    return job.job_type is not None and not job.can_reschedule and not job.job_type.arguments.has_secrets(job.arguments)
+
+
 def _rerun(job: Job, user: Any) -> Job:
     return job.rerun(by=user, origin=Origin.ADMIN)
 
@@ -111,7 +116,7 @@ VERBS: dict[str, Verb] = {
             "run-again",
             "rerun",
             gettext_lazy("Run again"),
-            lambda job: job.job_type is not None and not job.can_reschedule,
+            _can_rerun,
             _rerun,
             gettext_lazy("%(new)s is queued, with the arguments of #%(number)s."),
             npgettext_lazy("bulk", "%d new job is queued", "%d new jobs are queued"),

@@ -168,6 +168,10 @@ class Arguments:
         """What fills the form again; without secrets, files, and what no longer fits."""
         return shown.initial(self.fields, stored)
 
+    def has_secrets(self, stored: Mapping[str, Any]) -> bool:
+        """Whether *stored* holds a secret, which a new job must be given again."""
+        return any(isinstance(value, dict) and codec.SECRET in value for value in stored.values())
+
     def secret_values(self, stored: Mapping[str, Any]) -> list[str]:
         """The plain texts that must never be shown. Raises ``SecretsUnavailable``."""
         return codec.secret_texts(self._known_fields(), stored)

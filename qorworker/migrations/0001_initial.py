@@ -147,6 +147,7 @@ class Migration(migrations.Migration):
                 ("log_bytes", models.PositiveBigIntegerField(default=0)),
                 ("log_dropped", models.PositiveIntegerField(default=0)),
                 ("results_rows", models.PositiveIntegerField(default=0)),
+                ("results_before", models.PositiveIntegerField(default=0)),
                 ("results_errors", models.PositiveIntegerField(default=0)),
                 (
                     "created_by",

@@ -197,6 +197,11 @@ class JobQuerySet(models.QuerySet["Job"]):
         """Add the figures of an attempt that ended in its own transaction."""
         return self.done().filter(pk=pk, attempt=attempt).update(**counts)
 
+    def done_at(self, attempts: dict[int, int]) -> set[int]:
+        """Which of these jobs (id to number of the attempt) are done, by that very attempt."""
+        rows = self.done().filter(pk__in=list(attempts)).values_list("pk", "attempt")
+        return {pk for pk, attempt in rows if attempts[pk] == attempt}
+
     def ended_as(self, pk: int, attempt: int, status: str) -> JobQuerySet:
         """The job, if this very attempt of it has led to this status."""
         return self.filter(pk=pk, attempt=attempt, status=status)
@@ -256,6 +261,7 @@ class Job(JobVerbs):
     log_bytes = models.PositiveBigIntegerField(default=0)
     log_dropped = models.PositiveIntegerField(default=0)
     results_rows = models.PositiveIntegerField(default=0)
+    results_before = models.PositiveIntegerField(default=0)  # rows of earlier attempts
     results_errors = models.PositiveIntegerField(default=0)
 
     created_by = models.ForeignKey(
@@ -337,6 +343,11 @@ class Job(JobVerbs):
             and self.lease_expires_at is not None
             and self.lease_expires_at < timezone.now()
         )
+
+    @property
+    def results_count(self) -> int:
+        """Results rows of the last attempt."""
+        return self.results_rows - self.results_before
 
     @property
     def duration(self) -> dt.timedelta | None:

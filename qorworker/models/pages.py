@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from django.db import connections, router, transaction
-from django.db.models import Count, Min, Q, QuerySet
+from django.db.models import Count, F, Min, Q, QuerySet
 
 from qorworker.arguments import files
 from qorworker.models.audit import AuditEntry
@@ -157,8 +157,10 @@ def whole_log(job: Job) -> Iterator[LogLine]:
 
 
 def results(job: Job, errors_only: bool = False) -> QuerySet[ResultsRow]:
-    rows = ResultsRow.objects.filter(job=job.pk)
-    return (rows.filter(has_error=True) if errors_only else rows).order_by("number")
+    """The results of the job's last attempt; ``place`` counts them from 1."""
+    rows = ResultsRow.objects.filter(job=job.pk, number__gt=job.results_before)
+    rows = rows.annotate(place=F("number") - job.results_before).order_by("number")
+    return rows.filter(has_error=True) if errors_only else rows
 
 
 def lacking(queue: str, name: str) -> str:

@@ -69,7 +69,10 @@ class TestClaim:
         assert json.loads(job.arguments) == {"text": "grüße 🚀", "count": 3}
         assert (job.id, job.priority, job.name, job.queue_name) == (made.pk, 5, "app.job", "default")
         assert (job.attempt, job.max_attempts, job.crashes) == (3, 4, 1)
-        assert (job.log_lines, job.log_bytes, job.log_dropped, job.results_rows, job.results_errors) == (6, 7, 8, 9, 2)
+        assert (job.log_lines, job.log_bytes, job.log_dropped) == (6, 7, 8)
+        assert (job.results_rows, job.results_errors) == (9, 0)  # rows are counted on, errors are this attempt's
+        made.refresh_from_db()
+        assert (made.results_before, made.results_count) == (9, 0)
         assert job.token == order.token
 
     def test_the_row_says_who_owns_it_until_when_by_the_databases_clock(self):

@@ -136,7 +136,8 @@ def _ownership(connection: BaseDatabaseWrapper) -> str:
         f"SET status = 'running', attempt = attempt + 1, attempt_token = %s,"
         f" lease_expires_at = {now_sql(connection, '%s')}, worker_id = %s, process_id = NULL,"
         f" last_attempted_at = {now}, started_at = COALESCE(started_at, {now}),"
-        f" progress = NULL, progress_text = '', error = '', abort_requested_at = NULL"
+        f" progress = NULL, progress_text = '', error = '', abort_requested_at = NULL,"
+        f" results_before = results_rows, results_errors = 0"
     )
 
 
