@@ -23,7 +23,7 @@ def fill(status, count, **fields):
     values |= {"arguments": "'{}'", "meta": "'{}'", "run_after": now, "enqueued_at": now}
     values |= dict.fromkeys(("fingerprint", "progress_text", "error"), "''")
     values |= dict.fromkeys(("attempt", "crashes", "log_lines", "log_bytes", "log_dropped"), "0")
-    values |= {"max_attempts": "3", "results_rows": "0", "results_errors": "0"} | fields
+    values |= {"max_attempts": "3", "results_rows": "0", "results_before": "0", "results_errors": "0"} | fields
     if connection.vendor == "postgresql":
         values |= {"arguments": "'{}'::jsonb", "meta": "'{}'::jsonb"}
     numbers = {

@@ -202,7 +202,7 @@ def _claim_mysql(connection: BaseDatabaseWrapper, wanted: Claim) -> list[Claimed
                 [wanted.token, wanted.lease, wanted.worker_id, *ids],
             )
             for job in chosen:
-                job.attempt, job.token = job.attempt + 1, wanted.token
+                job.attempt, job.token, job.results_errors = job.attempt + 1, wanted.token, 0
         return chosen
 
 
