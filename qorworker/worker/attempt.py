@@ -147,9 +147,9 @@ class RunningAttempt:
         return clean_text(mask(text, self.secrets), TRACEBACK_CHARS)
 
 
-def number(told: Any) -> float | None:
-    """A number that a child told, if it is one that can be stored."""
-    fits = isinstance(told, (int, float)) and not isinstance(told, bool) and 0 <= told < 2**62
+def number(told: Any, most: float = 10 * 366 * 24 * 3600) -> float | None:
+    """A number that a child told, seconds or otherwise, if it is one that can be stored."""
+    fits = isinstance(told, (int, float)) and not isinstance(told, bool) and 0 <= told < most
     return float(told) if fits else None
 
 

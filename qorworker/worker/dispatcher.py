@@ -149,7 +149,7 @@ class Dispatcher:
                 self._begin(child, attempt, now)
             self.pool.own(child, attempt.job.max_attempts > 1)
             self.pool.give(child, attempt, attempt.work)
-            if self._wants_own_process(attempt):
+            if self._wants_own_process(attempt) or child.served >= settings.CHILD_JOBS:
                 self.pool.dismiss(child)
         for child in self.pool.children.values():
             if child.unsent:
@@ -220,17 +220,30 @@ class Dispatcher:
         if outcome == Outcome.ABORTED:
             error = "Its process was told to end, but not by this worker; or it aborted itself."
         self._finish(attempt, outcome, error)
-        self.pace.note(attempt.job.name, attempt.duration)
+        if not attempt.secrets:
+            # Those with secrets never count as short, so none is given to a child before the one before it is
+            # done with: what it prints would be heard before its secrets are.
+            self.pace.note(attempt.job.name, attempt.duration)
         if child.attempts:
-            self._begin(child, child.attempts[0], monotonic())
+            self._begin_next(child)
         elif child.leaving:
             self.pool.release(child)
-        elif child.served >= settings.CHILD_JOBS or outcome not in KEPT_CHILD:
+        elif outcome not in KEPT_CHILD:
             self.pool.dismiss(child)
+
+    def _begin_next(self, child: Child) -> None:
+        attempt: RunningAttempt = child.attempts[0]
+        self._begin(child, attempt, monotonic())
+        if child.stopping:
+            # The signal was meant for the one before, which ended meanwhile; it hits this one.
+            attempt.stop_reason = Outcome.INTERRUPTED
+            attempt.stop_text = "Interrupted because its process was ended for another job."
+        elif attempt.lost:
+            self.stop(attempt, Outcome.LOST, "", 0)
 
     def on_exit(self, child: Child, exit: Exit) -> None:
         """A child's process has ended: say so for the job it ran, and hand back those behind it."""
-        begun = bool(child.attempts) and child.pid is not None and (not child.left or child.attempts[0].last_word)
+        begun = bool(child.attempts) and (not child.left or child.attempts[0].last_word)
         if begun and not child.untouched:
             attempt: RunningAttempt = child.attempts.popleft()
             attempt.process_id = child.pid
@@ -252,7 +265,7 @@ class Dispatcher:
         if attempt.lost:
             return
         told = attempt.last_word
-        peak = number(told.get("peak_memory")) or (exit.peak if exit else None)
+        peak = number(told.get("peak_memory"), 2**62) or (exit.peak if exit else None)
         end = End(
             attempt,
             attempt.end(outcome, error, number(told.get("delay"))),

@@ -28,7 +28,7 @@ class Keeper:
             self._look_at(tokens)
         # From before the statement was sent: this worker's lease ends earlier than the database thinks.
         self.deadline = before + lease - MARGIN
-        self.pool.tell({"deadline": self.deadline})
+        self.tell_deadline()
 
     def check(self, now: float) -> None:
         """Look for attempts that somebody wants aborted, and for those that were taken away."""
@@ -37,9 +37,12 @@ class Keeper:
 
     def _look_at(self, tokens: dict[int, str]) -> None:
         held = Job.objects.using(self.dispatcher.database.using).abort_requests(tokens)
+        running = self.dispatcher.running
+        gone = [running[pk] for pk in tokens if pk in running and pk not in held]
+        ended = self.dispatcher.writer.ended_themselves(gone)
         for job_id in tokens:
-            attempt = self.dispatcher.running.get(job_id)
-            if attempt is None:
+            attempt = running.get(job_id)
+            if attempt is None or job_id in ended:
                 continue
             if job_id not in held:
                 self.dispatcher.forget(attempt)
@@ -65,15 +68,22 @@ class Keeper:
             self.dispatcher.stop(attempt, Outcome.MEMORY, text, 0)
 
     def outlived(self, now: float) -> None:
-        """Note for attempts that others may take by now why they are ended; the template does the ending."""
-        if self.deadline is None or processes.monotonic() < self.deadline:
+        """End attempts that others may take by now; the template does so even if this process cannot."""
+        if not self.overdue():
             return
+        text = "The worker could not reach the database for so long that it gave the job up."
         for child in self.pool.children.values():
             if child.owned and child.attempts:
-                attempt: RunningAttempt = child.attempts[0]
-                if not attempt.stop_reason:
-                    attempt.stop_reason = Outcome.LOST
-                    attempt.stop_text = "The worker could not reach the database for so long that it gave the job up."
+                self.dispatcher.stop(child.attempts[0], Outcome.LOST, text, 0)
+
+    def overdue(self) -> bool:
+        """Whether the leases were to be renewed by now: until they are, whatever is started is ended at once."""
+        return self.deadline is not None and processes.monotonic() >= self.deadline
+
+    def tell_deadline(self) -> None:
+        """Say it to a template that is new."""
+        if self.deadline is not None:
+            self.pool.tell({"deadline": self.deadline})
 
     def recycle(self, now: float) -> None:
         """Replace idle children that have grown too large."""

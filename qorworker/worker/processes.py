@@ -86,6 +86,20 @@ def started(pid: int) -> int | None:
     return int(fields[19])
 
 
+def provably_gone(pid: int, since: int) -> bool:
+    """Whether the process with this number that started then is no more. Not if it may only be hidden from us."""
+    begun = started(pid)
+    if begun is not None or _stat(pid) is not None:
+        return begun != since
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return started(pid) != since
+
+
 def children_of(pid: int) -> list[int]:
     """Direct children of a process, adopted ones and zombies too."""
     try:

@@ -49,7 +49,7 @@ class Reaper:
         settled = 0
         workers = Worker.objects.using(self.using).not_stopped().of_machine(self.me.boot_id, self.me.pid_namespace)
         for worker in workers.others_than(self.own_worker_id):
-            if processes.started(worker.process_id) == worker.process_started:
+            if not processes.provably_gone(worker.process_id, worker.process_started):
                 continue
             found = processes.sweep(worker.cookie)
             logger.warning("Worker %s is gone; %s processes that it left were ended.", worker.name, found)

@@ -73,6 +73,7 @@ class Supervisor:
         self.dispatcher = Dispatcher(self.database, self.pool, self.writer, options.queues, options.excluded)
         self.dispatcher.limit = 1 if options.only is not None else options.max_jobs
         self.keeper = Keeper(self.dispatcher, self.pool)
+        self.pool.link.on_ready = self.keeper.tell_deadline
         self.wakeup = wakeup_for(options.using, self.selector)
         self.shutdown = Shutdown(self.dispatcher, options.grace)
         self.registration = Registration(self.writer, self.pool, self.me, cookie, self._queue_names())
@@ -181,7 +182,9 @@ class Supervisor:
         return max(0.0, min(moments) - now) if moments else 0.05
 
     def _takes_work(self) -> bool:
-        return not self.shutdown.draining and self.pool.ready and not self.dispatcher.exhausted()
+        if self.shutdown.draining or self.keeper.overdue():
+            return False
+        return self.pool.ready and not self.dispatcher.exhausted()
 
     def _look_for_work(self, now: float) -> None:
         if not self._takes_work() or self.database.down(now):
@@ -255,7 +258,7 @@ class Supervisor:
         return self.options.batch and idle and self.pool.ready and self._nothing_left()
 
     def _nothing_left(self) -> bool:
-        if not self.dispatcher.idle_slots():
+        if not self.dispatcher.idle_slots() or self.keeper.overdue():
             return False
 
         def take() -> int:

@@ -18,6 +18,7 @@ from qorworker.worker import processes
 logger = logging.getLogger(__name__)
 
 MESSAGE = 1 << 18
+LAST_DUTY = 15.0  # seconds that a template may take to end every process and itself
 PATIENCE = (0.5, 30.0)  # seconds before a template that failed is started again: first, at most
 
 Hear = Callable[[dict[str, Any], float], None]
@@ -31,6 +32,7 @@ class TemplateLink:
         self.selector = selector
         self.on_news, self.on_loss = on_news, on_loss
         self.ready = False
+        self.on_ready: Callable[[], None] = lambda: None
         self.closing = False
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
@@ -44,20 +46,32 @@ class TemplateLink:
     def tend(self, now: float) -> None:
         """Start the template if there is none, and not too soon after one that failed."""
         if self._process is None and not self.closing and now >= self._start_at:
-            self._start()
+            try:
+                self._start()
+            except OSError as error:
+                logger.error("The template process could not be started: %s", error)
+                self._wait(now)
 
     def _start(self) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, message_socket())
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "qorworker.worker.template", str(theirs.fileno())],
-            pass_fds=[theirs.fileno()],
-            stdin=subprocess.DEVNULL,
-            env={**os.environ, processes.COOKIE: self.cookie},
-        )
-        theirs.close()
-        ours.sendall(json.dumps({"path": sys.path}).encode())
+        try:
+            ours.sendall(json.dumps({"path": sys.path}).encode())
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "qorworker.worker.template", str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                env={**os.environ, processes.COOKIE: self.cookie},
+            )
+        except OSError:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
         self._control = ours
         self.selector.register(ours, selectors.EVENT_READ, self._hear)
+
+    def _wait(self, now: float) -> None:
+        self._start_at, self._pause = now + self._pause, min(self._pause * 2, PATIENCE[1])
 
     def tell(self, order: dict[str, Any], descriptors: Sequence[int] = ()) -> None:
         """Give an order. A template that cannot be told has ended, and that will be heard."""
@@ -77,6 +91,7 @@ class TemplateLink:
         news: dict[str, Any] = json.loads(message)
         if "ready" in news:
             self.ready = True
+            self.on_ready()
             self._pause = PATIENCE[0]
         elif "failed" in news:
             logger.error("No job can start, because the project does not load:\n%s", news["failed"])
@@ -94,17 +109,23 @@ class TemplateLink:
         self.ready = False
         logger.error("The template process ended with status %s; starting it again.", status)
         processes.sweep(self.cookie)
-        self._start_at, self._pause = now + self._pause, min(self._pause * 2, PATIENCE[1])
+        self._wait(now)
         self.on_loss(now)
 
     def close(self) -> None:
-        """Hang up: the template ends every process of every job, then itself."""
+        """Hang up: the template ends every process of every job, then itself; one that hangs is ended."""
         self.closing = True
         if self._process is not None and self._control is not None:
             with contextlib.suppress(KeyError):
                 self.selector.unregister(self._control)
             self._control.close()
-            self._process.wait()
+            try:
+                # One that is not ready has no children, and may hang in the project's code.
+                self._process.wait(LAST_DUTY if self.ready else 0.1)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+                processes.sweep(self.cookie)
 
 
 def message_socket() -> socket.SocketKind:

@@ -52,7 +52,8 @@ class CounterWakeup(Wakeup):
     def look(self, now: float) -> None:
         connection: Any = connections[self.using]
         connection.ensure_connection()
-        version = connection.connection.execute("PRAGMA data_version").fetchone()[0]
+        with connection.wrap_database_errors:
+            version = connection.connection.execute("PRAGMA data_version").fetchone()[0]
         # The worker's own commits are not counted, so once in a while it looks anyway.
         if version != self.version or now - self.asked_at > float(settings.POLL_INTERVAL):
             self.version, self.asked_at, self.rung = version, now, True

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from django.db import DatabaseError, DataError, InterfaceError, OperationalError, connections, transaction
 
-from qorworker.models import Attempt, Job, LogLine, ResultsRow
+from qorworker.models import Attempt, Job, LogLine, Outcome, ResultsRow
 from qorworker.models.clock import now_sql
 from qorworker.models.sql import AttemptUpdate, insert, write_attempts
+from qorworker.registry import registry
 from qorworker.signals import job_finished, job_progressed
 from qorworker.worker.attempt import RunningAttempt
 
@@ -65,8 +66,10 @@ class Writer:
         On a database error nothing is forgotten: the next flush writes it again, and what the failed one did
         commit is not doubled.
         """
-        ends = self.ends
-        progressed = [attempt for attempt in running if attempt.changed]
+        # Of a job twice, the end whose write nobody confirmed comes first, the rest in the next flush.
+        ends = list({end.attempt.job.id: end for end in reversed(self.ends)}.values())[::-1]
+        ending = {end.attempt.job.id for end in ends}
+        progressed = [attempt for attempt in running if attempt.changed and attempt.job.id not in ending]
         if not ends and not progressed:
             return []
         updates = [end.update for end in ends if not end.committed] + [attempt.update() for attempt in progressed]
@@ -79,7 +82,8 @@ class Writer:
         except DatabaseError:
             logger.exception("A batch could not be written; writing its attempts one by one.")
             lost = self._write_singly(ends, progressed)
-        self.ends = self.ends[len(ends) :]
+        written = set(map(id, ends))
+        self.ends = [end for end in self.ends if id(end) not in written]
         self._tell(ends, progressed)
         return lost
 
@@ -87,15 +91,23 @@ class Writer:
         self, ends: list[End], progressed: list[RunningAttempt], updates: list[AttemptUpdate]
     ) -> list[RunningAttempt]:
         stories = [*(end.attempt for end in ends), *progressed]
+        # One that goes back to the queue ends nothing; its number is given to the next attempt.
+        told = [*(end.attempt for end in ends if not end.update.uncounted), *progressed]
         with transaction.atomic(using=self.using):
             ours = write_attempts(self.using, updates)
+            by_themselves = self.ended_themselves([each for each in told if each.job.id not in ours])
             for end in ends:
+                if end.attempt.job.id in by_themselves and not end.update.uncounted:
+                    self._note_done(end)
                 if end.committed and self._complete(end):
                     ours.add(end.attempt.job.id)
             kept = [attempt for attempt in stories if attempt.job.id in ours]
             self._insert_stories(kept)
             self._insert_attempts([end for end in ends if end.outcome and end.attempt.job.id in ours])
+        waiting = by_themselves - {end.attempt.job.id for end in ends}
         for attempt in stories:
+            if attempt.job.id in waiting:
+                continue  # its story is written with its end, of which it has yet to tell
             attempt.log, attempt.rows, attempt.buffered = [], [], 0
             attempt.lost = attempt.job.id not in ours
         return [attempt for attempt in progressed if attempt.lost]
@@ -119,6 +131,16 @@ class Writer:
             return self._write([end], [], [] if end.committed else [end.update])
         assert attempt is not None
         return self._write([], [attempt], [attempt.update()])
+
+    def ended_themselves(self, attempts: Sequence[RunningAttempt]) -> set[int]:
+        """Which of these, no longer held, have written their end in their own transaction. Ids of the jobs."""
+        numbers = {each.job.id: each.job.attempt for each in attempts if is_atomic(each.job.name)}
+        return Job.objects.using(self.using).done_at(numbers) if numbers else set()
+
+    def _note_done(self, end: End) -> None:
+        """Whatever its process came to afterwards: what counts is what it has committed."""
+        end.committed, end.outcome = True, Outcome.DONE
+        end.update.status, end.update.error, end.traceback = "done", "", ""
 
     def _complete(self, end: End) -> int:
         update = end.update
@@ -203,3 +225,9 @@ class Writer:
                     progress=attempt.progress,
                     text=attempt.progress_text or "",
                 )
+
+
+def is_atomic(name: str) -> bool:
+    """Whether jobs of this type end in their own transaction."""
+    job_type = registry.find(name)
+    return job_type is not None and job_type.atomic
