@@ -93,19 +93,24 @@ SETTINGS: dict[str, Setting] = {
 class Settings:
     """``settings.LEASE`` and so on: the project's value, else the default."""
 
+    def __init__(self) -> None:
+        self._sound: dict[str, Any] = {}
+
     def __getattr__(self, name: str) -> Any:
         if name not in SETTINGS:
             raise AttributeError(f"QORWORKER has no setting {name!r}.")
         value = configured().get(name, SETTINGS[name].default)
-        if problem := SETTINGS[name].check(value):
-            raise ImproperlyConfigured(_sentence(name, value, problem))
+        if self._sound.get(name, self) is not value:  # read for every job, so what was found sound is not checked again
+            if problem := SETTINGS[name].check(value):
+                raise ImproperlyConfigured(_sentence(name, value, problem))
+            self._sound[name] = value
         return value
 
 
 def configured() -> Mapping[str, Any]:
     """What the project wrote into its ``QORWORKER`` setting."""
     value = getattr(django_settings, "QORWORKER", {})
-    if not isinstance(value, Mapping):
+    if type(value) is not dict and not isinstance(value, Mapping):
         raise ImproperlyConfigured(f"QORWORKER must be a dict, not {type(value).__name__}.")
     return value
 

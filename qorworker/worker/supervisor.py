@@ -109,7 +109,6 @@ class Supervisor:
         reaper = Reaper(self.database, worker.pk, self.me)
         lease = float(settings.LEASE)
         self.duties = [
-            Duty(self.pool.tend, 0.05, needs_database=False),
             Duty(self.shutdown.tend, 0.05, needs_database=False),
             Duty(self._slow_down, 0.1, needs_database=False),
             Duty(self.keeper.outlived, 0.2, needs_database=False),
@@ -120,7 +119,7 @@ class Supervisor:
             Duty(self._promote, 0.5),
             Duty(self._recover, 0.5),
             Duty(self.registration.beat, HEARTBEAT),
-            Duty(reaper.reap, 1.0),
+            Duty(reaper.reap, 2.0),
             Duty(self.keeper.recycle, 5.0, needs_database=False),
             *self.extra_duties,
         ]
@@ -151,12 +150,13 @@ class Supervisor:
         """Wait for news at most until the next duty, take it in, do what is due."""
         self._listen(self._patience(monotonic()))
         now = monotonic()
+        self.pool.tend(now)
         self._look_for_work(now)
         self.dispatcher.dispatch(now)
         self._write_ends(now)
         for duty in self.duties:
             if now >= duty.at and not (duty.needs_database and self.database.down(now)):
-                duty.at = now + duty.every
+                duty.at = (now // duty.every + 1) * duty.every  # many at the same moments: fewer of them
                 self._do(now, duty)
 
     def _listen(self, seconds: float) -> None:

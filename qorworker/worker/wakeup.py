@@ -13,7 +13,7 @@ from qorworker.conf import settings
 logger = logging.getLogger(__name__)
 
 CHANNEL = "qorworker"
-SQLITE_INTERVAL = 0.01  # seconds: reading the counter costs some ten microseconds
+SQLITE_INTERVAL = 0.015  # seconds: reading the counter costs some ten microseconds
 POLLING_INTERVAL = 0.1  # seconds, where there is no counter and nobody tells
 RECONNECT = 5.0
 
@@ -51,7 +51,6 @@ class CounterWakeup(Wakeup):
 
     def look(self, now: float) -> None:
         connection: Any = connections[self.using]
-        connection.ensure_connection()
         with connection.wrap_database_errors:
             version = connection.connection.execute("PRAGMA data_version").fetchone()[0]
         # The worker's own commits are not counted, so once in a while it looks anyway.
