@@ -20,10 +20,13 @@ def _number(minimum: float) -> Callable[[Any], str]:
     return check
 
 
-def _whole(minimum: int) -> Callable[[Any], str]:
+def _whole(minimum: int, maximum: int | None = None) -> Callable[[Any], str]:
+    most = "" if maximum is None else f" and at most {maximum}"
+
     def check(value: Any) -> str:
         fits = isinstance(value, int) and not isinstance(value, bool) and value >= minimum
-        return "" if fits else f"must be a whole number of at least {minimum}"
+        fits = fits and (maximum is None or value <= maximum)
+        return "" if fits else f"must be a whole number of at least {minimum}{most}"
 
     return check
 
@@ -77,11 +80,11 @@ SETTINGS: dict[str, Setting] = {
     "ARGUMENTS_BYTES": Setting(256 * KIB, _whole(KIB), "Largest size of one job's stored arguments."),
     "UPLOAD_BYTES": Setting(100 * MIB, _whole(1), "Largest size of one uploaded argument."),
     "UPLOAD_STORAGE": Setting("default", _text, "Alias in STORAGES that keeps uploaded arguments."),
-    "LOG_LINE_CHARS": Setting(8 * KIB, _whole(80), "Characters of one log line; the rest of a longer line is cut."),
+    "LOG_LINE_CHARS": Setting(8 * KIB, _whole(80, 16 * KIB), "Characters of one log line; the rest is cut."),
     "LOG_LINES": Setting(100_000, _whole(1), "Log lines kept for one job; further lines are counted and dropped."),
     "LOG_BYTES": Setting(10 * MIB, _whole(KIB), "Log size kept for one job; further lines are counted and dropped."),
     "RESULTS_ROWS": Setting(1_000_000, _whole(1), "Results rows kept for one job; further rows are dropped."),
-    "RESULTS_ROW_BYTES": Setting(32 * KIB, _whole(KIB), "Size of one results row; cells of a larger row are cut."),
+    "RESULTS_ROW_BYTES": Setting(32 * KIB, _whole(KIB, 128 * KIB), "Size of one results row; longer cells are cut."),
     "CHILD_JOBS": Setting(10_000, _whole(1), "Attempts after which a child process is replaced by a fresh one."),
     "CHILD_MEMORY": Setting(512 * MIB, _whole(MIB), "Resident bytes above which an idle child process is replaced."),
     "SECRET_KEYS": Setting(

@@ -89,12 +89,17 @@ class JobContext:
         self._progress(None, clean_text(line, PROGRESS_TEXT_CHARS))
 
     def add_results_row(self, *cells: Any) -> None:
-        """Add a row to the results: values, or ``Cell(value, error=…)`` where something is wrong."""
+        """Add a row to the results: values, or ``Cell(value, error=…)`` where something is wrong.
+
+        Long texts are cut. Raises ``ValueError`` for a row that is too large even then.
+        """
         row = [_cell(cell) for cell in cells]
         limit = settings.RESULTS_ROW_BYTES
-        if len(json.dumps(row, ensure_ascii=False)) > limit:
+        if _size(row) > limit:
             share = max(20, limit // (4 * max(1, len(row))))
             row = [[_shortened(value, share), _shortened(error, share)] for value, error in row]
+            if _size(row) > limit:
+                raise ValueError(f"A results row of {len(row)} cells is too large: at most {limit} bytes are kept.")
         self.results_rows += 1
         self.results_errors += any(error for _, error in row)
         self._send(["row", self.job_id, row])
@@ -159,6 +164,10 @@ def _readable(value: Any) -> str:
         except (TypeError, ValueError):
             pass
     return str(value)
+
+
+def _size(row: list[list[Any]]) -> int:
+    return len(json.dumps(row, ensure_ascii=False).encode("utf-8", "backslashreplace"))
 
 
 def _shortened(value: Any, limit: int) -> Any:

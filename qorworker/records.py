@@ -18,7 +18,6 @@ from typing import Any
 
 Record = list[Any]
 
-MESSAGE_BYTES = 160 * 1024  # below the kernel's limit for one message of a local socket
 TRACEBACK_CHARS = 16_000
 ERROR_CHARS = 2_000
 FRAME = struct.Struct(">I")

@@ -175,6 +175,12 @@ class TestResults:
         assert cells[0][0].endswith("…")
         assert cells[2][1].endswith("…")
 
+    def test_a_row_that_cannot_be_cut_enough_is_refused(self, context, told, settings):
+        settings.QORWORKER = {**settings.QORWORKER, "RESULTS_ROW_BYTES": 1024}
+        with pytest.raises(ValueError, match="row of 2000 cells is too large: at most 1024 bytes"):
+            context.add_results_row(*range(2000))
+        assert not told.of("row")
+
     @given(st.lists(st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters()) | st.binary()))
     def test_whatever_is_added_can_be_told(self, values):
         told = Told()

@@ -156,7 +156,7 @@ def whole_log(job: Job) -> Iterator[LogLine]:
     return LogLine.objects.filter(job=job.pk).order_by("number").iterator(chunk_size=2_000)
 
 
-def results(job: Job, errors_only: bool = False) -> QuerySet[ResultsRow]:
+def results(job: Job, errors_only: bool = False) -> QuerySet[Any]:
     """The results of the job's last attempt; ``place`` counts them from 1."""
     rows = ResultsRow.objects.filter(job=job.pk, number__gt=job.results_before)
     rows = rows.annotate(place=F("number") - job.results_before).order_by("number")
