@@ -255,7 +255,7 @@ class Supervisor:
             return idle or (self.shutdown.insisted and not self.dispatcher.running and bool(self.database.failures))
         if self.dispatcher.exhausted():
             return idle
-        return self.options.batch and idle and self.pool.ready and self._nothing_left()
+        return self.options.batch and idle and not self.dispatcher.more and self.pool.ready and self._nothing_left()
 
     def _nothing_left(self) -> bool:
         if not self.dispatcher.idle_slots() or self.keeper.overdue():
