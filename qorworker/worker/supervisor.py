@@ -222,7 +222,7 @@ class Supervisor:
             return
         if self.ends_since is None:
             self.ends_since = now
-        hurried = self.dispatcher.more or any(len(child.attempts) > 1 for child in self.pool.children.values())
+        hurried = any(len(child.attempts) > 1 for child in self.pool.children.values())
         if hurried and len(ends) < BATCH_OF_ENDS and now - self.ends_since < END_DELAY:
             return
         self._flush(now, ())
