@@ -1,4 +1,7 @@
-"""``python -m benchmarks``: every measure on every database that answers, several rounds, one table."""
+"""``python -m benchmarks``: every measure on every database that answers, several rounds, one table.
+
+``python -m benchmarks seed`` and ``python -m benchmarks pages``: the admin's pages with a million jobs.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,8 @@ SLOW = ("size",)  # only when asked for by name
 
 
 def main() -> int:
+    if sys.argv[1:2] in (["seed"], ["pages"]):
+        return seeded()
     parser = argparse.ArgumentParser(prog="python -m benchmarks")
     parser.add_argument("--databases", default=",".join(DATABASES))
     parser.add_argument("--only", default=",".join(MEASURES))
@@ -47,6 +52,28 @@ def main() -> int:
     for database, problem in left_out.items():
         print(f"\nLeft out: {database}. {problem}")
     return 0 if figures else 1
+
+
+def seeded() -> int:
+    """``seed`` fills a database of its own, ``pages`` measures the admin's pages on it."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks")
+    parser.add_argument("what", choices=("seed", "pages"))
+    parser.add_argument("--database", choices=DATABASES, default="sqlite")
+    parser.add_argument("--jobs", type=int, default=1_000_000, help="for seed: how many")
+    parser.add_argument("--rounds", type=int, default=15, help="for pages: how often each is asked for")
+    parser.add_argument("--explain", action="store_true", help="for pages: show the plans of slow statements")
+    options = parser.parse_args()
+    os.environ.update(
+        DJANGO_SETTINGS_MODULE="benchmarks.settings",
+        QORWORKER_TEST_DATABASE=options.database,
+        QORWORKER_TEST_NAME=os.environ.get("QORWORKER_TEST_NAME", "qorworker_pages"),
+    )
+    from benchmarks import pages, seed
+
+    if options.what == "seed":
+        seed.main(options.jobs)
+        return 0
+    return int(not pages.main(options.rounds, options.explain))
 
 
 def measure(database: str, options: argparse.Namespace) -> tuple[list[dict], str]:

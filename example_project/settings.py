@@ -10,6 +10,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+import django
+
 BASE_DIR = Path(__file__).resolve().parent
 VAR = Path(os.environ.get("EXAMPLE_VAR", BASE_DIR / "var"))
 VAR.mkdir(parents=True, exist_ok=True)
@@ -52,8 +54,17 @@ TIME_ZONE = "UTC"
 LANGUAGE_CODE = "en"
 STATIC_URL = "static/"
 MEDIA_ROOT = VAR / "media"
-EMAIL_BACKEND = "django.core.mail.backends.filebased.EmailBackend"
-EMAIL_FILE_PATH = VAR / "mail"
+MAIL_FOLDER = VAR / "mail"
+if django.VERSION >= (6, 1):
+    MAILERS = {
+        "default": {
+            "BACKEND": "django.core.mail.backends.filebased.EmailBackend",
+            "OPTIONS": {"file_path": MAIL_FOLDER},
+        }
+    }
+else:
+    EMAIL_BACKEND = "django.core.mail.backends.filebased.EmailBackend"
+    EMAIL_FILE_PATH = MAIL_FOLDER
 DEFAULT_FROM_EMAIL = "news@example.com"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
@@ -95,3 +106,27 @@ TEMPLATES = [
 
 # The job "Send newsletter" asks for this password before it writes to anybody.
 NEWSLETTER_PASSWORD = os.environ.get("EXAMPLE_NEWSLETTER_PASSWORD", "letters")
+
+LOCAL = "qorworker.backends.local.LocalBackend"
+# Where jobs run: each queue has a backend. The demo needs no more than the first two, which ``runworker`` serves.
+QUEUES: dict[str, dict[str, Any]] = {
+    # While both have enough to do, nine jobs of the first queue are started for one of the second.
+    "default": {"BACKEND": LOCAL, "WEIGHT": 9},
+    "reports": {"BACKEND": LOCAL, "WEIGHT": 1},
+    "now": {"BACKEND": "qorworker.backends.immediate.ImmediateBackend"},  # for scripts: enqueue() returns at the end
+}
+if os.environ.get("EXAMPLE_CRON"):  # needs the extra "crontab"; then once: manage.py crontab add -v0
+    from qorworker.backends.crontab import CRONJOBS as TICK
+
+    INSTALLED_APPS.append("django_crontab")
+    CRONJOBS = [*TICK]
+    QUEUES["nightly"] = {"BACKEND": "qorworker.backends.crontab.CrontabBackend", "OPTIONS": {"PROCESSES": 2}}
+if os.environ.get("EXAMPLE_BROKER"):  # needs the extra "celery"; then: celery -A example_project.celery worker -Q media
+    import example_project.celery  # noqa: F401
+
+    QUEUES["media"] = {"BACKEND": "qorworker.backends.celery.CeleryBackend", "OPTIONS": {"CELERY_QUEUE": "media"}}
+
+QORWORKER = {
+    "QUEUES": QUEUES,
+    "MIDDLEWARE": ["example_project.middleware.cost"],
+}

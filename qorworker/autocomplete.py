@@ -9,7 +9,7 @@ from django.contrib import admin
 from django.contrib.admin.exceptions import NotRegistered
 from django.contrib.admin.views.autocomplete import AutocompleteJsonView
 from django.contrib.admin.widgets import AutocompleteMixin
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.db.models import Model, QuerySet
 from django.http import Http404, HttpRequest
 from django.urls import NoReverseMatch, reverse
@@ -54,8 +54,16 @@ class _Searching(AutocompleteMixin):
 
     def optgroups(self, name: str, value: Any, attr: Any = None) -> Any:
         if self.searches:
-            return super().optgroups(name, value, attr)
+            return super().optgroups(name, list(filter(self._is_key, value)), attr)
         return super(AutocompleteMixin, self).optgroups(name, value, attr)  # type: ignore[misc]
+
+    def _is_key(self, value: Any) -> bool:
+        """Whether it can be the key of a row: what was posted may be anything, and the database would refuse it."""
+        try:
+            self.field.model._meta.pk.clean(value, None)
+        except ValidationError:
+            return False
+        return True
 
     @property
     def media(self) -> forms.Media:

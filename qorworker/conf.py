@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -35,6 +36,10 @@ def _text(value: Any) -> str:
     return "" if isinstance(value, str) and value else "must be a non-empty text"
 
 
+def _flag(value: Any) -> str:
+    return "" if isinstance(value, bool) else "must be True or False"
+
+
 def _queues(value: Any) -> str:
     if not isinstance(value, Mapping) or not value:
         return "must be a dict with at least one queue"
@@ -43,16 +48,48 @@ def _queues(value: Any) -> str:
             return f"has a queue name that is not a printable text of 1 to 100 characters: {name!r}"
         if not isinstance(queue, Mapping) or not isinstance(queue.get("BACKEND"), str):
             return f"needs a dict with a BACKEND for queue {name!r}"
-        if unknown := set(queue) - {"BACKEND", "OPTIONS"}:
+        if unknown := set(queue) - {"BACKEND", "OPTIONS", "WEIGHT"}:
             return f"has unknown keys for queue {name!r}: {', '.join(sorted(map(str, unknown)))}"
         if not isinstance(queue.get("OPTIONS", {}), Mapping):
             return f"needs a dict as OPTIONS of queue {name!r}"
+        if problem := _number(0.001)(queue.get("WEIGHT", 1)):
+            return f"has for queue {name!r} a WEIGHT that {problem}"
     return ""
+
+
+def _paths(value: Any) -> str:
+    fits = isinstance(value, (list, tuple)) and all(isinstance(path, str) and "." in path for path in value)
+    return "" if fits else "must be a list of dotted paths"
 
 
 def _keys(value: Any) -> str:
     fits = isinstance(value, (list, tuple)) and all(isinstance(key, str) and key for key in value)
     return "" if fits else "must be a list of texts, newest first"
+
+
+def _one_of(*known: str) -> Callable[[Any], str]:
+    return lambda value: "" if value in known else f"must be one of {', '.join(map(repr, known))}"
+
+
+def _keep_for(value: Any) -> str:
+    from qorworker.retention import problem  # which reads the settings
+
+    return problem(value)
+
+
+def _cron(value: Any) -> str:
+    from qorworker.cron import Cron  # which reads the settings
+    from qorworker.exceptions import InvalidSchedule
+
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        return "must be a cron expression or None"
+    try:
+        Cron(value)
+    except InvalidSchedule as error:
+        return f"must be a cron expression or None ({error})"
+    return ""
 
 
 @dataclass(frozen=True)
@@ -67,6 +104,11 @@ SETTINGS: dict[str, Setting] = {
         {"default": {"BACKEND": "qorworker.backends.local.LocalBackend", "OPTIONS": {}}},
         _queues,
         "The queues there are and where their jobs run; shaped like CACHES.",
+    ),
+    "MIDDLEWARE": Setting(
+        [],
+        _paths,
+        "Dotted paths of what is put around every run of a job, the outermost first; as Django's.",
     ),
     "IMMEDIATE_WINDOW": Setting(
         120, _number(0), "Seconds: a time chosen in the admin that is nearer than this starts at once; 0 turns it off."
@@ -87,6 +129,40 @@ SETTINGS: dict[str, Setting] = {
     "RESULTS_ROW_BYTES": Setting(32 * KIB, _whole(KIB, 128 * KIB), "Size of one results row; longer cells are cut."),
     "CHILD_JOBS": Setting(10_000, _whole(1), "Attempts after which a child process is replaced by a fresh one."),
     "CHILD_MEMORY": Setting(512 * MIB, _whole(MIB), "Resident bytes above which an idle child process is replaced."),
+    "KEEP_FOR": Setting(
+        {
+            "done": dt.timedelta(30),
+            "cancelled": dt.timedelta(30),
+            "exception": dt.timedelta(90),
+            "killed": dt.timedelta(90),
+        },
+        _keep_for,
+        "For each final status the time after which a job is deleted, or `'forever'`, which it is for a status"
+        " that is left out.",
+    ),
+    "PRUNE_AT": Setting(
+        "30 3 * * *",
+        _cron,
+        "Cron expression: when the app deletes by itself what is over by `KEEP_FOR`; None: never.",
+    ),
+    "SHOW_UNAVAILABLE": Setting(
+        False, _flag, "Whether the catalogue names the jobs that a person may neither run nor see."
+    ),
+    "OWN_JOBS_ONLY": Setting(
+        False, _flag, "Whether people see only jobs that they started themselves, unless they have `view_all_jobs`."
+    ),
+    "RECHECK_PERMISSIONS": Setting(
+        "scheduled",
+        _one_of("scheduled", "always", "never"),
+        "When the rights of who asked for a job in the admin are checked once more as it starts: if it had to wait for"
+        " its time, `'always'`, or `'never'`.",
+    ),
+    "JOBS_PER_USER": Setting(
+        0, _whole(0), "Jobs that one person may have waiting or running when starting more in the admin; 0: no limit."
+    ),
+    "LIST_JOBS": Setting(
+        100_000, _whole(1000), "Jobs in which the list of the admin looks at once; older ones are one click away."
+    ),
     "SECRET_KEYS": Setting(
         [], _keys, "Keys for secret arguments, newest first; empty: derived from SECRET_KEY and SECRET_KEY_FALLBACKS."
     ),

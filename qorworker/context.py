@@ -12,17 +12,19 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from dataclasses import dataclass
 from functools import cached_property
+from types import SimpleNamespace
 from typing import Any, TypeVar
 
 from django.core.serializers.json import DjangoJSONEncoder
 
 from qorworker.conf import settings
 from qorworker.exceptions import JobAborted
-from qorworker.records import Record, clean_text
+from qorworker.records import RETURN_CHARS, Record, clean_text
 
 Item = TypeVar("Item")
 PROGRESS_BURST, PROGRESS_RATE = 50, 20.0  # updates at once, updates a second after that
 PROGRESS_TEXT_CHARS = 200
+RETURN_PART = 16 * 1024  # characters that fit into one message, whatever they are
 CELL_TYPES = (str, int, float, bool, type(None))
 
 
@@ -53,6 +55,8 @@ class JobContext:
         self.attempt = attempt
         self.max_attempts = max_attempts
         self.arguments = arguments
+        self.state = SimpleNamespace()  # for middleware and handler to share what they like
+        self.was_called = False  # whether the handler was
         self.results_rows = 0
         self.results_errors = 0
         self._send = send
@@ -128,6 +132,16 @@ class JobContext:
         """Raise ``JobAborted`` if somebody asked to end this job: for places where stopping is safe."""
         if self._abort_requested():
             raise JobAborted
+
+    def give_back(self, text: str) -> None:
+        """Keep *text*, JSON, as what the job has returned. For those who run jobs; a handler simply returns it.
+
+        Raises ``ValueError`` for a text that is too long.
+        """
+        if len(text) > RETURN_CHARS:
+            raise ValueError(f"It takes {len(text)} characters of JSON, and {RETURN_CHARS} are kept.")
+        for start in range(0, len(text), RETURN_PART):
+            self._send(["return", self.job_id, text[start : start + RETURN_PART]])
 
     def flush(self) -> None:
         """Send a progress update that was held back because they came too fast."""

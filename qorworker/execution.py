@@ -5,23 +5,31 @@ The outcome is a value; writing it down is somebody else's duty.
 
 from __future__ import annotations
 
-import asyncio
 import contextvars
-import inspect
 import json
+import logging
 import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, fields
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 from django.db import DatabaseError, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
+from qorworker import middleware, recheck
 from qorworker.context import JobContext
-from qorworker.exceptions import InvalidArguments, JobAborted, SecretsUnavailable, UnknownJobType
+from qorworker.exceptions import (
+    InvalidArguments,
+    JobAborted,
+    JobRefused,
+    NoLongerAllowed,
+    SecretsUnavailable,
+    UnknownJobType,
+)
 from qorworker.models import Outcome
 from qorworker.records import ERROR_CHARS, TRACEBACK_CHARS, Record, clean_text
 from qorworker.registry import JobType, registry
@@ -40,6 +48,7 @@ class Work(NamedTuple):
     max_attempts: int
     token: str
     database: str = "default"
+    created_by: str = ""  # whose rights are to be checked again; empty if nobody's
 
 
 @dataclass(slots=True)
@@ -53,6 +62,7 @@ class Ending:
     peak_memory: int | None = None  # bytes
     delay: float | None = None  # seconds until the next attempt, if there is one
     leftovers: bool = False  # processes that the job started are still there
+    exception_class: str = ""  # module and name of what the handler raised
     committed: bool = False  # the end is already in the database, together with the job's own writes
 
     def record(self, job_id: int) -> Record:
@@ -90,7 +100,7 @@ def execute(
 ) -> Ending:
     """Run one attempt to its end. Never raises for what the job does."""
     begun = time.perf_counter()
-    with _clean_connections():
+    with _clean_connections(lambda text: send(["log", work.id, time.time(), logging.WARNING, text])):
         ending = _attempt(work, send, abort_requested, surroundings)
     ending.duration = time.perf_counter() - begun
     if ending.outcome != Outcome.DONE:
@@ -107,11 +117,13 @@ def _attempt(
 ) -> Ending:
     try:
         job_type = registry.get(work.name)
+        if work.created_by:
+            recheck.check(work.id, work.created_by, job_type, work.database)
         stored = json.loads(work.arguments)
         if secrets := job_type.arguments.secret_values(stored):
             send(["secrets", work.id, secrets])
         arguments = job_type.arguments.load(stored)
-    except (InvalidArguments, UnknownJobType, SecretsUnavailable) as error:
+    except (InvalidArguments, NoLongerAllowed, UnknownJobType, SecretsUnavailable) as error:
         return Ending(Outcome.REFUSED, str(error))
     except DatabaseError as error:
         return _failure(work, None, error)
@@ -126,48 +138,49 @@ def _attempt(
         send=send,
         abort_requested=abort_requested,
     )
-    return _run(work, job_type, context, arguments, surroundings)
+    return _run(work, job_type, context, surroundings)
 
 
 def _run(
     work: Work,
     job_type: JobType[Any],
     context: JobContext,
-    arguments: dict[str, Any],
     surroundings: Callable[[JobContext], AbstractContextManager[None]],
 ) -> Ending:
     try:
         with surroundings(context):
             try:
-                return _call(work, job_type, context, arguments)
+                return _call(work, job_type, context)
             finally:
                 context.flush()
     except JobAborted:
-        return Ending(Outcome.ABORTED, "Aborted.")
+        return Ending(Outcome.ABORTED, _("Aborted."))
     except MemoryError as error:
-        return Ending(Outcome.MEMORY, _memory_text(job_type), _traceback(error), delay=_delay(work, job_type))
+        ending = Ending(Outcome.MEMORY, _memory_text(job_type), _traceback(error), delay=_delay(work, job_type))
+        ending.exception_class = _class_of(error)
+        return ending
     except LostAttempt as error:
         return Ending(Outcome.LOST, str(error))
+    except JobRefused as error:
+        return Ending(Outcome.REFUSED, str(error) or _("The job was refused."), _traceback(error))
     except SystemExit as error:
         return Ending(
             Outcome.FAILED,
-            f"The handler called sys.exit({error.code!r}).",
+            _("The handler called sys.exit(%s).") % repr(error.code),
             _traceback(error),
             delay=_delay(work, job_type),
+            exception_class=_class_of(error),
         )
     except BaseException as error:  # the one place that must survive whatever a handler raises
         return _failure(work, job_type, error)
 
 
-def _call(work: Work, job_type: JobType[Any], context: JobContext, arguments: dict[str, Any]) -> Ending:
-    call_arguments = dict(arguments)
-    if job_type.context_parameter:
-        call_arguments[job_type.context_parameter] = context
+def _call(work: Work, job_type: JobType[Any], context: JobContext) -> Ending:
     if not job_type.atomic:
-        _handle(job_type, call_arguments)
+        _handle(job_type, context)
         return _finished(job_type, context)
     with transaction.atomic(using=work.database):
-        _handle(job_type, call_arguments)
+        _handle(job_type, context)
         ending = _finished(job_type, context)
         if ending.outcome == Outcome.DONE:
             _commit_together(work, context)
@@ -175,21 +188,23 @@ def _call(work: Work, job_type: JobType[Any], context: JobContext, arguments: di
     return ending
 
 
-def _handle(job_type: JobType[Any], arguments: dict[str, Any]) -> None:
-    function = job_type.function
-    if _is_async(function):
-        asyncio.run(function(**arguments))
-    else:
-        # In a context of its own: what one job sets, the next does not see; language and time zone among it.
-        contextvars.copy_context().run(function, **arguments)
-
-
-_is_async = lru_cache(inspect.iscoroutinefunction)
+def _handle(job_type: JobType[Any], context: JobContext) -> None:
+    # In a context of its own: what one job sets, the next does not see; language and time zone among it.
+    returned = contextvars.copy_context().run(middleware.around(job_type), context)
+    if not context.was_called:
+        context.add_log(_("A middleware ended the job; its function was not called."), level=logging.WARNING)
+    try:
+        if (text := job_type.text_of(returned)) is not None:
+            context.give_back(text)
+    except (TypeError, ValueError) as error:
+        if job_type.needs_result:
+            raise
+        context.add_log(_("What the job returned is not kept: %s") % error, level=logging.WARNING)
 
 
 def _finished(job_type: JobType[Any], context: JobContext) -> Ending:
     if context.results_errors and job_type.on_row_errors == "exception":
-        return Ending(Outcome.ROW_ERRORS, f"{context.results_errors} of {context.results_rows} rows have errors.")
+        return Ending(Outcome.ROW_ERRORS, _row_errors_text(context.results_errors, context.results_rows))
     return Ending(Outcome.DONE)
 
 
@@ -197,11 +212,13 @@ def _commit_together(work: Work, context: JobContext) -> None:
     from qorworker.models import Job
 
     if not Job.objects.using(work.database).end_in_transaction(work.id, work.token):
-        raise LostAttempt("The job was taken from this attempt before it ended; what it wrote was rolled back.")
+        raise LostAttempt(_("The job was taken from this attempt before it ended; what it wrote was rolled back."))
 
 
 def _failure(work: Work, job_type: JobType[Any] | None, error: BaseException) -> Ending:
-    return Ending(Outcome.FAILED, _headline(error), _traceback(error), delay=_delay(work, job_type))
+    ending = Ending(Outcome.FAILED, _headline(error), _traceback(error), delay=_delay(work, job_type))
+    ending.exception_class = _class_of(error)
+    return ending
 
 
 def _delay(work: Work, job_type: JobType[Any] | None) -> float | None:
@@ -211,20 +228,23 @@ def _delay(work: Work, job_type: JobType[Any] | None) -> float | None:
 
 
 @contextmanager
-def _clean_connections() -> Iterator[None]:
+def _clean_connections(warn: Callable[[str], None]) -> Iterator[None]:
     """Usable connections before the handler, and nothing of it left on them afterwards."""
     depths = {}
     for connection in _open_connections():
-        connection.close_if_unusable_or_obsolete()
-        connection.queries_log.clear()
+        if not connection.in_atomic_block:  # else it is the caller's, who runs this job himself
+            connection.close_if_unusable_or_obsolete()
+        if not connection.force_debug_cursor:  # somebody counts queries
+            connection.queries_log.clear()
         if connection.connection is not None:
             depths[connection.alias] = _depth(connection)
     try:
         yield
     finally:
         for connection in _open_connections():
-            before = depths.get(connection.alias, (False, 0, True))
+            before = depths.get(connection.alias, (False, 0, connection.settings_dict["AUTOCOMMIT"]))
             if _depth(connection) != before:
+                warn(f"The handler left a transaction open on database {connection.alias!r}; it is rolled back.")
                 # Inside a block that was never left, Django would keep the closed connection for ever.
                 connection.in_atomic_block = before[0]
                 with suppress(DatabaseError):  # what cannot even be closed is replaced anyway
@@ -248,6 +268,10 @@ def _headline(error: BaseException) -> str:
     return f"{kind}: {lines[0]}" if lines else kind
 
 
+def _class_of(error: BaseException) -> str:
+    return f"{type(error).__module__}.{type(error).__qualname__}"
+
+
 def _traceback(error: BaseException) -> str:
     try:
         return "".join(traceback.format_exception(error))
@@ -262,5 +286,11 @@ def _tail(text: str) -> str:
 
 def _memory_text(job_type: JobType[Any]) -> str:
     if job_type.memory_limit is None:
-        return "The job ran out of memory."
-    return f"The job needed more memory than its limit of {job_type.memory_limit // (1024 * 1024)} MB."
+        return _("The job ran out of memory.")
+    limit = f"{job_type.memory_limit // (1024 * 1024)} MB"
+    return _("The job needed more memory than its limit of %s.") % limit
+
+
+def _row_errors_text(errors: int, rows: int) -> str:
+    told = ngettext("%(errors)s of %(rows)s row has errors.", "%(errors)s of %(rows)s rows have errors.", rows)
+    return told % {"errors": errors, "rows": rows}

@@ -1,19 +1,29 @@
-"""The forms that are ours: when a job is to start. The form of a type's arguments comes from the type. Web."""
+"""The forms that are ours: when a job starts, where it waits, what is saved of its arguments. Web.
+
+The form of the arguments themselves comes from the job type.
+"""
 
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Collection
 from typing import Any, cast
 
 from django import forms
 from django.conf import settings as django_settings
-from django.contrib.admin.widgets import AdminRadioSelect, AdminSplitDateTime
+from django.contrib.admin.widgets import (
+    AdminIntegerFieldWidget,
+    AdminRadioSelect,
+    AdminSplitDateTime,
+    AdminTextInputWidget,
+)
 from django.core.exceptions import ValidationError
 from django.utils import formats, timezone
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy, ngettext
+from django.utils.translation import gettext_lazy, ngettext, pgettext_lazy
 
 from qorworker.conf import settings
+from qorworker.options import PRIORITIES
 
 NOW, LATER = "now", "later"
 
@@ -58,7 +68,7 @@ def refuse_unclear(naive: dt.datetime, zone: dt.tzinfo) -> None:
     raise ValidationError(
         _("%(time)s happens twice in %(zone)s: clocks are put back. Choose a time before or after that hour."),
         code="ambiguous",
-        params={"time": shown, "zone": timezone.get_current_timezone_name()},
+        params={"time": shown, "zone": timezone.get_current_timezone_name(), "naive": naive},
     )
 
 
@@ -88,12 +98,12 @@ class WhenForm(forms.Form):
     """Now, or later at a time. Its fields carry a prefix that no argument can have."""
 
     when = forms.ChoiceField(
-        label=gettext_lazy("Start"),
-        choices=((NOW, gettext_lazy("Now")), (LATER, gettext_lazy("Later, at the time below"))),
+        label=pgettext_lazy("when a job starts", "Start"),
+        choices=((NOW, gettext_lazy("Now")), (LATER, gettext_lazy("Later"))),
         initial=NOW,
         widget=AdminRadioSelect(attrs={"class": "radiolist inline"}),
     )
-    at = LocalMomentField(label=gettext_lazy("Time"), required=False)
+    at = LocalMomentField(label=gettext_lazy("Starts at"), required=False)
 
     def __init__(self, data: Any = None, **options: Any) -> None:
         super().__init__(data, prefix="qw", **options)
@@ -101,9 +111,31 @@ class WhenForm(forms.Form):
 
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or {}
-        if cleaned.get("when") == LATER and not cleaned.get("at") and "at" not in self.errors:
+        if cleaned.get("when") != LATER:
+            self.errors.pop("at", None)  # what was left in the boxes is not asked for
+            return cleaned
+        for error in self.errors.as_data().get("at", ()):
+            if error.code == "ambiguous":
+                self._ask_which(cast("dict[str, Any]", error.params), cleaned)
+        if not cleaned.get("at") and not self.errors.keys() & {"at", "which"}:
             self.add_error("at", ValidationError(_("Choose a date and a time, or “Now”."), code="required"))
         return cleaned
+
+    def _ask_which(self, told: dict[str, Any], cleaned: dict[str, Any]) -> None:
+        """Let a person choose between the two moments at which clocks show the time; or take what was chosen."""
+        zone = timezone.get_current_timezone()
+        moments = {str(fold): told["naive"].replace(tzinfo=zone, fold=fold) for fold in (0, 1)}
+        choices = [(fold, f"{moment:%H:%M} {moment.tzname()} (UTC{moment:%z})") for fold, moment in moments.items()]
+        self.fields["which"] = forms.ChoiceField(
+            label=_("Which of the two"), choices=choices, widget=AdminRadioSelect(attrs={"class": "radiolist inline"})
+        )
+        chosen = self.data.get(self.add_prefix("which"))
+        del self.errors["at"]
+        if chosen in moments:
+            cleaned["at"] = moments[chosen]
+        else:
+            text = _("%(time)s happens twice in %(zone)s: clocks are put back. Choose below which one is meant.")
+            self.add_error("which", ValidationError(text, params=told))
 
     @property
     def moment(self) -> dt.datetime | None:
@@ -124,10 +156,58 @@ class RescheduleForm(forms.Form):
 class ConfirmForm(forms.Form):
     """The explicit yes that a job type with ``confirm`` asks for, on the same page as its arguments.
 
-    Not on a page of its own: uploads and secrets would have to be kept somewhere between the two.
+    Not on a page of its own: uploads and secrets would have to be kept somewhere between the two. And a tick takes
+    two deliberate acts, with or without script, where a second page falls to a double click.
     """
 
-    confirmed = forms.BooleanField(label=gettext_lazy("Yes, run it"))
+    confirmed = forms.BooleanField()
 
-    def __init__(self, data: Any = None, **options: Any) -> None:
+    def __init__(self, data: Any = None, title: Any = "", **options: Any) -> None:
         super().__init__(data, prefix="qw", **options)
+        self.fields["confirmed"].label = _("Yes, run “%s”") % title
+        self.fields["confirmed"].error_messages["required"] = _("Tick this to run it.")
+
+
+class QueueForm(forms.Form):
+    """Where a job waits and how soon it is its turn, for those who may choose; empty is what the type says."""
+
+    queue_name = forms.ChoiceField(label=gettext_lazy("Queue"), required=False)
+    priority = forms.IntegerField(
+        label=gettext_lazy("Priority"),
+        required=False,
+        min_value=PRIORITIES[0],
+        max_value=PRIORITIES[1],
+        widget=AdminIntegerFieldWidget,
+        help_text=gettext_lazy("From −100 to 100; higher runs first."),  # noqa: RUF001 - typography
+    )
+
+    def __init__(self, job_type: Any, data: Any = None) -> None:
+        initial = {"queue_name": job_type.queue_name, "priority": job_type.priority}
+        super().__init__(data, prefix="qw", initial=initial)
+        cast(forms.ChoiceField, self.fields["queue_name"]).choices = [(name, name) for name in settings.QUEUES]
+
+    @property
+    def chosen(self) -> dict[str, Any]:
+        return {name: value for name, value in self.cleaned_data.items() if value not in (None, "")}
+
+
+class PresetForm(forms.Form):
+    """The name under which arguments are saved, and for whom; ``taken`` names are in lower case."""
+
+    name = forms.CharField(label=gettext_lazy("Name"), max_length=100, widget=AdminTextInputWidget)
+    is_shared = forms.BooleanField(label=gettext_lazy("Share with everybody who may run this job"), required=False)
+    replace = forms.BooleanField(label=gettext_lazy("Replace what I saved under this name"), required=False)
+
+    def __init__(self, data: Any = None, *, taken: Collection[str] = (), may_share: bool = False) -> None:
+        super().__init__(data, prefix="qw")
+        self.taken = taken
+        if not may_share:
+            del self.fields["is_shared"]
+        if data is None or data.get("qw-name", "").strip().casefold() not in taken:
+            del self.fields["replace"]
+
+    def clean(self) -> dict[str, Any]:
+        cleaned: dict[str, Any] = super().clean() or {}
+        if cleaned.get("name", "").casefold() in self.taken and not cleaned.get("replace"):
+            self.add_error("name", _("You have saved arguments under this name. Choose another, or replace them."))
+        return cleaned

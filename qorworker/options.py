@@ -18,8 +18,9 @@ from django.db.models import Model
 from django.utils import timezone
 from django.utils.functional import Promise
 
-from qorworker import retry
+from qorworker import limits, retention, retry, unique
 from qorworker.exceptions import JobTypeError
+from qorworker.plan import problem_of
 
 if TYPE_CHECKING:
     from qorworker.registry import JobType
@@ -42,10 +43,17 @@ class Options:
     memory_limit: int | None = None  # bytes; None: no limit
     permission: Any = None  # "app.codename", or a callable: (user, job_type, action) -> bool
     schedulable: bool = True  # whether people may choose a time
+    schedule: Any = None  # a Cron, Every, At or Plan, or a list of them: when it runs by itself
     isolation: str = "warm"  # or "process": every attempt gets a process of its own
+    max_concurrency: int | None = None  # jobs that run at once, over all workers; None: no limit
+    rate_limit: Any = None  # starts in a period, over all workers: "10/m" or (10, timedelta(minutes=1))
+    concurrency_key: Any = None  # both count for each value of: an argument's name, several, or a callable: dict -> key
+    unique: Any = None  # True or a Unique: no second job like another
     atomic: bool = False  # the attempt's writes and its end commit together
     confirm: Any = ""  # a question that people answer before it starts
     on_row_errors: str = "exception"  # or "done": how a job with results errors ends
+    middleware: Any = ()  # around each run, inside that of the project: factories or their paths, the outermost first
+    keep_for: Any = None  # after the end: a timedelta, "forever", or a dict by final status; None: the setting KEEP_FOR
 
     @classmethod
     def chosen_for(cls, function: Callable[..., Any], chosen: Mapping[str, Any]) -> Options:
@@ -62,9 +70,13 @@ class Options:
         for name, value in chosen.items():
             if problem := _RULES[name](value):
                 raise JobTypeError(f"@job({name}={value!r}) at {where}: {problem}.")
+        if chosen.get("concurrency_key") and not (chosen.get("max_concurrency") or chosen.get("rate_limit")):
+            raise JobTypeError(f"@job(concurrency_key=…) at {where} needs a max_concurrency or a rate_limit.")
         made = {"name": default_name(function), "title": default_title(function), **chosen}
         if isinstance(made.get("timeout"), dt.timedelta):
             made["timeout"] = made["timeout"].total_seconds()
+        if made.get("rate_limit") is not None:
+            made["rate_limit"] = limits.Rate.of(made["rate_limit"])
         if not callable(strategy := made.get("backoff", "exponential")):
             made["backoff"] = retry.STRATEGIES[strategy]
         return cls(**made)
@@ -118,6 +130,11 @@ def check_defaults(name: str, defaults: Mapping[str, Any]) -> None:
     """Raise for values that ``using`` cannot take."""
     for option in ("priority", "max_attempts", "queue_name"):
         if defaults.get(option) is not None and (problem := _RULES[option](defaults[option])):
+            raise ValueError(f"{name}.using({option}={defaults[option]!r}): {problem}.")
+    if problem := limits.key_problem(defaults.get("concurrency_key")):
+        raise ValueError(f"{name}.using(concurrency_key={defaults['concurrency_key']!r}): {problem}.")
+    for option, problem_of_it in (("unique", unique.problem_of), ("unique_key", unique.key_problem)):
+        if problem := problem_of_it(defaults.get(option)):
             raise ValueError(f"{name}.using({option}={defaults[option]!r}): {problem}.")
     when = defaults.get("run_after")
     if when is None or isinstance(when, dt.timedelta):
@@ -183,6 +200,18 @@ def _form(value: Any) -> str:
     return "" if fits else "must be a Form, ModelForm or model class"
 
 
+def _middleware(value: Any) -> str:
+    fits = isinstance(value, (list, tuple)) and all(callable(each) or isinstance(each, str) for each in value)
+    return "" if fits else "must be a list of callables or of their dotted paths"
+
+
+def _keep_for(value: Any) -> str:
+    if value is None or retention.is_limit(value):
+        return ""
+    fits = isinstance(value, Mapping)
+    return retention.problem(value) if fits else "must be a timedelta above 0, 'forever', or a dict by final status"
+
+
 _RULES: dict[str, Callable[[Any], str]] = {
     "name": _name,
     "title": _text,
@@ -196,8 +225,15 @@ _RULES: dict[str, Callable[[Any], str]] = {
     "memory_limit": _bytes,
     "permission": _permission,
     "schedulable": _flag,
+    "schedule": problem_of,
     "isolation": _one_of("warm", "process"),
+    "max_concurrency": lambda value: "" if value is None else _whole(1, limits.MOST)(value),
+    "rate_limit": limits.rate_problem,
+    "concurrency_key": limits.rule_problem,
+    "unique": unique.problem_of,
     "atomic": _flag,
     "confirm": _text,
     "on_row_errors": _one_of("exception", "done"),
+    "middleware": _middleware,
+    "keep_for": _keep_for,
 }

@@ -3,6 +3,7 @@
     ["log", job, time, level, text]                     a line of the log
     ["progress", job, per cent or null, text or null]   null leaves it as it is
     ["row", job, [[value, error], …]]                   a row of the results
+    ["return", job, text]                               a part of what the job returned, as JSON
     ["secrets", job, [text, …]]                         texts to mask from now on
     ["end", job, {…}]                                   how the attempt ended; nothing of it comes after that
     ["left", job]                                       the child goes now and starts nothing more
@@ -20,6 +21,7 @@ Record = list[Any]
 
 TRACEBACK_CHARS = 16_000
 ERROR_CHARS = 2_000
+RETURN_CHARS = 1024 * 1024  # of what a job returned, as JSON
 FRAME = struct.Struct(">I")
 
 
@@ -61,6 +63,8 @@ def _fits(record: Any) -> bool:
             return True
         case ["row", int(), list(cells)]:
             return all(isinstance(cell, list) and len(cell) == 2 and isinstance(cell[1], str) for cell in cells)
+        case ["return", int(), str()]:
+            return True
         case ["secrets", int(), list(texts)]:
             return all(isinstance(text, str) for text in texts)
         case ["left", int()]:
@@ -88,6 +92,21 @@ def mask(text: str, secrets: list[str]) -> str:
         if secret in text:
             text = text.replace(secret, MASK)
     return text
+
+
+def mask_json(text: str, secrets: list[str]) -> str:
+    """``mask`` for the texts inside of JSON, so that it stays JSON."""
+    return _to_json(_masked(json.loads(text), secrets)) if secrets else text
+
+
+def _masked(value: Any, secrets: list[str]) -> Any:
+    if isinstance(value, str):
+        return mask(value, secrets)
+    if isinstance(value, list):
+        return [_masked(item, secrets) for item in value]
+    if isinstance(value, dict):
+        return {mask(key, secrets): _masked(item, secrets) for key, item in value.items()}
+    return value
 
 
 MASK = "••••••"

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import copy
 import datetime as dt
+import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from asgiref.sync import sync_to_async
+from django.core.serializers.json import DjangoJSONEncoder
 from django.views.decorators.debug import sensitive_variables
 
 from qorworker import options, retry
 from qorworker.arguments import Arguments
 from qorworker.exceptions import InvalidArguments, JobTypeError, SecretsUnavailable, UnknownJobType
+from qorworker.limits import Limits
 from qorworker.options import Options
+from qorworker.pausing import Pausable
+from qorworker.plan import Plan, plans_of
 
 if TYPE_CHECKING:
     from qorworker.models.job import Job
@@ -33,13 +38,17 @@ class Defaults:
     priority: int | None = None
     queue_name: str | None = None
     max_attempts: int | None = None
+    concurrency_key: str | None = None
+    unique: Any = None
+    unique_key: str | None = None
     user: Any = None
     origin: str = "code"
     rerun_of: Any = None
+    schedule: Any = None
     database: str | None = None
 
 
-class JobType(Generic[R]):
+class JobType(Pausable, Generic[R]):
     """The definition of a kind of job. Made by ``@job``; calling it calls the function, for tests."""
 
     do_not_call_in_templates = True  # else {{ job_type.title }} would run the handler in the web process
@@ -77,15 +86,27 @@ class JobType(Generic[R]):
         """The function's docstring without its list of parameters."""
         return self.arguments.description
 
+    @cached_property
+    def limits(self) -> Limits:
+        """How many of its jobs may run and start: all together, or those of each key."""
+        return Limits(self.options.max_concurrency, self.options.rate_limit)
+
+    @property
+    def is_limited(self) -> bool:
+        return bool(self.options.max_concurrency or self.options.rate_limit)
+
     # Enqueueing.
 
     def using(self, **defaults: Any) -> JobType[R]:
         """The same type with other values for the jobs that it enqueues.
 
-        ``run_after`` (a datetime, or a timedelta from now), ``priority``, ``queue_name``, ``max_attempts``, ``user``,
-        ``origin``, ``rerun_of``, ``database``.
+        ``run_after`` (a datetime, or a timedelta from now), ``priority``, ``queue_name``, ``max_attempts``,
+        ``concurrency_key`` (instead of what the type's rule says), ``unique``, ``unique_key`` (jobs with the same one
+        are alike), ``user``, ``origin``, ``rerun_of``, ``schedule``, ``database``.
         """
         options.check_defaults(self.name, defaults)
+        if defaults.get("concurrency_key") and not self.is_limited:
+            raise ValueError(f"{self.name}.using(concurrency_key=…): the job type has no limit.")
         other = copy.copy(self)
         other.defaults = replace(self.defaults, **defaults)
         return other
@@ -118,6 +139,14 @@ class JobType(Generic[R]):
         return self._store(cleaned)
 
     @sensitive_variables()
+    async def aenqueue_many(self, many: Sequence[Mapping[str, Any]]) -> list[Job]:
+        @sensitive_variables()
+        def enqueue_many() -> list[Job]:
+            return self.enqueue_many(many)
+
+        return await sync_to_async(enqueue_many)()
+
+    @sensitive_variables()
     def enqueue_cleaned(self, cleaned: Mapping[str, Any]) -> Job:
         """Store one job whose arguments were cleaned by ``arguments.form_class``."""
         return self._store([cleaned])[0]
@@ -126,6 +155,17 @@ class JobType(Generic[R]):
     def enqueue_stored(self, job: Job, /, **changes: Any) -> Job:
         """Store a new job with the arguments of *job*, and *changes*. Secrets are not copied: they are asked for."""
         return self._store([self.arguments.clean(self.arguments.reuse(job.arguments, changes))])[0]
+
+    def enqueue_as_stored(self, stored: Mapping[str, Any]) -> Job:
+        """Store one job with arguments as they are in a table, secrets and all. The caller knows that they fit."""
+        from qorworker.enqueue import store_dumped
+
+        return store_dumped(self, [dict(stored)])[0]
+
+    @property
+    def plans(self) -> list[Plan]:
+        """Its schedules that are declared in code."""
+        return plans_of(self.name, self.options.schedule)
 
     def can_start(self, job: Job) -> bool:
         """Whether the stored arguments of *job* still fit this definition."""
@@ -141,6 +181,17 @@ class JobType(Generic[R]):
         return store(self, many)
 
     # What the worker asks.
+
+    needs_result = False  # whether a run fails if what it returns cannot be kept
+
+    def text_of(self, returned: Any) -> str | None:
+        """What is kept of what the handler returned, as JSON; None for nothing.
+
+        Raises ``TypeError`` or ``ValueError`` for what that cannot carry.
+        """
+        if returned is None:
+            return None
+        return json.dumps(returned, cls=DjangoJSONEncoder, allow_nan=False, ensure_ascii=False)
 
     def retry_delay(self, attempt: int) -> float:
         """Seconds to wait after attempt number *attempt* failed. Never raises: the worker's parent calls it."""
@@ -163,10 +214,16 @@ class JobType(Generic[R]):
         memory_limit: int | None
         permission: str | Callable[[Any, JobType[Any], str], bool] | None
         schedulable: bool
+        schedule: Any
         isolation: str
+        max_concurrency: int | None
+        rate_limit: Any
+        concurrency_key: Any
+        unique: Any
         atomic: bool
         confirm: Any
         on_row_errors: str
+        middleware: Sequence[Any]
 
 
 class Registry:
@@ -217,8 +274,9 @@ def job(function: Callable[..., Any] | None = None, /, **chosen: Any) -> Any:
     """Make a function a job type: ``@job``, or ``@job(group="Catalogue", max_attempts=3)``.
 
     Options: ``name``, ``title``, ``group``, ``form``, ``queue_name``, ``priority``, ``max_attempts``, ``backoff``,
-    ``timeout``, ``memory_limit``, ``permission``, ``schedulable``, ``isolation``, ``atomic``, ``confirm``,
-    ``on_row_errors``. See ``qorworker.options.Options``.
+    ``timeout``, ``memory_limit``, ``permission``, ``schedulable``, ``schedule``, ``isolation``,
+    ``max_concurrency``, ``rate_limit``, ``concurrency_key``, ``unique``, ``atomic``, ``confirm``, ``on_row_errors``,
+    ``middleware``, ``keep_for``. See ``qorworker.options.Options``.
     """
     if function is None:
         return partial(_declare, chosen=chosen)

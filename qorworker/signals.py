@@ -1,4 +1,8 @@
-"""Django signals of a job's life, and the receivers that log them. Each signal's comment names its process."""
+"""Django signals of a job's life, and the receivers that log them.
+
+Each is sent when what it tells has been committed, and its receivers harm nobody: what they raise is logged. A comment
+names the sender, the process and the arguments.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +13,17 @@ from django.dispatch import Signal, receiver
 
 logger = logging.getLogger(__name__)
 
-job_enqueued = Signal()  # job: after the enqueuing transaction committed; in the process that enqueued
+# Sender: Job. In the process that enqueued.
+job_enqueued = Signal()  # job
 
-# In the worker's parent process.
+# Sender: Job. In the worker's parent process; for other backends in the process that runs the job.
 job_started = Signal(use_caching=True)  # job_id, name, attempt: its handler is about to be called
 job_progressed = Signal(use_caching=True)  # job_id, name, progress, text: at most twice a second
-job_finished = Signal(use_caching=True)  # job_id, name, status, error: its end is committed
+# An attempt has ended. status: where the job is now, "scheduled" if it is tried again; outcome: of the attempt, empty
+# for a job that was cancelled, and then in the process that cancelled it; duration: seconds.
+job_finished = Signal(use_caching=True)  # job_id, name, attempt, status, outcome, error, duration
+
+# Sender: Worker. In the worker's parent process.
 worker_started = Signal()  # worker: the row of a runworker that is ready
 worker_stopped = Signal()  # worker: the row of a runworker that ended in order
 

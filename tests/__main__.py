@@ -1,12 +1,14 @@
-"""``python -m tests``: the whole suite on every database that answers here, and in a browser if there is one.
+"""``python -m tests``: the whole suite on every database that answers, with a browser, gettext and themes if there are.
 
-What is left out is told at the end. With ``--require-all``, or where CI=true, leaving out or skipping anything fails.
+Each of them is spread over the processor's cores. What is left out is told at the end. With ``--require-all``, or where
+CI=true, leaving out or skipping anything fails.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -18,10 +20,12 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from tests.browser import missing_browser
+from tests.themes import missing_themes
 
 ROOT = Path(__file__).resolve().parents[1]
 DRIVERS = {"sqlite": ("sqlite3", ""), "postgresql": ("psycopg", "postgresql"), "mariadb": ("MySQLdb", "mariadb")}
 NOTHING_COLLECTED = 5  # pytest's exit status
+CORES = min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, 4)
 CONNECT = "from django.db import connection\nwith connection._nodb_cursor() as cursor: cursor.execute('SELECT 1')"
 
 
@@ -65,14 +69,18 @@ def main() -> int:
 def parse() -> tuple[argparse.Namespace, list[str]]:
     parser = argparse.ArgumentParser(prog="python -m tests", description=__doc__, epilog="The rest is given to pytest.")
     parser.add_argument("--require-all", action="store_true", help="fail if anything is left out or skipped")
-    parser.add_argument("--only", action="append", choices=(*DRIVERS, "browser"), help="just this one; may be repeated")
+    names = (*DRIVERS, "browser", "gettext", "themes")
+    parser.add_argument("--only", action="append", choices=names, help="just this one; may be repeated")
     return parser.parse_known_args()
 
 
 def planned(more: list[str]) -> Iterator[Run]:
     for database in DRIVERS:
-        yield Run(database, ["-m", "not browser", *more], database, left_out=missing_database(database))
+        unmarked = ["-m", "not browser and not gettext and not theme", *more]
+        yield Run(database, unmarked, database, left_out=missing_database(database))
     yield Run("browser", ["-m", "browser", *more], left_out=missing_browser())
+    yield Run("gettext", ["-m", "gettext", *more], left_out=missing_gettext())
+    yield Run("themes", ["-m", "theme", *more], left_out=missing_themes())
 
 
 def missing_database(name: str) -> str:
@@ -87,11 +95,17 @@ def missing_database(name: str) -> str:
     return "" if answer.returncode == 0 else f"no connection: {answer.stderr.strip().splitlines()[-1]}"
 
 
+def missing_gettext() -> str:
+    """Why the source cannot be searched for the texts in it; empty if it can."""
+    return "" if shutil.which("xgettext") else "xgettext is not installed"
+
+
 def carry_out(run: Run) -> None:
     begun = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         record = Path(folder) / "record.xml"
-        command = [sys.executable, "-m", "pytest", f"--junit-xml={record}", *run.arguments]
+        spread = ["--numprocesses", str(CORES), "--dist", "loadfile"]
+        command = [sys.executable, "-m", "pytest", f"--junit-xml={record}", *spread, *run.arguments]
         environment = {**os.environ, "QORWORKER_TEST_DATABASE": run.database}
         run.status = subprocess.run(command, cwd=ROOT, env=environment).returncode
         if record.exists():

@@ -1,11 +1,14 @@
-"""Tests marked ``only_on("postgresql")`` are no part of a run on another database: there they would say nothing.
+"""A skipped test always means that something is missing which ought to be there.
 
-So a skipped test always means that something is missing which ought to be there.
+So tests marked ``only_on("postgresql")`` are no part of a run on another database: there they would say nothing. The
+same holds for tests marked ``once`` and for those that use no database: they run with SQLite only.
 """
 
 from __future__ import annotations
 
 from django.db import connection
+
+pytest_plugins = ["qorworker.testing.plugin"]  # found by itself where qorworker is installed
 
 
 def pytest_configure(config):
@@ -13,9 +16,19 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(config, items):
-    elsewhere = [
-        item for item in items if any(connection.vendor not in mark.args for mark in item.iter_markers("only_on"))
-    ]
+    elsewhere = [item for item in items if not belongs_here(item)]
     if elsewhere:
         config.hook.pytest_deselected(items=elsewhere)
         items[:] = [item for item in items if item not in set(elsewhere)]
+
+
+def belongs_here(item):
+    if any(connection.vendor not in mark.args for mark in item.iter_markers("only_on")):
+        return False
+    return connection.vendor == "sqlite" or (uses_database(item) and not item.get_closest_marker("once"))
+
+
+def uses_database(item):
+    marked = any(item.get_closest_marker(mark) for mark in ("django_db", "process"))
+    fixtures = {"db", "transactional_db", "live_server", "django_db_setup", "admin_client"}
+    return marked or not fixtures.isdisjoint(item.fixturenames)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
+
+import django
 
 ENGINE = os.environ.get("QORWORKER_TEST_DATABASE", "sqlite")
 NAME = os.environ.get("QORWORKER_TEST_NAME", "qorworker_test")
-SCRATCH = Path(tempfile.gettempdir()) / NAME
+SCRATCH = Path(tempfile.gettempdir()) / NAME / os.environ.get("PYTEST_XDIST_WORKER", "")
 
 DATABASES = {
     "sqlite": {
@@ -51,13 +54,16 @@ SECRET_KEY = "only for tests, nothing is protected by it"
 DEFAULT_AUTO_FIELD = "django.db.models.AutoField"  # a project's choice must not matter to qorworker
 USE_TZ = os.environ.get("QORWORKER_TEST_USE_TZ", "1") == "1"
 TIME_ZONE = "Europe/Berlin"
-LANGUAGE_CODE = "en"
+LANGUAGE_CODE = os.environ.get("QORWORKER_TEST_LANGUAGE", "en")
 ROOT_URLCONF = "tests.urls"
 STATIC_URL = "static/"
 MEDIA_ROOT = str(SCRATCH / "media")
 STATICFILES_DIRS: list[str] = []
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
-EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
+if django.VERSION >= (6, 1):
+    MAILERS = {"default": {"BACKEND": "django.core.mail.backends.locmem.EmailBackend"}}
+else:
+    EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
 INSTALLED_APPS = [
     "django.contrib.admin",
     "django.contrib.auth",
@@ -71,6 +77,8 @@ INSTALLED_APPS = [
     "example_project.shop",
     "example_project.reports",
 ]
+if find_spec("django_tasks_db"):
+    INSTALLED_APPS.append("django_tasks_db")  # another backend for tasks, that keeps the same contract
 NEWSLETTER_PASSWORD = "letters"
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
@@ -81,6 +89,19 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
+# Every page is under a strict policy, so that every test in a browser is one of that, too.
+SECURE_CSP = {
+    "default-src": ["'self'"],
+    "object-src": ["'none'"],
+    "base-uri": ["'none'"],
+    "form-action": ["'self'"],
+    "frame-ancestors": ["'none'"],
+    "report-uri": ["/csp-report/"],
+}
+if django.VERSION >= (6, 0):
+    MIDDLEWARE.append("django.middleware.csp.ContentSecurityPolicyMiddleware")
+else:
+    MIDDLEWARE.append("tests.browser.csp.PolicyMiddleware")
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
@@ -94,9 +115,12 @@ TEMPLATES = [
         },
     }
 ]
+if django.VERSION >= (6, 0) or find_spec("django_tasks"):
+    TASKS = {"default": {"BACKEND": "qorworker.backends.tasks.QorWorkerBackend"}}
 QORWORKER = {
     "QUEUES": {
         name: {"BACKEND": "qorworker.backends.local.LocalBackend", "OPTIONS": {}}
         for name in ("default", "mail", "reports", "other")
     },
+    "PRUNE_AT": None,
 }

@@ -24,13 +24,14 @@ from qorworker.status import FINISHED
 ROOT = Path(__file__).resolve().parents[1]
 MARK = "QORWORKER_TEST_MARK"  # in the environment of a worker under test, and so of everything it starts
 TABLES = (
-    "qorworker_job", "qorworker_attempt", "qorworker_logline", "qorworker_resultsrow", "qorworker_auditentry",
-    "testapp_shop", "auth_user",
+    "qorworker_scheduleslot", "qorworker_schedule", "qorworker_job", "qorworker_attempt", "qorworker_logline",
+    "qorworker_resultsrow", "qorworker_auditentry", "qorworker_pause", "qorworker_limit", "qorworker_limitstart",
+    "testapp_shop", "auth_user_user_permissions", "auth_user",
 )  # fmt: skip
 
 
 def wait_until(
-    condition: Callable[[], Any], timeout: float = 30.0, why: Callable[[], object] | str = "", every: float = 0.01
+    condition: Callable[[], Any], timeout: float = 30.0, why: Callable[[], object] | str = "", every: float = 0.03
 ) -> Any:
     """The first true value of *condition*. Fails after *timeout* seconds, telling *why*."""
     deadline = time.monotonic() + timeout

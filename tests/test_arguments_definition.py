@@ -11,6 +11,7 @@ from django import forms
 from django.core.files.uploadedfile import SimpleUploadedFile, UploadedFile
 from django.core.validators import FileExtensionValidator
 from django.db.models import QuerySet
+from django.utils import translation
 
 from qorworker import Arg, InvalidArguments, JobContext, Secret
 from qorworker.arguments import Arguments
@@ -414,6 +415,17 @@ def test_arguments_are_shown_as_people_write_them():
         "options": ("Options", "json", '{\n  "a": 1\n}'),
         "none": ("None", "text", "\u2013"),
     }
+
+
+def test_arguments_are_shown_as_the_reader_writes_them():
+    def handler(count: int, pause: float, price: Decimal, day: dt.date):
+        pass
+
+    arguments = Arguments("t", handler)
+    values = {"count": 3, "pause": 0.2, "price": Decimal("1.50"), "day": dt.date(2026, 11, 23)}
+    stored = arguments.dump(arguments.clean(values))
+    with translation.override("de"):
+        assert [one.text for one in arguments.display(stored)] == ["3", "0,2", "1,50", "23. November 2026"]
 
 
 def test_a_summary_is_one_line_of_limited_length():

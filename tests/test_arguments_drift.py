@@ -35,7 +35,7 @@ def test_new_and_gone_fields_are_told(job):
 
     drift = Arguments("t", after).drift(job)
     assert (drift.new, drift.gone, drift.changed) == (("region",), ("country",), ())
-    assert drift.explain() == "Field “region” is new; “country” no longer exists."
+    assert drift.explain() == "The field “region” is new. The field “country” no longer exists."
 
 
 def test_a_value_that_no_longer_fits_is_told(job):
@@ -44,7 +44,7 @@ def test_a_value_that_no_longer_fits_is_told(job):
 
     drift = Arguments("t", after).drift(job)
     assert drift.changed == ("country", "mode")
-    assert drift.explain() == "The value of “country” no longer fits; the value of “mode” no longer fits."
+    assert drift.explain() == "The value of “country” no longer fits. The value of “mode” no longer fits."
 
 
 def test_a_change_that_every_stored_value_survives_is_no_drift(job):

@@ -11,7 +11,7 @@ from django.core.files.uploadedfile import UploadedFile
 from django.db import DatabaseError, connection
 from django.test import override_settings
 
-from qorworker import Arg, Secret, checks, job, secrets
+from qorworker import Arg, Cron, Every, Plan, Secret, Unique, checks, job, secrets
 from qorworker.registry import JobType, Registry, registry
 from tests.definitions import own_types  # noqa: F401
 from tests.testapp.models import Shop
@@ -62,13 +62,14 @@ def test_e001_a_wrong_setting():
         assert ids(checks.check_settings()) == ["qorworker.E001"] * 2
 
 
-def test_e002_names_that_a_database_may_confuse():
-    for name in ("shop.import", "Shop.Import"):
+@pytest.mark.parametrize("confused", ["Shop.Import", "shop.ïmport", "shop.import\u0301"])
+def test_e002_names_that_a_database_may_confuse(confused):
+    for name in ("shop.import", confused):
         registry.register(JobType(lambda: None, {"name": name}))
     (found,) = checks.check_names()
     assert found.id == "qorworker.E002"
     assert "'shop.import'" in found.msg
-    assert "'Shop.Import'" in found.msg
+    assert repr(confused) in found.msg
 
 
 def test_e003_an_argument_without_a_field():
@@ -124,12 +125,34 @@ def test_e006_a_backend_that_cannot_be_imported():
     assert "'default'" in found.msg
 
 
+def test_e006_a_backend_with_an_option_that_it_does_not_have():
+    queue = {"BACKEND": "qorworker.backends.local.LocalBackend", "OPTIONS": {"COLOUR": "red"}}
+    with override_settings(QORWORKER={"QUEUES": {"default": queue}}):
+        (found,) = checks.check_queues()
+    assert found.id == "qorworker.E006"
+    assert "COLOUR" in found.msg
+
+
+def test_w010_limits_that_the_backend_of_the_queue_does_not_keep():
+    @job(name="test.limited", timeout=5)
+    def handler():
+        pass
+
+    assert [found for found in checks.check_queues() if found.obj is handler] == []
+    with override_settings(
+        QORWORKER={"QUEUES": {"default": {"BACKEND": "qorworker.backends.immediate.ImmediateBackend"}}}
+    ):
+        (found,) = [found for found in checks.check_queues() if found.obj is handler]
+    assert found.id == "qorworker.W010"
+    assert "timeout" in found.msg
+
+
 def test_e006_a_job_type_for_a_queue_that_does_not_exist():
     @job(queue_name="nowhere")
     def handler():
         pass
 
-    with override_settings(QORWORKER={"QUEUES": {"default": {"BACKEND": "qorworker.registry.Registry"}}}):
+    with override_settings(QORWORKER={"QUEUES": {"default": {"BACKEND": "qorworker.backends.local.LocalBackend"}}}):
         (found,) = checks.check_queues()
     assert found.id == "qorworker.E006"
     assert "'nowhere'" in found.msg
@@ -146,7 +169,15 @@ def test_e007_spares_callables_and_permissions_of_installed_apps():
     registry.register(JobType(lambda: None, {"name": "x", "permission": "testapp.change_shop"}))
     registry.register(JobType(lambda: None, {"name": "y", "permission": lambda user, job_type, action: True}))
     registry.register(JobType(lambda: None, {"name": "z"}))
+    registry.register(JobType(lambda: None, {"name": "own", "permission": "qorworker.run_job"}))
     assert checks.check_permissions() == []
+
+
+def test_w007_a_permission_that_no_model_declares():
+    registry.register(JobType(lambda: None, {"name": "x", "permission": "testapp.chnage_shop"}))
+    (found,) = checks.check_permissions()
+    assert found.id == "qorworker.W007"
+    assert "'testapp.chnage_shop'" in found.msg
 
 
 def test_e008_secrets_without_the_extra(monkeypatch):
@@ -160,6 +191,24 @@ def test_e008_secrets_without_the_extra(monkeypatch):
     assert found.id == "qorworker.E008"
     assert "key" in found.msg
     assert "pip install qorworker[secrets]" in found.hint
+
+
+def test_e009_schedules_that_cannot_be_made():
+    @job(schedule=[Plan(Every(minutes=5), name="fine", arguments={"number": 1}), Cron("@daily")])
+    def handler(number: int):
+        pass
+
+    (found,) = checks.check_schedules()
+    assert found.id == "qorworker.E009"
+    assert "number: This field is required." in found.msg
+    assert __file__ in found.msg
+
+    @job(schedule=Plan(Every(minutes=5), name="fine"))
+    def other():
+        pass
+
+    assert ids(checks.check_schedules()) == ["qorworker.E009"] * 2
+    assert "declares one with this name, too" in checks.check_schedules()[1].msg
 
 
 def test_w001_another_app_owns_the_command(monkeypatch):
@@ -237,3 +286,29 @@ def test_e003_an_argument_that_would_take_the_place_of_the_pages_own_token():
         pass
 
     assert ids(run_checks()) == ["qorworker.E003"]
+
+
+@pytest.mark.parametrize("rule", ["shopp", ["number", "shopp"], "password"])
+def test_a_key_of_what_is_no_argument_or_a_secret_is_an_error(rule):
+    @job(max_concurrency=1, concurrency_key=rule)
+    def handler(number: int, password: Secret[str]) -> None: ...
+
+    (found,) = checks.check_limits()
+    assert found.id == "qorworker.E014"
+    assert "handler" in found.msg
+
+
+@pytest.mark.parametrize("rule", ["number", ["number", "text"], lambda arguments: arguments["text"], None])
+def test_a_key_of_arguments_is_none(rule):
+    @job(max_concurrency=1, concurrency_key=rule)
+    def handler(number: int, text: str) -> None: ...
+
+    assert checks.check_limits() == []
+
+
+@pytest.mark.parametrize(("by", "found"), [(["number", "shopp"], ["qorworker.E015"]), (["number"], []), ([], [])])
+def test_a_rule_of_uniqueness_names_arguments(by, found):
+    @job(unique=Unique(by=by))
+    def handler(number: int) -> None: ...
+
+    assert ids(checks.check_unique()) == found

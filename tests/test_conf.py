@@ -37,6 +37,8 @@ def test_a_setting_that_does_not_exist_is_an_error():
         ("QUEUES", {"a": {}}),
         ("QUEUES", {"a": {"BACKEND": "x", "EXTRA": 1}}),
         ("QUEUES", {"a": {"BACKEND": "x", "OPTIONS": []}}),
+        ("QUEUES", {"a": {"BACKEND": "x", "WEIGHT": 0}}),
+        ("QUEUES", {"a": {"BACKEND": "x", "WEIGHT": "3"}}),
         ("QUEUES", {"a" * 101: {"BACKEND": "x"}}),
         ("IMMEDIATE_WINDOW", -1),
         ("IMMEDIATE_WINDOW", "120"),

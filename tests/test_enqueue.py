@@ -217,6 +217,18 @@ def test_a_receiver_that_fails_does_not_undo_the_job(add):
 
 
 @pytest.mark.django_db(transaction=True)
+def test_many_jobs_can_be_enqueued_from_async_code(add):
+    async def enqueue():
+        made = await add.aenqueue_many([{"first": 1}, {"first": 2}])
+        await sync_to_async(connections.close_all)()
+        return made
+
+    made = asyncio.run(enqueue())
+    assert list(Job.objects.order_by("pk")) == made
+    assert [job.arguments["first"] for job in made] == [1, 2]
+
+
+@pytest.mark.django_db(transaction=True)
 def test_a_job_can_be_enqueued_from_async_code(add):
     async def enqueue():
         made = await add.aenqueue(first=1)
@@ -308,7 +320,7 @@ def test_an_upload_whose_job_cannot_be_stored_is_removed(own_types, settings, tm
 
     handler.enqueue(file=ContentFile(b"x", "a.csv"))
     assert len(on_disk()) == 1
-    monkeypatch.setattr("qorworker.models.job.insert_jobs", no_database)
+    monkeypatch.setattr("qorworker.models.job_queries.insert_jobs", no_database)
     with pytest.raises(DatabaseError):
         handler.enqueue(file=ContentFile(b"x", "a.csv"))
     assert len(on_disk()) == 1

@@ -1,6 +1,8 @@
+import datetime as dt
 import json
 import logging
 import sys
+from decimal import Decimal
 
 import pytest
 from django.contrib.auth import get_user_model
@@ -76,7 +78,7 @@ class TestNextStatus:
 
 class TestEndings:
     def test_a_handler_that_returns(self, run):
-        ending, sent = run(lambda: "ignored")
+        ending, sent = run(lambda: None)
         assert (ending.outcome, ending.error, ending.traceback) == ("done", "", "")
         assert ending.duration >= 0
         assert sent == []
@@ -256,9 +258,13 @@ class TestSurroundings:
             connection.set_autocommit(False)
             get_user_model().objects.create(username="never")
 
-        assert run(handler)[0].outcome == "done"
+        ending, records = run(handler)
+        assert ending.outcome == "done"
         assert connection.get_autocommit()
         assert not get_user_model().objects.exists()
+        [[_, _, _, level, text]] = records
+        assert level == logging.WARNING
+        assert text == "The handler left a transaction open on database 'default'; it is rolled back."
 
     def test_a_block_left_open_is_gone(self, run):
         def handler() -> None:
@@ -329,3 +335,29 @@ def test_job_aborted_inside_a_handlers_own_except(run):
             logging.getLogger(__name__).error("swallowed")
 
     assert run(handler)[0].outcome == "aborted"
+
+
+class TestReturned:
+    @pytest.mark.parametrize("value", [5, "text", [1, {"a": None}], False, 0, ""])
+    def test_what_json_can_carry_is_kept(self, run, value):
+        _, sent = run(lambda: value)
+        assert [json.loads(record[2]) for record in sent if record[0] == "return"] == [value]
+
+    def test_numbers_and_times_of_python_are_kept_as_texts(self, run):
+        _, sent = run(lambda: {"worth": Decimal("2.50"), "on": dt.date(2026, 1, 2)})
+        assert [json.loads(record[2]) for record in sent] == [{"worth": "2.50", "on": "2026-01-02"}]
+
+    def test_nothing_is_kept_of_nothing(self, run):
+        assert run(lambda: None)[1] == []
+
+    @pytest.mark.parametrize(
+        ("value", "why"),
+        [(object(), "object"), (float("nan"), "JSON compliant"), ("x" * (1 << 20), "1048578 characters of JSON")],
+    )
+    def test_what_cannot_be_kept_is_told_and_fails_nobody(self, run, value, why):
+        ending, sent = run(lambda: value)
+        assert ending.outcome == "done"
+        [[kind, _, _, level, text]] = sent
+        assert (kind, level) == ("log", logging.WARNING)
+        assert text.startswith("What the job returned is not kept: ")
+        assert why in text

@@ -70,3 +70,11 @@ def test_a_server_that_does_not_answer_is_told_with_the_reason(monkeypatch):
     monkeypatch.setattr(suite, "find_spec", lambda name: object())
     monkeypatch.setenv("QORWORKER_POSTGRESQL_PORT", "1")
     assert suite.missing_database("postgresql").startswith("no connection: ")
+
+
+def test_without_xgettext_its_tests_are_left_out_and_told(monkeypatch):
+    monkeypatch.setattr(suite, "missing_database", lambda name: "")
+    assert [run.left_out for run in suite.planned([]) if run.name == "gettext"] == [suite.missing_gettext()]
+    monkeypatch.setattr(suite.shutil, "which", lambda name: None)
+    (left,) = (run for run in suite.planned([]) if run.name == "gettext")
+    assert "left out: xgettext is not installed" in str(left)

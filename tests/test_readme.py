@@ -87,6 +87,8 @@ def test_the_settings_example_is_accepted(shop_app, monkeypatch, settings):
 def shown(name: str, value: object) -> str:
     if name == "QUEUES":
         return "one, named `default`"
+    if name == "KEEP_FOR":
+        return f"{value['done'].days} days; failed and aborted {value['exception'].days}"
     for unit, size in (("MiB", conf.MIB), ("KiB", conf.KIB)):
         if name.endswith(("_BYTES", "_MEMORY")) and isinstance(value, int) and value % size == 0:
             return f"{value // size} {unit}"
@@ -134,8 +136,22 @@ def test_the_table_of_job_options_has_each_of_them():
 
 def test_every_permission_of_jobs_is_named():
     section = README.read_text().split("## Permissions\n")[1].split("\n## ")[0]
-    named = set(re.findall(r"`([a-z_]+_job(?:_\w+)?)`", section))
+    named = set(re.findall(r"`([a-z_]+_jobs?(?:_\w+)?)`", section))
     assert named == {codename for codename, _ in Job._meta.permissions} | {"view_job", "delete_job"}
+
+
+def anchors(document: Path) -> set[str]:
+    """Of its headings, as sites that show Markdown make them."""
+    headings = re.findall(r"^#+ (.+)$", document.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_every_link_to_a_heading_finds_it():
+    for document in DOCUMENTS:
+        for link, anchor in re.findall(r"\]\(([^)#:]*)#([^)]+)\)", document.read_text()):
+            target = (document.parent / link).resolve() if link else document
+            if target.suffix == ".md":
+                assert anchor in anchors(target), f"{document.name} links to {link}#{anchor}"
 
 
 def test_every_local_link_leads_somewhere():
@@ -143,3 +159,19 @@ def test_every_local_link_leads_somewhere():
         for link in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", document.read_text()):
             if "://" not in link:
                 assert (document.parent / link).exists(), f"{document.name} links to {link}"
+
+
+@pytest.mark.parametrize(("document", "rows"), [("from-albrow-jobs.md", 30), ("from-gocraft-work.md", 44)])
+def test_every_file_that_a_guide_names_as_its_witness_is_there(document, rows):
+    compared = [line.split("|") for line in (ROOT / "docs" / document).read_text().splitlines() if line.count("|") == 4]
+    witnesses = [
+        re.findall(r"`([^`]+)`", cells[3]) for cells in compared if cells[3].strip() not in ("---", "Shown by")
+    ]
+    assert len(witnesses) == rows
+    assert [name for names in witnesses for name in names if not (ROOT / name).is_file()] == []
+
+
+def test_every_picture_is_there():
+    named = re.findall(r'(?:src|srcset)="(docs/images/[^"]+)"', README.read_text())
+    assert len(named) == 4
+    assert [name for name in named if not (ROOT / name).is_file()] == []

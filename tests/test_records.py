@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qorworker.records import FRAME, MASK, BadRecord, clean_text, decode, encode, frame, mask
+from qorworker.records import FRAME, MASK, BadRecord, clean_text, decode, encode, frame, mask, mask_json
 
 any_text = st.text(st.characters(), max_size=200)  # lone surrogates too
 job_ids = st.integers(1, 2**62)
@@ -132,3 +132,10 @@ def test_a_frame_tells_its_length(payload):
 def test_numbers_that_json_does_not_know_are_not_sent_as_words():
     with pytest.raises(BadRecord):
         decode(encode([["progress", 1, math.nan, None]]))
+
+
+def test_masked_json_stays_json_and_has_only_its_texts_masked():
+    told = {"key": ['say "1234"', 1234, {"1234": None}], "true": True}
+    masked = {"key": [f'say "{MASK}"', 1234, {MASK: None}], "true": True}
+    assert json.loads(mask_json(json.dumps(told), ["1234"])) == masked
+    assert mask_json("5", []) == "5"

@@ -112,6 +112,20 @@ def test_the_defaults_are_the_careful_ones():
         ("permission", 5),
         ("schedulable", 1),
         ("isolation", "thread"),
+        ("max_concurrency", 0),
+        ("max_concurrency", True),
+        ("max_concurrency", "2"),
+        ("rate_limit", "10"),
+        ("rate_limit", "10/w"),
+        ("rate_limit", "0/m"),
+        ("rate_limit", "20000/d"),
+        ("rate_limit", (10, 60)),
+        ("rate_limit", (1.5, dt.timedelta(minutes=1))),
+        ("rate_limit", (10, dt.timedelta(days=2))),
+        ("rate_limit", (10, dt.timedelta(0))),
+        ("concurrency_key", 5),
+        ("concurrency_key", [""]),
+        ("concurrency_key", "shop"),  # with nothing that is limited
         ("atomic", None),
         ("confirm", True),
         ("on_row_errors", "ignore"),
@@ -129,7 +143,7 @@ def test_an_option_that_cannot_work_is_refused_where_it_is_written(option, value
     assert not any("handler" in name for name in registry.names())
 
 
-@pytest.mark.parametrize("option", ["max_concurrency", "concurrency_key", "unique", "keep_for", "retries"])
+@pytest.mark.parametrize("option", ["unique", "keep_for", "retries"])
 def test_an_option_that_does_not_exist_is_refused(option):
     with pytest.raises(JobTypeError, match=option):
         job(**{option: 1})(lambda: None)
@@ -293,8 +307,8 @@ def test_using_refuses_what_cannot_work(defaults, settings):
 
 
 def test_using_refuses_an_unknown_default():
-    with pytest.raises(TypeError, match="unique_key"):
-        JobType(lambda: None, {}).using(unique_key="x")
+    with pytest.raises(TypeError, match="colour"):
+        JobType(lambda: None, {}).using(colour="x")
 
 
 def test_a_zone_is_refused_where_the_project_has_none(settings):

@@ -60,6 +60,16 @@ def test_a_receiver_that_fails_does_not_fail_the_caller(heard):
     assert len(heard) == 1
 
 
+@pytest.mark.django_db(transaction=True)
+def test_a_cancelled_job_has_finished_once_that_is_committed(heard):
+    job = jobs.noop.enqueue()
+    with transaction.atomic():
+        job.cancel()
+        assert [name for name, _ in heard] == ["job_enqueued"]
+    [(name, told)] = heard[1:]
+    assert (name, told["job_id"], told["status"], told["outcome"]) == ("job_finished", job.pk, "cancelled", "")
+
+
 @pytest.mark.process
 @pytest.mark.django_db(transaction=True)
 def test_the_life_of_jobs_is_told_in_the_parent(heard):
@@ -77,7 +87,12 @@ def test_the_life_of_jobs_is_told_in_the_parent(heard):
     assert len(told) == 6
     [started] = [words for name, words in heard if name == "job_started" and words["job_id"] == done.pk]
     assert (started["name"], started["attempt"]) == ("testapp.story", 1)
-    assert [words["error"] for name, words in heard if name == "job_finished"] == ["", "ValueError: no such luck"]
+    ends = [words for name, words in heard if name == "job_finished"]
+    assert [(words["outcome"], words["attempt"], words["error"]) for words in ends] == [
+        ("done", 1, ""),
+        ("failed", 1, "ValueError: no such luck"),
+    ]
+    assert all(0 <= words["duration"] < 60 for words in ends)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,6 @@
 from django.contrib import admin
 from django.urls import path
 
-urlpatterns = [path("admin/", admin.site.urls)]
+from tests.browser import csp
+
+urlpatterns = [path("admin/", admin.site.urls), path("csp-report/", csp.report)]

@@ -17,6 +17,7 @@ from example_project.demo import data
 from example_project.demo.processes import Processes
 from example_project.demo.story import mails_in, story_of
 from example_project.newsletter.jobs import send_newsletter
+from qorworker.exceptions import JobTimeout
 from qorworker.models import Job
 
 Say = Callable[[str], object]
@@ -36,7 +37,7 @@ def run_and_abort(say: Say) -> None:
                 expect(finished, "done", mails=range(everybody, everybody + 1))
                 aborted = tell(send_and_abort(admin, processes), Path(folder) / "mail", say)
                 expect(aborted, "killed", mails=range(1, everybody))
-            except CommandError:
+            except (CommandError, JobTimeout):
                 say(f"The worker said:\n{output.read_text()}")
                 raise
 
@@ -75,7 +76,7 @@ def send_and_abort(user: AbstractUser, processes: Processes) -> Story:
     job, seen = newsletter("To some", user, pause=1), []
     processes.wait_until(lambda: bool(watch(job, seen).progress), f"job {job.pk} to make progress")
     job.abort(by=user, reason="the demo shows it")
-    processes.wait_until(lambda: watch(job, seen).is_finished, f"job {job.pk} to be aborted")
+    job.wait(timeout=120)
     return job, seen
 
 

@@ -16,6 +16,7 @@ from example_project.newsletter.models import Subscriber
 from example_project.reports.jobs import nightly_report
 from example_project.shop.jobs import import_products
 from example_project.shop.models import Product, Shop
+from qorworker import Cron, Schedule
 from qorworker.models import Job
 
 SAMPLE = Path(__file__).parent / "sample" / "products.csv"
@@ -29,6 +30,8 @@ OPERATORS_MAY = (
     "qorworker.abort_job",
     "qorworker.reschedule_job",
     "qorworker.retry_job",
+    "qorworker.pause_queue",
+    "qorworker.pause_job_type",
     "qorworker.view_job_arguments",
     "qorworker.view_job_log",
     "shop.view_shop",
@@ -74,12 +77,13 @@ def make_rows() -> None:
 
 
 def enqueue_jobs(user: AbstractUser) -> None:
-    """One job for each thing to look at: a report, an import with errors, a mail for tomorrow, one withdrawn."""
+    """Things to look at: a report, now and every night, an import with errors, a mail for tomorrow, one withdrawn."""
     if Job.objects.exists():
         return
     mail = {"content": "Our new teas have arrived.", "password": settings.NEWSLETTER_PASSWORD}
     tomorrow = timezone.now() + dt.timedelta(days=1)
     nightly_report.using(user=user).enqueue()
+    Schedule.objects.create_for(nightly_report, Cron("15 4 * * *"), name="The report of the night", by=user)
     import_products.using(user=user).enqueue(
         file=SimpleUploadedFile(SAMPLE.name, SAMPLE.read_bytes()), shop=Shop.objects.get(name="Berlin"), mode="add"
     )

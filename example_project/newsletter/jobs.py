@@ -13,7 +13,7 @@ from example_project.newsletter.models import Delivery, Subscriber
 from qorworker import Arg, JobContext, Secret, job
 
 
-@job(group="Marketing", permission="newsletter.send_newsletter")
+@job(group="Marketing", permission="newsletter.send_newsletter", rate_limit="30/h")
 def send_newsletter(
     context: JobContext,
     subject: Annotated[str, Arg(max_length=120)],

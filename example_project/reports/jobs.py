@@ -10,7 +10,7 @@ from example_project.shop.models import Shop
 from qorworker import JobContext, job
 
 
-@job(group="Reports", max_attempts=3)
+@job(group="Reports", queue_name="reports", max_attempts=3)
 def nightly_report(context: JobContext) -> None:
     """Counts products, stock and its value for each shop, and the subscribers of the newsletter."""
     worth = Coalesce(Sum(F("products__price") * F("products__stock")), 0, output_field=DecimalField())

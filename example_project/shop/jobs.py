@@ -12,7 +12,7 @@ from django import forms
 from django.core.files.uploadedfile import UploadedFile
 
 from example_project.shop.models import Product, Shop
-from qorworker import Arg, Cell, JobContext, job
+from qorworker import Arg, Cell, JobContext, Unique, job
 
 COLUMNS = ("sku", "name", "price", "stock")
 
@@ -25,7 +25,14 @@ class ProductRow(forms.ModelForm):
         fields = COLUMNS
 
 
-@job(group="Catalogue", permission="shop.import_products", max_attempts=3, timeout=1800)
+@job(
+    group="Catalogue",
+    permission="shop.import_products",
+    max_attempts=3,
+    timeout=1800,
+    max_concurrency=1,  # for each shop: two imports into one would work on the same products
+    concurrency_key="shop",
+)
 def import_products(
     context: JobContext,
     file: Annotated[UploadedFile, Arg(label="CSV file", help="In UTF-8, with the columns sku, name, price, stock.")],
@@ -63,7 +70,7 @@ def read_rows(file: UploadedFile) -> list[dict[str, str | None]]:
     return list(reader)
 
 
-@job(group="Catalogue", max_attempts=3)
+@job(group="Catalogue", max_attempts=3, unique=Unique(by=[], among="waiting"))
 def rebuild_search_index(
     context: JobContext,
     pause: Annotated[float, Arg(help="Seconds to rest after each product; a long one gives time to abort.")] = 0.0,

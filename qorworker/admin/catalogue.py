@@ -1,9 +1,7 @@
-"""The catalogue: every job type the user may see, as a card with its last run. Web."""
+"""The catalogue: every job type the user may see, as cards or as a table, and what became of the others. Web."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from itertools import groupby
 from typing import Any
 
 from django.http import HttpRequest, HttpResponseBase, HttpResponseNotAllowed, HttpResponseRedirect
@@ -11,99 +9,111 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.translation import gettext as _
 
-from qorworker import permissions
+from qorworker import housekeeping, permissions
 from qorworker.admin import access, once
-from qorworker.admin.media import MEDIA
-from qorworker.models import Job, pages
-from qorworker.registry import JobType, registry
+from qorworker.admin.cards import Card, add_story, cards_for, grouped
+from qorworker.admin.media import CATALOGUE_MEDIA
+from qorworker.conf import settings
+from qorworker.models import Job
+from qorworker.models import catalogue as rows
+from qorworker.registry import registry
 
-
-@dataclass
-class Card:
-    job_type: JobType[Any]
-    may_run: bool
-    may_view: bool
-    last: Job | None = None
-
-    @property
-    def summary(self) -> str:
-        """The first paragraph of the description."""
-        return first_paragraph(self.job_type)
-
-    @property
-    def is_broken(self) -> bool:
-        """Its definition cannot work; ``manage.py check`` says why, but not every deployment runs that."""
-        return bool(self.job_type.arguments.problems())
-
-    @property
-    def is_one_click(self) -> bool:
-        """Nothing to fill in and nothing to confirm: a click is enough."""
-        return not self.job_type.arguments.fields and not self.job_type.confirm
+VIEWS = ("cards", "table")
+COOKIE, REMEMBERED = "qorworker_catalogue", 365 * 24 * 3600  # seconds
+RECENT = 5
+FEW = 6  # cards among which nobody needs help to find what they used last
 
 
 def catalogue(model_admin: Any, request: HttpRequest) -> HttpResponseBase:
     if request.method not in ("GET", "HEAD"):
         return HttpResponseNotAllowed(["GET", "HEAD"])
-    everything = _cards(request)
+    everything = cards_for(request.user)
     if not everything and not permissions.can_view_any(request.user) and registry.names():
         return access.deny(model_admin, request, "run")
     if (name := request.GET.get("job")) and access.visible_type(request, name) is not None:
         return HttpResponseRedirect(reverse("admin:qorworker_job_run", args=(name,)))
     if len(everything) == 1 and everything[0].may_run and not everything[0].is_broken and not request.GET:
         return HttpResponseRedirect(reverse("admin:qorworker_job_run", args=(everything[0].job_type.name,)))
+    view = _view(request)
+    response = TemplateResponse(
+        request, "admin/qorworker/job/catalogue.html", _context(model_admin, request, everything, view)
+    )
+    if request.GET.get("view") in VIEWS:
+        response.set_cookie(COOKIE, view, max_age=REMEMBERED, path=request.path, httponly=True, samesite="Lax")
+    return response
+
+
+def _context(model_admin: Any, request: HttpRequest, everything: list[Card], view: str) -> dict[str, Any]:
     cards = _narrowed(everything, request)
-    _add_last_runs(cards)
-    context = {
+    own = rows.last_of_user(Job.objects.all(), request.user)
+    newest = _newest(request.user, own)
+    add_story(cards, request.user, newest, own)
+    query, group = request.GET.get("q", "").strip(), request.GET.get("group", "")
+    is_narrowed = bool(query or group)
+    return {
         **model_admin.admin_site.each_context(request),
         "title": _("Run a job"),
         "opts": Job._meta,
-        "media": MEDIA,
-        "groups": _grouped(cards),
+        "media": CATALOGUE_MEDIA,
+        "groups": grouped(cards),
         "count": len(cards),
-        "is_empty": not registry.names(),
-        "query": request.GET.get("q", ""),
-        "group": request.GET.get("group", ""),
-        "token": once.new_token(),
-        "has_list": permissions.can_view_any(request.user),
+        "is_empty": set(registry.names()) <= {housekeeping.NAME},
+        "query": query,
+        "group": group,
+        "is_narrowed": is_narrowed,
+        "view": view,
+        "views": [(name, _link(request, view=name)) for name in VIEWS],
+        "recent": [] if is_narrowed else _recent(cards, own),
+        "removed": [] if is_narrowed else _removed(request, newest),
+        "unavailable": [] if is_narrowed else _unavailable(everything),
+        "token": once.token_after(max(own.values(), default=0)),
     }
-    return TemplateResponse(request, "admin/qorworker/job/catalogue.html", context)
 
 
-def first_paragraph(job_type: JobType[Any]) -> str:
-    return " ".join(str(job_type.description or "").strip().split("\n\n")[0].split())
+def _newest(user: Any, own: dict[str, int]) -> dict[str, Job]:
+    """The newest job of each name, as far as the user may know of it."""
+    if permissions.sees_all(user):
+        return rows.newest_of_each_name(Job.objects.all())
+    return rows.by_name(Job.objects.of_user(user), own.values())
 
 
-def _cards(request: HttpRequest) -> list[Card]:
-    user = request.user
-    cards = [Card(t, permissions.can(user, "run", t), permissions.can(user, "view", t)) for t in registry.all()]
-    return [card for card in cards if card.may_run or card.may_view]
+def _view(request: HttpRequest) -> str:
+    """As cards or as a table: as the link says, else as it was the last time."""
+    asked = request.GET.get("view") or request.COOKIES.get(COOKIE, "")
+    return asked if asked in VIEWS else VIEWS[0]
+
+
+def _link(request: HttpRequest, **changes: str) -> str:
+    query = request.GET.copy()
+    for name, value in changes.items():
+        query[name] = value
+    return "?" + query.urlencode()
 
 
 def _narrowed(cards: list[Card], request: HttpRequest) -> list[Card]:
     if group := request.GET.get("group"):
         cards = [card for card in cards if str(card.job_type.group or "") == group]
-    if query := request.GET.get("q", "").strip().casefold():
-        cards = [card for card in cards if query in _searched(card.job_type)]
+    if query := " ".join(request.GET.get("q", "").casefold().split()):
+        cards = [card for card in cards if query in card.searched]
     return cards
 
 
-def _searched(job_type: JobType[Any]) -> str:
-    texts = (job_type.title, job_type.name, job_type.group or "", job_type.description or "")
-    return "\n".join(str(text) for text in texts).casefold()
+def _recent(cards: list[Card], own: dict[str, int]) -> list[Card]:
+    """What the user ran last, where there is enough to lose sight of it."""
+    known = {card.job_type.name: card for card in cards if card.may_run and not card.is_broken}
+    return [known[name] for name in own if name in known][:RECENT] if len(cards) > FEW else []
 
 
-def _add_last_runs(cards: list[Card]) -> None:
-    last = pages.last_of_types(Job.objects.all(), [card.job_type.name for card in cards if card.may_view])
-    for card in cards:
-        card.last = last.get(card.job_type.name)
+def _removed(request: HttpRequest, newest: dict[str, Job]) -> list[Job]:
+    """The last job of each type that is no longer part of the project."""
+    if not permissions.can(request.user, "view"):
+        return []
+    return [job for name, job in sorted(newest.items()) if registry.find(name) is None]
 
 
-def _grouped(cards: list[Card]) -> list[tuple[str, list[Card]]]:
-    """By group, in the order of the alphabet; types without a group at the end."""
-
-    def key(card: Card) -> tuple[bool, str, str]:
-        group = str(card.job_type.group or "")
-        return (not group, group.casefold(), str(card.job_type.title).casefold())
-
-    groups = groupby(sorted(cards, key=key), key=lambda card: str(card.job_type.group or ""))
-    return [(group or _("Other"), list(members)) for group, members in groups]
+def _unavailable(everything: list[Card]) -> list[str]:
+    """The titles of what the user may neither run nor see, if the project wants them to be known."""
+    if not settings.SHOW_UNAVAILABLE:
+        return []
+    seen = {card.job_type.name for card in everything}
+    return [str(job_type.title) for job_type in registry.all() if job_type.name not in seen]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+import datetime as dt
 from dataclasses import replace
 from typing import Any
 
@@ -12,28 +12,34 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.functional import cached_property
-from django.utils.translation import gettext_lazy as _
+from django.utils.http import urlencode
+from django.utils.translation import gettext as _
 
 from qorworker import permissions
-from qorworker.admin import access, once
-from qorworker.admin.bases import PaginatorBase
+from qorworker.admin import access, as_json, events, once
+from qorworker.admin.asked import Asked, number
+from qorworker.admin.conflict import rule_in_words
+from qorworker.admin.downloads import has_xlsx
+from qorworker.admin.estimate import Estimate, estimate, rounded
 from qorworker.admin.explain import Explanation, explain
-from qorworker.admin.media import FORM_MEDIA, MEDIA
-from qorworker.admin.verbs import BROKEN, Verb, buttons, may_choose_time, question_of
+from qorworker.admin.log_view import Log
+from qorworker.admin.media import DETAIL_MEDIA, FORM_MEDIA
+from qorworker.admin.results_view import Results
+from qorworker.admin.tries import Piece, Try, strip_of, tries_of
+from qorworker.admin.verbs import BROKEN, Button, buttons, may_choose_time
+from qorworker.arguments import shown
 from qorworker.arguments.shown import Shown
+from qorworker.backends import backend_of
+from qorworker.conf import settings
 from qorworker.forms import RescheduleForm
-from qorworker.models import Attempt, AuditEntry, Job, LogLine, pages
+from qorworker.models import Attempt, AuditEntry, Job, JobQuerySet, job_page
+from qorworker.models.reasons import Reason, Why
 from qorworker.registry import JobType
 from qorworker.status import JobStatus
 
-LEVELS: dict[int, Any] = {
-    0: _("All levels"),
-    logging.INFO: _("Info and above"),
-    logging.WARNING: _("Warnings and errors"),
-    logging.ERROR: _("Errors only"),
-}
-RESULTS_PER_PAGE = 50
 PARTS = ("error", "actions", "results", "attempts", "history")  # beside the header, which is sent with every change
+ALIKE = dt.timedelta(days=7)
+RETURNED_CHARS = 20_000  # of what a job returned; all of it is in job.json
 
 
 def detail(model_admin: Any, request: HttpRequest, object_id: str) -> HttpResponseBase:
@@ -53,17 +59,11 @@ def show(
         **model_admin.admin_site.each_context(request),
         "title": _("Job #%(number)s: %(title)s") % {"number": job.pk, "title": job.title},
         "opts": Job._meta,
-        "media": FORM_MEDIA + story.schedule_form.media if story.schedule_form else MEDIA,
+        "media": FORM_MEDIA + DETAIL_MEDIA + story.schedule_form.media if story.schedule_form else DETAIL_MEDIA,
         "job": job,
         "story": story,
     }
     return TemplateResponse(request, "admin/qorworker/job/detail.html", context, status=status)
-
-
-def number(object_id: str) -> int | None:
-    """A job's number as it stands in a URL."""
-    fits = object_id.isascii() and object_id.isdigit() and len(object_id) < 19
-    return int(object_id) if fits else None
 
 
 class Story:
@@ -71,6 +71,7 @@ class Story:
 
     def __init__(self, request: HttpRequest, job: Job, form: RescheduleForm | None = None) -> None:
         self.request, self.job, self.user = request, job, request.user
+        self.asked = Asked(request)
         self._form = form
 
     # What the user may see
@@ -83,19 +84,24 @@ class Story:
     def may_view_arguments(self) -> bool:
         return permissions.can(self.user, "view_arguments", job=self.job)
 
+    @property
+    def _visible_jobs(self) -> JobQuerySet:
+        return permissions.visible_jobs(self.user, Job.objects.all())
+
     @cached_property
     def may_delete(self) -> bool:
         return self.job.is_finished and permissions.can(self.user, "delete", job=self.job)
 
+    @property
+    def failure_look(self) -> str:
+        """An abort that went as it was meant to is no mishap."""
+        return "killed" if self.job.status == JobStatus.KILLED and not self.survivors else "exception"
+
     # What the user may do
 
     @cached_property
-    def buttons(self) -> list[tuple[Verb, str, str]]:
-        """Each verb with its URL and the question that is asked before it, which may be empty."""
-        return [
-            (verb, reverse(f"admin:{verb.url_name}", args=(self.job.pk,)), question_of(verb, self.job))
-            for verb in buttons(self.user, self.job)
-        ]
+    def buttons(self) -> list[Button]:
+        return buttons(self.user, self.job)
 
     @cached_property
     def token(self) -> str:
@@ -115,7 +121,7 @@ class Story:
             return None
         return RescheduleForm(initial={"at": self.job.run_after})
 
-    # What there is to tell
+    # Where it stands
 
     @cached_property
     def job_type(self) -> JobType[Any] | None:
@@ -130,11 +136,77 @@ class Story:
     @cached_property
     def is_live(self) -> bool:
         """Whether anything is still to come, and the newest of it is shown."""
-        return not self.job.is_finished and self.before is None
+        return not self.job.is_finished and self.log.before is None
 
     @cached_property
-    def attempts(self) -> list[Attempt]:
-        return pages.attempts(self.job)
+    def estimate(self) -> Estimate:
+        if self.job.status in (JobStatus.EXCEPTION, JobStatus.KILLED, JobStatus.CANCELLED):
+            return Estimate()
+        return estimate(self.job, job_page.usual_duration(self.job.name))
+
+    @property
+    def limit(self) -> dt.timedelta | None:
+        seconds = self.job_type.timeout if self.job_type is not None else None
+        return dt.timedelta(seconds=seconds) if seconds else None
+
+    @property
+    def unique(self) -> str:
+        return rule_in_words(self.job)
+
+    @cached_property
+    def abort(self) -> AuditEntry | None:
+        """Who asked it to stop, and why; also of an abort that was carried out."""
+        if not self.job.is_aborting and self.job.status != JobStatus.KILLED:
+            return None
+        asked = (entry for entry in reversed(self.audit) if (entry.action, entry.outcome) == ("abort", "ok"))
+        return next(asked, None)
+
+    @property
+    def aborted_at(self) -> dt.datetime | None:
+        return self.abort.at if self.abort is not None else self.job.abort_requested_at
+
+    @property
+    def aborted_by(self) -> str:
+        return events.who_asked(self.abort) if self.abort is not None else ""
+
+    @property
+    def abort_reason(self) -> str:
+        return str(self.abort.details.get("reason", "")) if self.abort is not None else ""
+
+    @property
+    def forced_at(self) -> dt.datetime | None:
+        """When its processes are ended by force, if they do not end by themselves; None if they are not."""
+        asked = self.job.abort_requested_at if backend_of(self.job.queue_name).supports_kill else None
+        return asked + dt.timedelta(seconds=settings.ABORT_GRACE) if asked is not None else None
+
+    @cached_property
+    def waiting(self) -> list[Reason]:
+        """Why it has not started."""
+        return self.job.why_waiting()
+
+    @property
+    def waiting_as_shown(self) -> list[Any]:
+        """That without what changes from second to second."""
+        return [self.starts_in, *(replace(reason, starts_in=None) for reason in self.waiting)]
+
+    @property
+    def obstacles(self) -> list[Reason]:
+        """Of these what is in its way."""
+        return [reason for reason in self.waiting if reason.is_obstacle]
+
+    @property
+    def line(self) -> Reason | None:
+        """Where it stands, or what has to happen yet, if nothing is in its way; its time is told elsewhere."""
+        first = self.waiting[0] if self.waiting else None
+        return first if first is not None and not first.is_obstacle and first.kind != Why.TIME else None
+
+    @property
+    def starts_in(self) -> dt.timedelta | None:
+        """An estimate; None also if it starts at once."""
+        expected = self.line.starts_in if self.line is not None else None
+        return rounded(expected) if expected else None
+
+    # What went wrong
 
     @cached_property
     def explanation(self) -> Explanation | None:
@@ -143,64 +215,62 @@ class Story:
     @cached_property
     def survivors(self) -> int:
         """Processes that an abort could not end."""
-        return self.attempts[0].survivors if self.attempts and self.job.status == "killed" else 0
+        return self.attempts[0].survivors if self.attempts and self.job.status == JobStatus.KILLED else 0
 
     @cached_property
-    def level(self) -> int:
-        known = {str(level): level for level in LEVELS}
-        return known.get(self.request.GET.get("level", ""), 0)
+    def alike(self) -> int:
+        """How often the same error came lately, this time included."""
+        kind = self.explanation.kind if self.explanation is not None else ""
+        if not kind or self.job.status != JobStatus.EXCEPTION:
+            return 0
+        return job_page.alike_errors(self._visible_jobs, self.job.name, kind, timezone.now() - ALIKE)
 
     @property
-    def levels(self) -> list[tuple[int, Any, bool]]:
-        return [(level, label, level == self.level) for level, label in LEVELS.items()]
+    def alike_url(self) -> str:
+        kind = self.explanation.kind if self.explanation is not None else ""
+        name = f'"{self.job.name}"' if " " in self.job.name else self.job.name
+        query = urlencode({"tab": "failed", "q": f"type:{name} error:{kind}"})
+        return f"{reverse('admin:qorworker_job_changelist')}?{query}"
+
+    # What it said and made
 
     @cached_property
-    def before(self) -> int | None:
-        """The log is shown up to this line only."""
-        return number(self.request.GET.get("before", ""))
+    def log(self) -> Log:
+        return Log(self.job, self.asked, self.attempts if self.asked.given.get("times") == "start" else [])
 
     @cached_property
-    def log(self) -> list[LogLine]:
-        if not self.may_view_log or not self.job.log_lines:
-            return []
-        return pages.log_tail(self.job, self.level, self.before)
-
-    @property
-    def last_line(self) -> int:
-        return max(self.job.log_lines, self.log[-1].number if self.log else 0)
-
-    @property
-    def has_earlier(self) -> bool:
-        return len(self.log) == pages.LOG_LINES and self.log[0].number > 1
+    def results(self) -> Results | None:
+        """None if there are none, or if the user may not see them."""
+        return Results(self.job, self.asked) if self.may_view_log and self.job.results_count else None
 
     @cached_property
-    def errors_only(self) -> bool:
-        return self.request.GET.get("rows") == "errors"
+    def returned(self) -> str:
+        """What the handler has returned, as JSON for people; empty if that was nothing, or not for this user."""
+        if not self.may_view_log or self.job.return_value is None:
+            return ""
+        text = as_json.text(self.job.result)
+        return text if len(text) <= RETURNED_CHARS else f"{text[:RETURNED_CHARS]}…"
 
-    @cached_property
-    def results(self) -> Any:
-        """A page of the results, without counting them: the job knows how many there are."""
-        if not self.may_view_log or not self.job.results_count:
-            return None
-        rows = pages.results(self.job, self.errors_only)
-        known = self.job.results_errors if self.errors_only else self.job.results_count
-        return _Counted(rows, RESULTS_PER_PAGE, known).get_page(self.request.GET.get("page"))
+    has_xlsx = staticmethod(has_xlsx)
 
-    @cached_property
-    def columns(self) -> int:
-        return max((len(row.cells) for row in self.results), default=0) if self.results else 0
+    # What it was given
 
     @cached_property
     def arguments(self) -> list[Shown]:
-        if not self.may_view_arguments or self.job_type is None:
+        if not self.may_view_arguments:
             return []
-        shown = self.job_type.arguments.display(self.job.arguments)
-        return [one if self._may_follow(one) else replace(one, url="") for one in shown]
+        arguments = self.job_type.arguments if self.job_type is not None else None
+        known = arguments.display(self.job.arguments) if arguments else shown.display({}, self.job.arguments)
+        return [one if self._may_follow(one) else replace(one, url="") for one in known]
 
     def _may_follow(self, shown: Shown) -> bool:
         """Whether the user may see the row that an argument names."""
         app_label, _dot, model = shown.model.partition(".")
         return any(self.user.has_perm(f"{app_label}.{verb}_{model}") for verb in ("view", "change"))
+
+    @property
+    def arguments_json(self) -> str:
+        return as_json.text(as_json.masked(self.job))
 
     @cached_property
     def drift(self) -> str:
@@ -212,27 +282,33 @@ class Story:
         found = self.job_type.arguments.drift(self.job)
         return found.explain() if found else ""
 
+    # How it went
+
     @cached_property
-    def history(self) -> list[AuditEntry]:
-        return pages.history(self.job)
+    def attempts(self) -> list[Attempt]:
+        """Those that have ended."""
+        return job_page.attempts(self.job)
+
+    @cached_property
+    def tries(self) -> list[Try]:
+        return tries_of(self.job, self.attempts)
+
+    @property
+    def strip(self) -> list[Piece]:
+        return strip_of(self.job, self.tries)
+
+    @cached_property
+    def audit(self) -> list[AuditEntry]:
+        return job_page.history(self.job)
+
+    @property
+    def history(self) -> list[events.Event]:
+        return events.events_of(self.job, self.audit, self.tries)
 
     @cached_property
     def reruns(self) -> list[int]:
-        return pages.reruns(self.job)
-
-    @cached_property
-    def lacking(self) -> str:
-        """What it waits for although its time has come; empty if a worker that takes it is alive."""
-        job = self.job
-        is_due = job.status == JobStatus.NEW or (job.status == JobStatus.SCHEDULED and job.run_after <= timezone.now())
-        return pages.lacking(job.queue_name, job.name) if is_due else ""
+        return job_page.reruns(self._visible_jobs, self.job)
 
     def part(self, name: str) -> str:
         context = {"job": self.job, "story": self}
         return render_to_string(f"admin/qorworker/job/parts/{name}.html", context, request=self.request)
-
-
-class _Counted(PaginatorBase):
-    def __init__(self, rows: Any, per_page: int, known: int) -> None:
-        super().__init__(rows, per_page)
-        self.count = known

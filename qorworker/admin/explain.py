@@ -11,6 +11,7 @@ from pathlib import Path
 from django.template.defaultfilters import filesizeformat
 from django.utils.translation import gettext as _
 
+from qorworker import memory
 from qorworker.models import Attempt, Job, Outcome
 from qorworker.status import JobStatus
 
@@ -25,6 +26,10 @@ class Frame:
     line: str
     function: str
     code: str
+
+    @property
+    def file(self) -> str:
+        return Path(self.path).name
 
     @property
     def is_application(self) -> bool:
@@ -42,6 +47,11 @@ class Explanation:
     traceback: str = ""
 
     @property
+    def heading(self) -> str:
+        """The last line of the traceback, as Python prints it."""
+        return f"{self.kind}: {self.message}" if self.kind and self.message else self.kind or self.message
+
+    @property
     def place(self) -> Frame | None:
         """The innermost frame of the project."""
         return self.frames[-1] if self.frames else None
@@ -54,7 +64,7 @@ def explain(job: Job, attempt: Attempt | None) -> Explanation | None:
     error = job.error or (attempt.error if attempt is not None else "")
     if not error and job.status == JobStatus.KILLED:
         return None
-    traceback = attempt.traceback if attempt is not None else ""
+    traceback = getattr(attempt, "last_traceback", "")
     kind, message = split_error(error)
     frames = [frame for frame in frames_of(traceback) if frame.is_application]
     return Explanation(kind, message, hint_for(attempt), frames, traceback)
@@ -72,7 +82,7 @@ def hint_for(attempt: Attempt | None) -> str:
     """What the way in which the attempt ended most likely means."""
     if attempt is None:
         return ""
-    peak = _(" Its peak memory was %s.") % filesizeformat(attempt.peak_memory) if attempt.peak_memory else ""
+    peak = " " + _("Its peak memory was %s.") % filesizeformat(attempt.peak_memory) if attempt.peak_memory else ""
     if attempt.outcome == Outcome.CRASHED:
         return _crash(attempt) + peak
     hints = {
@@ -87,7 +97,7 @@ def hint_for(attempt: Attempt | None) -> str:
 
 
 def _crash(attempt: Attempt) -> str:
-    if attempt.signal == signal.SIGKILL:
+    if attempt.signal == signal.SIGKILL and memory.probably_ran_out(attempt.peak_memory):
         return _("Its process was ended by signal 9 (SIGKILL), most likely because memory ran out.")
     if attempt.signal:
         return _("Its process was ended by signal %(number)s (%(name)s).") % {

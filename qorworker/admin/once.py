@@ -1,9 +1,9 @@
 """One submit of a run form makes one job, however often it arrives. Web.
 
-The form carries a random token together with the newest job's number at that time; the job that it starts keeps the
-token in ``meta``. Both are looked at under a lock on the user's own row, taken by an UPDATE that changes nothing: it
-waits on every database, where SELECT FOR UPDATE does nothing on SQLite, and where a session could be read by two
-requests before either has written. The number keeps the look-up short: only the user's jobs since then.
+The form carries a random token together with the number of a job that was there at that time; the job that it starts
+keeps the token in ``meta``. Both are looked at under a lock on the user's own row, taken by an UPDATE that changes
+nothing: it waits on every database, where SELECT FOR UPDATE does nothing on SQLite, and where a session could be read
+by two requests before either has written. The number keeps the look-up short: only the user's jobs since then.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from django.contrib.auth import get_user_model
 from django.db import router, transaction
 from django.db.models import F
 
+from qorworker import permissions
 from qorworker.models import Job, pages
 
 Started = tuple[Job, bool]
@@ -24,26 +25,39 @@ TOKEN = re.compile(r"[0-9]{1,18}\.[A-Za-z0-9_-]{16,64}")
 
 
 def new_token() -> str:
-    return f"{pages.newest_id(Job.objects.all())}.{secrets.token_urlsafe(16)}"
+    return token_after(pages.newest_id(Job.objects.all()))
+
+
+def token_after(number: int) -> str:
+    """A token for a page that knows the number of the newest job, or of the newest one of its user."""
+    return f"{number}.{secrets.token_urlsafe(16)}"
 
 
 def start_once(user: Any, token: str, start: Callable[[], Job]) -> Started:
-    """Call *start* and return its job and True; or the job that this token has already started, and False."""
+    """Call *start* and return its job and True; or the job that this token has already started, and False.
+
+    Raises ``TooManyJobs``.
+    """
     after = _number_of(token)
     with transaction.atomic(using=router.db_for_write(get_user_model())):
         _wait_for_turn(user)
         with transaction.atomic(using=router.db_for_write(Job)):
             if (first := pages.started_with(token, user, after)) is not None:
                 return first, False
+            permissions.check_number(user)
             job = start()
-            pages.remember_token(job, token)
+            if not job.is_existing:
+                pages.remember_token(job, token)
             return job, True
 
 
 def repeat_once(user: Any, token: str, job: Job, repeat: Callable[[], Job]) -> Started:
     """Run *job* again, once for each token: that of a page with many jobs counts for each of them."""
     own = f"{token}-{job.pk}"
-    return start_once(user, own, repeat) if is_token(own) else (repeat(), True)
+    if is_token(own):
+        return start_once(user, own, repeat)
+    permissions.check_number(user)
+    return repeat(), True
 
 
 def is_token(token: str) -> bool:

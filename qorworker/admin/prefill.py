@@ -1,37 +1,48 @@
-"""What a run form starts with: values from its URL, or those of an earlier job. Never a secret, never a file. Web."""
+"""What a run form starts with: values of an earlier job or of saved arguments, then those in its URL. Web.
+
+Never a secret, never a file. What is left out is told; what is filled in stands in the fields, and nowhere else.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from django import forms
 from django.http import HttpRequest
-from django.utils.dateparse import parse_datetime
 from django.utils.translation import gettext as _
 
 from qorworker import permissions
 from qorworker.admin import access
+from qorworker.admin.asked import number as number_in_url
 from qorworker.arguments import codec
-from qorworker.models import Job
+from qorworker.arguments.drift import drift_of
+from qorworker.arguments.fields import ListField
+from qorworker.arguments.values import python_value
+from qorworker.models import Job, Preset
 from qorworker.registry import JobType
 
-OWN = frozenset({"from", "_changelist_filters", "_popup", "_to_field"})
+OWN = frozenset({"from", "preset", "_changelist_filters", "_popup", "_to_field"})
+# Fields whose value does not stand in the form as it stands in a URL.
+PARSED = (forms.JSONField, forms.BooleanField, forms.DateTimeField, forms.DateField, forms.TimeField)
 
 
 @dataclass
 class Filled:
-    values: dict[str, Any]
-    source: Job | None
-    notes: list[str]
+    values: dict[str, Any] = field(default_factory=dict)
+    source: Job | None = None
+    preset: Preset | None = None
+    notes: list[str] = field(default_factory=list)
 
 
 def filled(request: HttpRequest, job_type: JobType[Any], fields: Mapping[str, forms.Field]) -> Filled:
-    """Values for the form with these fields, the job they come from, and a note for everything that was left out."""
-    found = Filled({}, None, [])
+    """Values for the form with these fields, where they come from, and a note for everything that was left out."""
+    found = Filled()
     if "from" in request.GET:
-        _from_job(found, request, job_type)
+        _from_job(found, request, job_type, fields)
+    elif "preset" in request.GET:
+        _from_preset(found, request, job_type, fields)
     for name in request.GET:
         if name in OWN:
             continue
@@ -40,46 +51,77 @@ def filled(request: HttpRequest, job_type: JobType[Any], fields: Mapping[str, fo
         elif is_private(fields[name]):
             found.notes.append(_("“%s” is never filled in from a link.") % (fields[name].label or name))
         else:
-            found.values[name] = _one_value(fields[name], name, request, found)
-    found.values = {name: value for name, value in found.values.items() if value is not None}
+            _from_address(found, name, fields[name], request.GET.getlist(name))
     return found
 
 
 def is_private(field: forms.Field) -> bool:
-    """Whether the value of a field must not come from a link: secrets and files."""
+    """Whether the value of a field must not come from a link, nor be kept to start from: secrets and files."""
     return isinstance(field, forms.FileField) or codec.is_secret(field)
 
 
-def _one_value(field: forms.Field, name: str, request: HttpRequest, found: Filled) -> Any:
-    is_many = isinstance(field.widget, (forms.SelectMultiple, forms.CheckboxSelectMultiple))
-    raw: Any = request.GET.getlist(name) if is_many else request.GET[name]
-    if isinstance(field, (forms.BooleanField, forms.NullBooleanField)):
-        return raw.lower() in ("1", "true", "on", "yes")
+def _from_address(found: Filled, name: str, field: forms.Field, given: list[str]) -> None:
+    raw: Any = given[-1]
+    if isinstance(field.widget, (forms.SelectMultiple, forms.CheckboxSelectMultiple)):
+        raw = given
+    elif isinstance(field, ListField):
+        raw = "\n".join(given)
     try:
-        if isinstance(field.widget, forms.SplitDateTimeWidget):
-            return _moment(raw)
-        field.clean(raw)
+        cleaned = field.clean(raw if isinstance(field, forms.JSONField) else python_value(field, raw))
     except (ValueError, forms.ValidationError):
         found.notes.append(_("The value for “%s” does not fit; it was ignored.") % (field.label or name))
-        return None
-    return raw
+        return
+    if isinstance(field, PARSED):
+        found.values[name] = cleaned
+    else:
+        found.values[name] = cleaned if isinstance(field, forms.MultiValueField) else raw
 
 
-def _moment(raw: str) -> Any:
-    moment = parse_datetime(raw)
-    if moment is None:
-        raise ValueError(raw)
-    return moment
-
-
-def _from_job(found: Filled, request: HttpRequest, job_type: JobType[Any]) -> None:
+def _from_job(found: Filled, request: HttpRequest, job_type: JobType[Any], fields: Mapping[str, forms.Field]) -> None:
     raw = request.GET["from"]
-    job = access.visible_job(request, int(raw)) if raw.isascii() and raw.isdigit() and len(raw) < 19 else None
+    number = number_in_url(raw)
+    job = access.visible_job(request, number) if number is not None else None
     may_see = job is not None and permissions.can(request.user, "view_arguments", job=job)
     if job is None or job.name != job_type.name or not may_see:
         found.notes.append(_("Job #%s cannot be used as a start; the form shows its defaults.") % raw)
         return
     found.source = job
-    found.values.update(job_type.arguments.initial(job.arguments))
-    if drift := job_type.arguments.drift(job):
+    _from_stored(found, job_type, fields, job.arguments)
+
+
+def _from_preset(
+    found: Filled, request: HttpRequest, job_type: JobType[Any], fields: Mapping[str, forms.Field]
+) -> None:
+    number = number_in_url(request.GET["preset"])
+    usable = Preset.objects.usable_by(request.user).for_type(job_type.name)
+    preset = usable.filter(pk=number).first() if number is not None else None
+    if preset is None:
+        found.notes.append(_("There are no such saved arguments; the form shows its defaults."))
+        return
+    found.preset = preset
+    _from_stored(found, job_type, fields, preset.arguments, preset.left_out)
+
+
+def _from_stored(
+    found: Filled,
+    job_type: JobType[Any],
+    fields: Mapping[str, forms.Field],
+    stored: Mapping[str, Any],
+    left_out: Collection[str] = (),
+) -> None:
+    """By the fields of this form, not by a fingerprint: a row may be gone, or be none that the user may choose."""
+    drift = drift_of(fields, stored)
+    drift = replace(drift, new=tuple(name for name in drift.new if name not in left_out))
+    values = job_type.arguments.initial(stored)
+    found.values.update({name: value for name, value in values.items() if name not in drift.changed})
+    if drift:
         found.notes.append(drift.explain())
+
+
+def to_enter_again(form: forms.BaseForm) -> list[tuple[Any, bool]]:
+    """Fields of a sent form that were filled in and come back empty, and whether they are files."""
+    return [
+        (form[name], isinstance(field, forms.FileField))
+        for name, field in form.fields.items()
+        if is_private(field) and field.widget.value_from_datadict(form.data, form.files, form.add_prefix(name))
+    ]

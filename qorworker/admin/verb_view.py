@@ -13,14 +13,17 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 
 from qorworker import permissions
-from qorworker.admin import access, once
+from qorworker.admin import access, conflict, once
 from qorworker.admin.detail import show
 from qorworker.admin.media import MEDIA
-from qorworker.admin.verbs import VERBS, Verb, clock, question_of, refusal, success_of
-from qorworker.exceptions import InvalidTransition, QorWorkerError
+from qorworker.admin.verbs import VERBS, Verb, asked_before, clock, question_of, refusal, success_of, warning_of
+from qorworker.exceptions import AlreadyEnqueued, InvalidTransition, QorWorkerError
 from qorworker.forms import RescheduleForm, starts_at_once
-from qorworker.models import Job, Origin
+from qorworker.models import Job, Origin, job_page
+from qorworker.records import clean_text
 from qorworker.status import JobStatus
+
+REASON_CHARS = 200
 
 
 def verb(model_admin: Any, request: HttpRequest, name: str, pk: int) -> HttpResponseBase:
@@ -46,6 +49,7 @@ def _confirm(model_admin: Any, request: HttpRequest, asked: Verb, job: Job) -> H
         "media": MEDIA,
         "job": job,
         "verb": asked,
+        "warning": warning_of(asked, job),
         "token": request.POST.get("qw-token", ""),
     }
     return TemplateResponse(request, "admin/qorworker/job/confirm.html", context)
@@ -53,14 +57,23 @@ def _confirm(model_admin: Any, request: HttpRequest, asked: Verb, job: Job) -> H
 
 def _perform(request: HttpRequest, asked: Verb, job: Job) -> HttpResponseBase:
     if asked.name == "abort" and job.is_aborting:
-        messages.info(request, _("It was already asked to stop at %s.") % clock(job.abort_requested_at))
+        messages.info(request, asked_before(job_page.last_abort(job), job))
         return _back(job)
     try:
         new, is_first = perform_once(asked, job, request)
+    except AlreadyEnqueued as error:
+        messages.warning(request, conflict.told(request.user, error.job, error.message))
+        return _back(job)
     except QorWorkerError as error:
         messages.warning(request, refusal(error, job))
         return _gone() if _is_deleted(error) else _back(job)
-    if is_first:
+    if new is not None and new.is_existing:
+        messages.warning(request, conflict.told_instead(request.user, new))
+        return _back(job)
+    first = job_page.last_abort(job) if asked.name == "abort" else None
+    if first is not None and first.user_id != str(request.user.pk):
+        messages.info(request, asked_before(first, job))  # both at the same moment
+    elif is_first:
         messages.success(request, success_of(asked, job, new))
     else:
         messages.warning(request, _("This run was already started."))
@@ -69,10 +82,16 @@ def _perform(request: HttpRequest, asked: Verb, job: Job) -> HttpResponseBase:
 
 def perform_once(asked: Verb, job: Job, request: HttpRequest) -> tuple[Job | None, bool]:
     """Do it; of the same click only the first counts. All verbs but one change a status, and that only once anyway."""
+    if asked.takes_reason:
+        return asked.perform(job, request.user, reason=_reason(request)), True
     if not asked.makes_job:
         return asked.perform(job, request.user), True
     repeat = cast("Callable[[], Job]", partial(asked.perform, job, request.user))
     return once.repeat_once(request.user, request.POST.get("qw-token", ""), job, repeat)
+
+
+def _reason(request: HttpRequest) -> str:
+    return " ".join(clean_text(request.POST.get("reason", ""), REASON_CHARS).split())
 
 
 def reschedule(model_admin: Any, request: HttpRequest, pk: int) -> HttpResponseBase:
@@ -91,17 +110,18 @@ def reschedule(model_admin: Any, request: HttpRequest, pk: int) -> HttpResponseB
     if not form.is_valid():
         return show(model_admin, request, job, form if job.can_reschedule else None, status=422)
     try:
-        messages.success(request, _move(job, form.cleaned_data["at"], request.user))
+        messages.success(request, move(job, form.cleaned_data["at"], request.user))
     except QorWorkerError as error:
         messages.warning(request, refusal(error, job))
         return _gone() if _is_deleted(error) else _back(job)
     return _back(job)
 
 
-def _move(job: Job, when: Any, user: Any) -> str:
+def move(job: Job, when: Any, user: Any) -> str:
+    """To another time, by the rule of the run form; what became of it, as a sentence."""
     if not starts_at_once(when):
         job.reschedule(when, by=user, origin=Origin.ADMIN)
-        return _("It is scheduled for %s.") % clock(job.run_after)
+        return _("{} is scheduled for {}.").format(f"{job.title} #{job.pk}", clock(job.run_after))
     if job.status != JobStatus.NEW:  # which is queued already
         job.run_now(by=user, origin=Origin.ADMIN)
     return _("The chosen time is past or so near that it starts at once: it is queued.")

@@ -6,15 +6,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from django.urls import reverse
 from django.utils import formats, timezone
 from django.utils.functional import Promise
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy, npgettext_lazy
+from django.utils.translation import gettext_lazy, npgettext_lazy, pgettext_lazy
 
 from qorworker import permissions
+from qorworker.admin.events import who_asked
+from qorworker.backends import backend_of
 from qorworker.exceptions import InvalidArguments, InvalidTransition, JobTypeError, QorWorkerError, UnknownJobType
-from qorworker.models import Job, Origin
+from qorworker.models import AuditEntry, Job, Origin
 from qorworker.status import JobStatus
+from qorworker.templatetags.qorworker_admin import look_of, qw_from_now
 
 Text = str | Promise
 BROKEN = gettext_lazy("The definition of this job has an error: see “manage.py check”.")
@@ -28,7 +32,7 @@ class Verb:
     action: str
     label: Text
     offered: Callable[[Job], bool]
-    perform: Callable[[Job, Any], Job | None]
+    perform: Callable[..., Job | None]  # with the job, the user, and the reason if it takes one
     success: Text
     plural: Any  # of the bulk action's message
     bulk: Text
@@ -36,6 +40,7 @@ class Verb:
     warning: Text = ""
     kind: str = ""
     makes_job: bool = False
+    takes_reason: bool = False
 
     @property
     def url_name(self) -> str:
@@ -54,9 +59,9 @@ def _rerun(job: Job, user: Any) -> Job:
     return job.rerun(by=user, origin=Origin.ADMIN)
 
 
-def _asks(verb: str) -> Callable[[Job, Any], None]:
-    def perform(job: Job, user: Any) -> None:
-        getattr(job, verb)(by=user, origin=Origin.ADMIN)
+def _asks(verb: str) -> Callable[..., None]:
+    def perform(job: Job, user: Any, **reason: str) -> None:
+        getattr(job, verb)(by=user, origin=Origin.ADMIN, **reason)
 
     return perform
 
@@ -67,29 +72,27 @@ VERBS: dict[str, Verb] = {
         Verb(
             "run-now",
             "reschedule",
-            gettext_lazy("Run now"),
+            pgettext_lazy("verb", "Run now"),
             lambda job: job.can_run_now,
             _asks("run_now"),
             gettext_lazy("%(job)s is queued and starts as soon as a worker is free."),
             npgettext_lazy("bulk", "%d job was queued", "%d jobs were queued"),
             gettext_lazy("Run scheduled jobs now"),
-            kind="primary",
         ),
         Verb(
             "retry",
             "retry",
-            gettext_lazy("Retry"),
+            pgettext_lazy("verb", "Retry"),
             lambda job: job.can_retry and job.job_type is not None,
             _asks("retry"),
             gettext_lazy("%(job)s is queued for one more attempt."),
             npgettext_lazy("bulk", "%d job is queued again", "%d jobs are queued again"),
             gettext_lazy("Retry failed and aborted jobs"),
-            kind="primary",
         ),
         Verb(
             "abort",
             "abort",
-            gettext_lazy("Abort"),
+            pgettext_lazy("verb", "Abort"),
             lambda job: job.can_abort,
             _asks("abort"),
             gettext_lazy("%(job)s was asked to stop. It is ended by force if it does not stop in time."),
@@ -98,11 +101,12 @@ VERBS: dict[str, Verb] = {
             gettext_lazy("Abort %(job)s?"),
             gettext_lazy("Its process is ended. What it has already changed stays changed."),
             "danger",
+            takes_reason=True,
         ),
         Verb(
             "cancel",
             "cancel",
-            gettext_lazy("Cancel"),
+            pgettext_lazy("verb", "Cancel"),
             lambda job: job.can_cancel,
             _asks("cancel"),
             gettext_lazy("%(job)s was cancelled. It will not start."),
@@ -115,21 +119,51 @@ VERBS: dict[str, Verb] = {
         Verb(
             "run-again",
             "rerun",
-            gettext_lazy("Run again"),
+            pgettext_lazy("verb", "Run again"),
             _can_rerun,
             _rerun,
             gettext_lazy("%(new)s is queued, with the arguments of #%(number)s."),
             npgettext_lazy("bulk", "%d new job is queued", "%d new jobs are queued"),
-            gettext_lazy("Run again"),
+            pgettext_lazy("verb", "Run again"),
             makes_job=True,
         ),
     )
 }
 
 
-def buttons(user: Any, job: Job) -> list[Verb]:
-    """The verbs that make sense in the job's status and that *user* may use."""
-    return [verb for verb in VERBS.values() if verb.offered(job) and verb.allowed(user, job)]
+# What people most likely want in a state; the other verbs stand beside it. Running jobs have none.
+PRIMARY: dict[str, str] = {
+    "retrying": "run-now",
+    JobStatus.DONE: "run-again",
+    JobStatus.EXCEPTION: "retry",
+    JobStatus.KILLED: "run-again",
+    JobStatus.CANCELLED: "run-again",
+}
+
+
+@dataclass(frozen=True)
+class Button:
+    """A verb as it is offered for one job. With a *question*, another step follows."""
+
+    verb: Verb
+    url: str
+    question: str
+    kind: str
+
+
+def buttons(user: Any, job: Job) -> list[Button]:
+    """The verbs that make sense in the job's status and that *user* may use, the likeliest first."""
+    primary = PRIMARY.get(look_of(job), "")
+    found = [verb for verb in VERBS.values() if verb.offered(job) and verb.allowed(user, job)]
+    return [
+        Button(
+            verb,
+            reverse(f"admin:{verb.url_name}", args=(job.pk,)),
+            question_of(verb, job),
+            "primary" if verb.name == primary else verb.kind,
+        )
+        for verb in sorted(found, key=lambda verb: verb.name != primary)
+    ]
 
 
 def may_choose_time(user: Any, job: Job) -> bool:
@@ -142,10 +176,25 @@ def question_of(verb: Verb, job: Job) -> str:
     """What to ask before; empty if nothing is to be asked."""
     if verb.question:
         return str(verb.question) % {"job": _named(job)}
-    return str(job.job_type.confirm) if job.job_type is not None and verb.name in ("retry", "run-again") else ""
+    if verb.name not in ("retry", "run-again"):
+        return ""
+    if job.job_type is not None and job.job_type.confirm:
+        return str(job.job_type.confirm)
+    if job.status == JobStatus.RUNNING:
+        return _("%(job)s is still running. Run it a second time beside it?") % {"job": _named(job)}
+    return ""
+
+
+def warning_of(verb: Verb, job: Job) -> str:
+    """What to know before; empty if there is nothing."""
+    if verb.name == "abort" and not backend_of(job.queue_name).supports_kill:
+        return _("It ends where it looks for this, and only there. What it has already changed stays changed.")
+    return str(verb.warning)
 
 
 def success_of(verb: Verb, job: Job, new: Job | None) -> str:
+    if verb.name == "abort" and not backend_of(job.queue_name).supports_kill:
+        return _("%(job)s was asked to stop. It ends where it looks for this.") % {"job": _named(job)}
     return str(verb.success) % {"job": _named(job), "new": _named(new) if new else "", "number": job.pk}
 
 
@@ -178,15 +227,21 @@ def _too_late(error: InvalidTransition, job: Job) -> str:
     return " ".join((sentence % clock(moment), _("Nothing was changed.")))
 
 
+def asked_before(entry: AuditEntry | None, job: Job) -> str:
+    """That somebody asked to abort it, and how long ago; *entry* is that request, if it is on record."""
+    if entry is None:
+        return _("It was already asked to stop at %s.") % clock(job.abort_requested_at)
+    return _("%(who)s asked to abort it %(ago)s.") % {"who": who_asked(entry), "ago": qw_from_now(entry.at)}
+
+
 def clock(moment: Any) -> str:
-    """A time of today with its seconds, any other with its date."""
+    """A time of today as it is, any other with its date; with seconds, unless it is a full minute."""
     if moment is None:
         return "?"
     local = timezone.localtime(moment) if timezone.is_aware(moment) else moment
     today = timezone.localdate() if timezone.is_aware(moment) else timezone.now().date()
-    if local.date() == today:
-        return local.strftime("%H:%M:%S")
-    return formats.date_format(local, "SHORT_DATE_FORMAT") + local.strftime(" %H:%M:%S")
+    time = local.strftime("%H:%M:%S" if local.second else "%H:%M")
+    return time if local.date() == today else f"{formats.date_format(local, 'DATE_FORMAT')} {time}"
 
 
 def _field_errors(error: InvalidArguments) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 from django import forms
 from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
 from django.core.files import File
+from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 
 from qorworker.arguments import codec, files, shown
@@ -107,7 +108,9 @@ class Arguments:
         if not errors and (size := len(json.dumps(stored, default=str))) > settings.ARGUMENTS_BYTES:
             largest = max(stored, key=lambda name: len(json.dumps(stored[name], default=str)))
             told = _("The arguments take %(size)s bytes, and %(limit)s are allowed. This is the largest.")
-            errors = {largest: [told % {"size": f"{size:,}", "limit": f"{settings.ARGUMENTS_BYTES:,}"}]}
+            figures = {"size": size, "limit": settings.ARGUMENTS_BYTES}
+            shown_as = {name: number_format(figure, force_grouping=True) for name, figure in figures.items()}
+            errors = {largest: [told % shown_as]}
         if errors:
             raise InvalidArguments(self.job_type, errors)
         return self._keep_uploads(stored)
@@ -116,6 +119,8 @@ class Arguments:
 
     def load(self, stored: Mapping[str, Any]) -> dict[str, Any]:
         """The keyword arguments for the handler. Raises ``InvalidArguments``, or ``SecretsUnavailable``."""
+        if not isinstance(stored, Mapping):
+            raise InvalidArguments(self.job_type, {"__all__": [_("What is stored is no list of arguments.")]})
         errors = {name: [_("This argument no longer exists.")] for name in stored if name not in self.fields}
         cleaned: dict[str, Any] = {}
         for name, field in self.fields.items():
@@ -147,6 +152,13 @@ class Arguments:
         if errors:
             raise InvalidArguments(self.job_type, errors)
         return values
+
+    def identity(self, stored: Mapping[str, Any]) -> dict[str, Any]:
+        """*stored* without what differs each time that the same is stored. Holds secrets in the clear."""
+        known = self.fields
+        return {
+            name: codec.identity(known[name], name, value) if name in known else value for name, value in stored.items()
+        }
 
     def drift(self, job: Any) -> Drift:
         """What changed in the form since *job* was stored; falsy if it still fits."""

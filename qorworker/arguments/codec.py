@@ -7,6 +7,7 @@ what the table says.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 from django import forms
@@ -15,6 +16,7 @@ from django.core.files import File
 from django.db.models import Model, QuerySet
 from django.forms.utils import pretty_name
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from qorworker import secrets
 from qorworker.arguments import fields, files
@@ -125,9 +127,10 @@ def _tell_gone(field: forms.Field, stored: Any) -> None:
     except (TypeError, ValueError):
         return  # the model has keys of another kind since then
     present = {str(found) for found in rows.values_list(key, flat=True)}
-    gone = [f"“{label}” (#{pk})" for pk, label in wanted.items() if pk not in present]
+    missing = [{"label": label, "pk": pk} for pk, label in wanted.items() if pk not in present]
+    gone = [_("“%(label)s” (#%(pk)s)") % row for row in missing]
     if gone:
-        told = _("%(rows)s no longer exists.") if len(gone) == 1 else _("%(rows)s no longer exist.")
+        told = ngettext("%(rows)s no longer exists.", "%(rows)s no longer exist.", len(gone))
         raise ValidationError(told % {"rows": ", ".join(gone[:5])}, code="gone") from None
 
 
@@ -159,6 +162,17 @@ def reuse(field: forms.Field, stored: Any) -> Any:
         return "" if stored is not None else None
     if isinstance(field, forms.FileField) and stored is not None:
         return files.fetch(stored)
+    return readable(field, stored)
+
+
+def identity(field: forms.Field, name: str, stored: Any) -> Any:
+    """The same for two stored values that mean the same: the text of a secret, the content of a file, a row's key."""
+    if is_secret(field):
+        return _secret_text(field, name, stored)
+    if isinstance(field, forms.FileField) and isinstance(stored, Mapping):
+        return [stored.get("name"), stored.get("sha256")]
+    if isinstance(field, forms.DecimalField) and isinstance(stored, str):
+        return str(Decimal(stored).normalize())
     return readable(field, stored)
 
 

@@ -25,18 +25,11 @@ class Drift:
         return bool(self.new or self.gone or self.changed)
 
     def explain(self) -> str:
-        """A sentence for people; empty if nothing changed."""
-        parts = [_("“%(name)s” is new") % {"name": name} for name in self.new]
-        parts += [_("“%(name)s” no longer exists") % {"name": name} for name in self.gone]
-        parts += [_("the value of “%(name)s” no longer fits") % {"name": name} for name in self.changed]
-        if not parts:
-            return ""
-        told = "; ".join(parts)
-        return _("Field %(changes)s.") % {"changes": told} if not self.only_changed else f"{told[0].upper()}{told[1:]}."
-
-    @property
-    def only_changed(self) -> bool:
-        return not self.new and not self.gone
+        """Sentences for people; empty if nothing changed."""
+        told = [_("The field “%s” is new.") % name for name in self.new]
+        told += [_("The field “%s” no longer exists.") % name for name in self.gone]
+        told += [_("The value of “%s” no longer fits.") % name for name in self.changed]
+        return " ".join(told)
 
 
 def drift_of(known: Mapping[str, forms.Field], stored: Mapping[str, Any]) -> Drift:

@@ -11,6 +11,7 @@ from django import forms
 from django.contrib.admin.widgets import AdminSplitDateTime, AdminTextareaWidget, AdminTextInputWidget
 from django.core.exceptions import ValidationError
 from django.db.models import Model, QuerySet
+from django.forms.fields import InvalidJSONInput
 from django.forms.utils import from_current_timezone
 from django.template.defaultfilters import filesizeformat
 from django.utils import timezone
@@ -141,7 +142,7 @@ class MultipleChoiceField(_Choices, forms.MultipleChoiceField):
 class ListField(forms.Field):
     """One item on each line; each is cleaned by the field of the items."""
 
-    widget = MultilineInput
+    widget = MultilineInput(attrs={"rows": 4})
     nullable = False
 
     def __init__(self, *, item: forms.Field, **options: Any) -> None:
@@ -244,7 +245,7 @@ def check_upload(file: Any) -> None:
 class JSONField(forms.JSONField):
     """Any JSON, or JSON of the shape that an annotation describes."""
 
-    widget = MultilineInput
+    widget = MultilineInput(attrs={"rows": 6})
     nullable = False
     empty_values = [None, ""]
 
@@ -263,6 +264,10 @@ class JSONField(forms.JSONField):
     def validate(self, value: Any) -> None:
         if value is None and not self.nullable:
             raise ValidationError(self.error_messages["required"], code="required")
+
+    def bound_data(self, data: Any, initial: Any) -> Any:
+        """What was typed, as it was typed: it was measured when it was cleaned, and is not read once more."""
+        return InvalidJSONInput(data) if isinstance(data, str) and not self.disabled else initial
 
 
 def members_of(choices: Iterable[Any]) -> list[Member]:

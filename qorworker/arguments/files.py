@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from django import forms
@@ -73,6 +73,26 @@ def discard(arguments: Mapping[str, Any], known: Mapping[str, forms.Field]) -> N
         if isinstance(known.get(name, _UNKNOWN), forms.FileField) and _is_upload(stored):
             storage, key = _storage(stored)
             storage.delete(key)
+
+
+def keys(arguments: Mapping[str, Any]) -> set[str]:
+    """The keys in the storage of all that looks like an upload, also of one that is lent."""
+    return {str(stored[TAG]) for stored in arguments.values() if isinstance(stored, Mapping) and TAG in stored}
+
+
+def stored(storage: Storage) -> Iterator[str]:
+    """The keys of all uploads in *storage*."""
+    try:
+        folders, _files = storage.listdir(FOLDER)
+    except FileNotFoundError:
+        return
+    for folder in folders:
+        yield from (f"{FOLDER}{folder}/{name}" for name in storage.listdir(f"{FOLDER}{folder}")[1])
+
+
+def lend(arguments: Mapping[str, Any], owner: int) -> dict[str, Any]:
+    """*arguments* for a job whose uploads belong to schedule number *owner*: ``discard`` leaves them alone."""
+    return {name: {**value, "owner": owner} if _is_upload(value) else value for name, value in arguments.items()}
 
 
 def _is_upload(stored: Any) -> bool:

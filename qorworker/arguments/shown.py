@@ -52,6 +52,31 @@ def summary(known: Mapping[str, forms.Field], stored: Mapping[str, Any], limit: 
     return line if len(line) <= limit else line[: max(0, limit - 1)] + "…"
 
 
+def masked(known: Mapping[str, forms.Field], stored: Mapping[str, Any]) -> dict[str, Any]:
+    """*stored* as JSON that people may see: secrets as dots, files without the place where they are kept."""
+    return {
+        name: _mask(value) if (field := known.get(name)) is not None and codec.is_secret(field) else _masked(value)
+        for name, value in stored.items()
+    }
+
+
+def _masked(value: Any) -> Any:
+    if _tagged(value, codec.SECRET):
+        return _mask(value)
+    if _tagged(value, codec.FILE):
+        return {key: value.get(key) for key in ("name", "size", "content_type")}
+    if _tagged(value, codec.MODEL):
+        return {"model": value[codec.MODEL], "pk": value.get("pk"), "label": value.get("label", "")}
+    if isinstance(value, Mapping):
+        return {key: _masked(item) for key, item in value.items()}
+    return [_masked(item) for item in value] if isinstance(value, list) else value
+
+
+def _mask(value: Any) -> str | None:
+    is_set = value[codec.SECRET] if _tagged(value, codec.SECRET) else value
+    return MASK if is_set else None
+
+
 def initial(known: Mapping[str, forms.Field], stored: Mapping[str, Any]) -> dict[str, Any]:
     found = {}
     for name, field in known.items():
@@ -106,7 +131,16 @@ def _one(field: forms.Field | None, value: Any) -> tuple[str, str]:
         return _label(field, value), "choice"
     if isinstance(value, str) and (moment := _moment(field, value)) is not None:
         return moment, "date"
+    if isinstance(field, (forms.IntegerField, forms.FloatField, forms.DecimalField)):
+        return _number(field, value), "number"
     return str(value), "number" if isinstance(value, (int, float)) else "text"
+
+
+def _number(field: forms.Field, value: Any) -> str:
+    try:
+        return str(formats.localize(field.to_python(value)))
+    except ValidationError:
+        return str(value)
 
 
 def _label(field: forms.ChoiceField, value: Any) -> str:

@@ -7,3 +7,5 @@ from qorworker.backends.base import BaseBackend
 
 class LocalBackend(BaseBackend):
     """Jobs run in the child processes of ``manage.py runworker``."""
+
+    is_served_by_workers = True

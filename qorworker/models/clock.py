@@ -14,6 +14,8 @@ from django.utils import timezone
 def _stored_offset(connection: BaseDatabaseWrapper) -> float:
     """Seconds by which datetimes as this connection stores them are ahead of UTC (0 in nearly every project)."""
     zone = connection.timezone if settings.USE_TZ else timezone.get_default_timezone()
+    if zone is dt.UTC:
+        return 0.0
     offset = dt.datetime.now(zone or dt.UTC).utcoffset()
     return offset.total_seconds() if offset else 0.0
 
@@ -67,3 +69,22 @@ def as_datetime(connection: BaseDatabaseWrapper, value: Any) -> dt.datetime:
     if settings.USE_TZ and timezone.is_naive(value):
         value = value.replace(tzinfo=connection.timezone or dt.UTC)
     return value  # type: ignore[no-any-return]
+
+
+def stored(moment: dt.datetime) -> dt.datetime:
+    """An aware time as this project's model fields take it."""
+    return moment if settings.USE_TZ else timezone.make_naive(moment, timezone.get_default_timezone())
+
+
+def check_zone(moment: dt.datetime, what: str) -> None:
+    """Raise ``ValueError`` if *moment* has a zone where the project has none, or the other way round."""
+    if timezone.is_aware(moment) is not settings.USE_TZ:
+        needed = "with a zone, because USE_TZ is on" if settings.USE_TZ else "without a zone"
+        raise ValueError(f"{what} needs a time {needed}.")
+
+
+def aware(value: dt.datetime) -> dt.datetime:
+    """A time from a model field, in UTC."""
+    if timezone.is_naive(value):
+        value = timezone.make_aware(value, timezone.get_default_timezone())
+    return value.astimezone(dt.UTC)

@@ -1,4 +1,4 @@
-"""The kind of index that the tables of jobs need. Migrations only."""
+"""The kinds of index that the tables of jobs need. Migrations only."""
 
 from __future__ import annotations
 
@@ -35,3 +35,36 @@ class PartialIndex(models.Index):
         """The fields that ``only`` is about and that are not in the index anyway."""
         named = [str(child[0]).partition("__")[0] for child in self.only.children if isinstance(child, tuple)]
         return [name for name in named if name not in self.fields]
+
+
+class PartialUniqueConstraint(models.UniqueConstraint):
+    """A unique index over the rows that fit ``only``; over all rows where the database has no partial indexes.
+
+    Those rows must then be distinct by a null: the index is there to be small, not to leave out what would clash.
+    """
+
+    def __init__(self, *, only: Q, **options: Any) -> None:
+        self.only = only
+        super().__init__(**options)
+
+    def deconstruct(self) -> Any:
+        path, expressions, options = super().deconstruct()
+        return path, expressions, {**options, "only": self.only}
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, PartialUniqueConstraint) and self.deconstruct() == other.deconstruct()
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def constraint_sql(self, model: Any, schema_editor: Any) -> Any:
+        return self._for(schema_editor).constraint_sql(model, schema_editor)
+
+    def create_sql(self, model: Any, schema_editor: Any) -> Any:
+        return self._for(schema_editor).create_sql(model, schema_editor)
+
+    def remove_sql(self, model: Any, schema_editor: Any) -> Any:
+        return self._for(schema_editor).remove_sql(model, schema_editor)
+
+    def _for(self, schema_editor: Any) -> models.UniqueConstraint:
+        condition = self.only if schema_editor.connection.features.supports_partial_indexes else None
+        return models.UniqueConstraint(name=self.name, fields=self.fields, condition=condition)

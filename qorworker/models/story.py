@@ -9,19 +9,20 @@ import datetime as dt
 
 from django.db import models
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
 
 class Outcome(models.TextChoices):
     """How one attempt ended."""
 
-    DONE = "done", _("Done")
+    DONE = "done", pgettext_lazy("outcome", "Done")
     ROW_ERRORS = "row_errors", _("Rows with errors")
-    FAILED = "failed", _("Failed")
+    FAILED = "failed", pgettext_lazy("outcome", "Failed")
     CRASHED = "crashed", _("Process ended unexpectedly")
     LOST = "lost", _("Worker lost")
     TIMEOUT = "timeout", _("Time limit")
     MEMORY = "memory", _("Memory limit")
-    ABORTED = "aborted", _("Aborted")
+    ABORTED = "aborted", pgettext_lazy("outcome", "Aborted")
     INTERRUPTED = "interrupted", _("Interrupted by shutdown")
     REFUSED = "refused", _("Could not start")
 
@@ -45,6 +46,7 @@ class Attempt(models.Model):
     survivors = models.PositiveSmallIntegerField(_("processes that could not be ended"), default=0)
     error = models.TextField(_("error"), blank=True)  # one line
     traceback = models.TextField(_("traceback"), blank=True)
+    exception_class = models.CharField(max_length=200, blank=True)  # module and name
 
     class Meta:
         verbose_name = _("attempt")

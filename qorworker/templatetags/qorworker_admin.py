@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 import unicodedata
 from typing import Any
 
 import django
 from django import template
+from django.forms import BoundField, MultiWidget, RadioSelect
 from django.utils import formats, timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from qorworker import permissions
-from qorworker.models import Job, pages
+from qorworker.models import Job, counting
 from qorworker.status import JobStatus
 
 register = template.Library()
@@ -41,6 +42,7 @@ LABELS: dict[str, Any] = {
 }
 
 
+@register.filter("qw_look")
 def look_of(job: Job) -> str:
     """The status as people see it: the stored one, or what can be told from more than the status."""
     if job.will_retry:
@@ -52,10 +54,15 @@ def look_of(job: Job) -> str:
     return job.status
 
 
+def label_of(job: Job) -> str:
+    """The name of what ``look_of`` tells."""
+    return str(LABELS.get(look_of(job)) or job.get_status_display())
+
+
 @register.inclusion_tag("admin/qorworker/badge.html")
 def qw_badge(job: Job) -> dict[str, Any]:
     look = look_of(job)
-    return {"look": look, "icon": ICONS[look], "label": LABELS.get(look) or job.get_status_display()}
+    return {"look": look, "icon": ICONS[look], "label": label_of(job)}
 
 
 @register.inclusion_tag("admin/qorworker/icon.html")
@@ -81,6 +88,21 @@ def qw_visible(text: str) -> str:
 def _is_harmless(char: str) -> bool:
     """Spaces of every width are, and what joins letters of Persian and parts of emoji."""
     return char.isprintable() or char in "\t\u200c\u200d" or unicodedata.category(char) == "Zs"
+
+
+@register.filter
+def qw_cell(value: Any) -> Any:
+    """The value of a results cell: an address of the web as a link, other text as text, a number as it is."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return _("Yes") if value else _("No")
+    if not isinstance(value, str):
+        return value
+    shown = "\n".join(map(qw_visible, value.split("\n")))
+    if shown == value and re.fullmatch(r"https?://[^\s<>\"]+", value):
+        return format_html('<a href="{}" rel="noopener noreferrer">{}</a>', value, value)
+    return shown
 
 
 @register.filter
@@ -139,17 +161,31 @@ def qw_from_now(value: dt.datetime | None) -> str:
     """ "in 17 h" or "12 min ago"."""
     if value is None:
         return ""
-    ahead = value - timezone.now()
-    if ahead.total_seconds() > 0:
-        return _("in %s") % qw_duration(dt.timedelta(seconds=max(round(ahead.total_seconds()), 10)))
-    return _("%s ago") % qw_duration(dt.timedelta(seconds=max(round(-ahead.total_seconds()), 10)))
+    ahead = round((value - timezone.now()).total_seconds())
+    exact = max(abs(ahead), 10)
+    unit = 1 if exact < 600 else 60 if exact < 86_400 else 3600  # of what is far away nobody counts the seconds
+    told = qw_duration(dt.timedelta(seconds=exact // unit * unit))
+    return _("in %s") % told if ahead > 0 else _("%s ago") % told
+
+
+@register.filter
+def qw_anchor(field: BoundField) -> str:
+    """The id of a field's first input, also where a field is a group of inputs whose label belongs to none of them."""
+    if isinstance(field.field.widget, (MultiWidget, RadioSelect)):  # ticks are drawn like radio buttons
+        return f"{field.auto_id}_0"
+    return field.id_for_label
 
 
 @register.filter
 def qw_capped(number: int) -> str:
     """A count that stops at a limit: "10,000+"."""
-    if number > pages.CAP:
-        return formats.number_format(pages.CAP, use_l10n=True, force_grouping=True) + "+"
+    if number > counting.CAP:
+        return qw_number(counting.CAP) + "+"
+    return qw_number(number)
+
+
+@register.filter
+def qw_number(number: int) -> str:
     return formats.number_format(number, use_l10n=True, force_grouping=True)
 
 
@@ -178,14 +214,3 @@ def breadcrumbs(steps: list[tuple[Any, str]]) -> SafeString:
         return format_html('<ol class="breadcrumbs">{}\n<li aria-current="page">{}</li></ol>', items, here)
     trail = format_html_join(" \u203a ", "{}", [*links, (here,)])
     return format_html('<div class="breadcrumbs">{}</div>', trail)
-
-
-@register.inclusion_tag("admin/qorworker/banner.html", takes_context=True)
-def qw_banner(context: template.Context) -> dict[str, Any]:
-    """A warning while no worker is alive; costs one query while one is."""
-    found = pages.nobody_works(permissions.visible_jobs(context["request"].user, Job.objects.all()))
-    return {
-        "nobody_works": found is not None,
-        "waiting": found[0] if found else 0,
-        "since": found[1] if found else None,
-    }

@@ -10,12 +10,14 @@ from typing import Any
 
 from django.conf import settings as django_settings
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
+from qorworker import memory, recheck
 from qorworker.conf import settings
 from qorworker.execution import Work, next_status
 from qorworker.models import Outcome
 from qorworker.models.sql import AttemptUpdate, Claimed
-from qorworker.records import ERROR_CHARS, TRACEBACK_CHARS, Record, clean_text, mask
+from qorworker.records import ERROR_CHARS, TRACEBACK_CHARS, Record, clean_text, mask, mask_json
 from qorworker.registry import registry
 from qorworker.retry import STRATEGIES, seconds
 from qorworker.worker.processes import monotonic
@@ -42,11 +44,13 @@ class RunningAttempt:
     buffered: int = 0  # bytes of both
     last_word: dict[str, Any] = field(default_factory=dict)  # what the child told of the end
     changed: bool = False
+    returned: str = ""  # JSON of what the handler has returned
 
     @property
     def work(self) -> Work:
         job = self.job
-        return Work(job.id, job.name, job.arguments, job.attempt, job.max_attempts, job.token, self.database)
+        asked = str(job.created_by) if recheck.is_due(job.created_by, job.has_waited) else ""
+        return Work(job.id, job.name, job.arguments, job.attempt, job.max_attempts, job.token, self.database, asked)
 
     @property
     def duration(self) -> float:
@@ -71,6 +75,8 @@ class RunningAttempt:
                 self.changed = True
             case ["row", _, cells]:
                 self.add_row(cells)
+            case ["return", _, text]:
+                self.returned += clean_text(text, len(text))
             case ["secrets", _, texts]:
                 # Longest first: a secret may contain another. Very short ones would blot out ordinary text.
                 parts = {part for text in texts for part in (text, *text.splitlines()) if len(part) > 2}
@@ -140,8 +146,13 @@ class RunningAttempt:
             update.delay = _retry_delay(job) if delay is None else delay
         update.uncounted = update.status == "new"
         if silent and job.crashes >= 3 and job.attempt < job.max_attempts:
-            update.error += " It is not tried again, because that happened three times in a row."
+            update.error += " " + _("It is not tried again, because that happened three times in a row.")
         return update
+
+    @property
+    def result(self) -> str:
+        """JSON of what the handler has returned, without secrets."""
+        return mask_json(self.returned, self.secrets)
 
     def masked(self, text: str) -> str:
         return clean_text(mask(text, self.secrets), TRACEBACK_CHARS)
@@ -171,19 +182,21 @@ def moment(seconds: float) -> dt.datetime:
 def exit_text(status: int, peak: int, error: str) -> str:
     """What to tell people about a process that ended without saying why."""
     if error:
-        return f"The process ended unexpectedly: {error}."
-    if status == -signal.SIGKILL:
-        return f"The process was ended by signal 9 (SIGKILL), probably because memory ran out (peak {size(peak)})."
+        return _("The process ended unexpectedly: %s.") % error
+    if status == -signal.SIGKILL and memory.probably_ran_out(peak):
+        told = _("The process was ended by signal 9 (SIGKILL), probably because memory ran out (peak %s).")
+        return told % size(peak)
     if status < 0:
-        return f"The process crashed with signal {-status} ({_signal_name(-status)}), peak memory {size(peak)}."
-    return f"The process ended with exit code {status} without a result."
+        told = _("The process crashed with signal %(number)s (%(name)s), peak memory %(peak)s.")
+        return told % {"number": -status, "name": _signal_name(-status), "peak": size(peak)}
+    return _("The process ended with exit code %s without a result.") % status
 
 
 def _signal_name(number: int) -> str:
     try:
         return signal.Signals(number).name
     except ValueError:
-        return "unknown"
+        return _("unknown")
 
 
 def size(count: int) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Callable
-from typing import TypeVar
+from functools import cached_property
+from typing import Any, TypeVar
 
 from django.db import DatabaseError, InterfaceError, connections
 
@@ -17,6 +18,11 @@ logger = logging.getLogger(__name__)
 
 STATEMENT_SECONDS, LOCK_SECONDS = 20, 5
 SQLITE_LOCK_SECONDS = 2
+PREPARED_AFTER = 5  # times that PostgreSQL has planned the same statement
+FOREIGN_SESSION = (
+    "26000",
+    "42P05",
+)  # prepared statements come and go: a proxy changes the session behind the connection
 PAUSES = (0.05, 2.0)  # seconds before a failed call is tried again: first, at most
 
 
@@ -29,6 +35,11 @@ class Database:
         self.failed_at = 0.0
         self.failures = 0
         self._prepared: object = None
+        self._plans_kept = True
+
+    @cached_property
+    def connection(self) -> Any:
+        return connections[self.using]  # it takes longer to find than to use
 
     def down(self, now: float) -> bool:
         return now < self.retry_at
@@ -50,7 +61,7 @@ class Database:
 
     def prepare(self) -> None:
         """Put limits on a new connection, so that a stuck statement cannot stop the worker."""
-        connection = connections[self.using]
+        connection = self.connection
         connection.ensure_connection()
         if self._prepared is connection.connection:
             return
@@ -63,6 +74,7 @@ class Database:
             ],
             "mysql": [
                 *([f"SET SESSION max_statement_time = {STATEMENT_SECONDS}"] if _is_mariadb(connection) else []),
+                *([f"SET SESSION idle_transaction_timeout = {STATEMENT_SECONDS}"] if _is_mariadb(connection) else []),
                 f"SET SESSION innodb_lock_wait_timeout = {LOCK_SECONDS}",
             ],
             "sqlite": [f"PRAGMA busy_timeout = {SQLITE_LOCK_SECONDS * 1000}"],
@@ -70,18 +82,23 @@ class Database:
         with connection.cursor() as cursor:
             for statement in statements:
                 cursor.execute(statement)
-        self._prepared = connection.connection
+        raw: Any = connection.connection
+        if self._plans_kept and hasattr(raw, "prepare_threshold"):
+            raw.prepare_threshold = PREPARED_AFTER
+        self._prepared = raw
 
     def _failed(self, now: float, error: Exception) -> None:
         # Shorter than the observation: after an outage the owner of a job is back before another takes it over.
         longest = min(PAUSES[1], float(settings.OBSERVATION) / 2)
         pause = min(longest, PAUSES[0] * 2 ** min(self.failures, 10)) * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
         self.failures += 1
+        if getattr(error.__cause__, "sqlstate", "") in FOREIGN_SESSION:
+            self._plans_kept = False
         self.failed_at = monotonic()
         self.retry_at = max(now, self.failed_at) + pause
         if self.failures in (1, 5) or self.failures % 20 == 0:
             logger.warning("The database did not do what was asked (%s); trying again.", str(error).strip())
-        connection = connections[self.using]
+        connection = self.connection
         if connection.vendor != "sqlite":
             connection.close()
 

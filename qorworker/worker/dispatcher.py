@@ -1,29 +1,32 @@
 """Takes jobs, gives them to children, and turns what children say into ends. Parent process.
 
-The way of a job through a worker is this file: ``claim`` → ``dispatch`` → ``on_record`` → ``Writer.end``.
+The way of a job through a worker is this file: ``exchange`` → ``dispatch`` → ``on_record`` → ``Writer.end``, and the
+next ``exchange`` writes it.
 """
 
 from __future__ import annotations
 
 import logging
-import secrets
 import time
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable
 
-from django.db import InterfaceError, OperationalError
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from qorworker.conf import settings
 from qorworker.models import Job, Outcome
-from qorworker.models.sql import Claim, Claimed, claim, claim_one, claimed_with, queues_with_jobs
+from qorworker.models.sql import Claim, Claimed
 from qorworker.records import Record
 from qorworker.registry import registry
 from qorworker.signals import job_started
 from qorworker.worker.attempt import RunningAttempt, exit_text, number
+from qorworker.worker.claimer import Claimer
 from qorworker.worker.database import Database
+from qorworker.worker.limited import give_key, is_stray
 from qorworker.worker.pace import AHEAD, Pace
-from qorworker.worker.pool import Child, Exit, Pool
+from qorworker.worker.pipes import Child
+from qorworker.worker.pool import Exit, Pool
 from qorworker.worker.processes import monotonic
 from qorworker.worker.writer import End, Writer
 
@@ -31,7 +34,6 @@ logger = logging.getLogger(__name__)
 
 KEPT_CHILD = ("done", "row_errors", "failed", "refused", "memory")
 OUTCOMES = frozenset(Outcome.values)
-BATCH = 1000  # jobs claimed by one statement
 
 
 class Dispatcher:
@@ -39,102 +41,74 @@ class Dispatcher:
         self, database: Database, pool: Pool, writer: Writer, queues: Collection[str], excluded: Collection[str]
     ) -> None:
         self.database, self.pool, self.writer = database, pool, writer
-        self.queues, self.excluded = queues, excluded
+        self.claimer = Claimer(writer, queues, excluded)
         self.running: dict[int, RunningAttempt] = {}  # claimed and not ended
         self.ready: deque[RunningAttempt] = deque()  # claimed and not yet with a child
-        self.unanswered: list[str] = []  # tokens of claims of which nobody knows whether they were carried out
         self.pace = Pace()
-        self.found: list[str] = []  # queues in which something waited
-        self.more = False  # the last claim left something behind
-        self.claimed = 0
-        self.limit: int | None = None  # attempts to start in all
-        pool.on_record, pool.on_output, pool.on_exit = self.on_record, self.on_output, self.on_exit
+        pool.pipes.on_record, pool.pipes.on_output, pool.on_exit = self.on_record, self.on_output, self.on_exit
 
     # Taking jobs.
 
     def idle_slots(self) -> int:
         return max(0, sum(not child.attempts for child in self.pool.available) - len(self.ready))
 
-    def look(self) -> bool:
-        """Ask in which queues a job waits; whether there is one for this worker."""
-        self.found = [queue for queue in queues_with_jobs(self.database.using) if self.serves(queue)]
-        self.more = bool(self.found)
-        return self.more
-
-    def serves(self, queue: str) -> bool:
-        return queue not in self.excluded and ("*" in self.queues or queue in self.queues)
-
-    def claim(self) -> int:
-        """Take jobs for the free slots, and re-runnable short ones ahead; how many."""
-        self.recover()
-        if not self.pool.ready:
-            return 0
+    def wanted(self) -> Claim | None:
+        """What to ask for now: jobs for the free slots, and re-runnable short ones ahead."""
+        if not self.pool.ready or not self.claimer.more:
+            return None
         slots, short = self.idle_slots(), self.pace.short()
         ahead = self.pace.ahead() * len(self.pool.available) if short else 0
-        limit = max(slots, ahead - len(self.running))
-        if self.limit is not None:
-            limit = min(limit, self.limit - self.claimed)
-        if limit < 1 or (not slots and len(self.running) * 2 > ahead):
+        if not slots and len(self.running) * 2 > ahead:
+            return None
+        return self.claimer.wanted(slots, ahead - len(self.running), short)
+
+    def exchange(self, wanted: Claim | None) -> int:
+        """Write the ends that have come in, and take the jobs that are wanted; how many."""
+        recovered = self.recover() if wanted else 0
+        if recovered:
+            wanted = None  # there may be no room for them any more
+        with self.claimer.asking(wanted):
+            jobs = self.writer.write_and_claim(wanted)[1]
+        if wanted is None or jobs is None:
+            return recovered
+        self.claimer.answered(wanted, jobs)
+        return self._take(jobs)
+
+    def claim(self, wanted: Claim) -> int:
+        """Take the jobs that are wanted; how many."""
+        return self.recover() or self._take(self.claimer.claim(wanted))
+
+    def claim_limited(self, now: float) -> int:
+        """Take jobs of limited types if it is time to look for them, before others are taken; how many."""
+        slots = self.idle_slots()
+        if not self.pool.ready or not self.claimer.limited.due(now, slots, bool(self.pace.short())):
             return 0
-        with self._asking() as token:
-            jobs = claim(
-                self.database.using,
-                Claim(
-                    self.writer.worker_id or 0,
-                    token,
-                    self.found,
-                    registry.names(),
-                    min(slots, limit),
-                    min(limit, BATCH),
-                    short,
-                    float(settings.LEASE),
-                ),
-            )
-        # Fewer than the free slots: nothing is left. Otherwise ask again when there is room.
-        self.more = len(jobs) >= max(1, min(slots, limit))
-        for job in jobs:
-            self._take(job)
-        return len(jobs)
+        if self.writer.ends:
+            self.exchange(None)  # that may free a place
+        return self.recover() or self._take(self.claimer.claim_limited(slots, now))
 
-    def claim_one(self, job_id: int) -> bool:
-        """Take one certain job."""
-        if self.recover():
-            return True
-        with self._asking() as token:
-            wanted = Claim(self.writer.worker_id or 0, token, (), (), 1, 1, (), float(settings.LEASE))
-            job = claim_one(self.database.using, job_id, wanted)
-        if job is not None:
-            self._take(job)
-        return job is not None
-
-    @contextmanager
-    def _asking(self) -> Iterator[str]:
-        """A token for a claim, remembered if it fails: it may have been carried out and only its answer lost."""
-        token = secrets.token_hex(16)
-        try:
-            yield token
-        except (OperationalError, InterfaceError):
-            self.unanswered.append(token)
-            raise
+    def claim_one(self, job_id: int) -> int:
+        """Take one certain job; how many there were of it."""
+        if recovered := self.recover():
+            return recovered
+        job = self.claimer.one(job_id)
+        return self._take([job] if job else [])
 
     def recover(self) -> int:
         """Take the jobs of claims whose answer was lost; how many."""
-        if not self.unanswered:
-            return 0
-        jobs = claimed_with(self.database.using, self.unanswered)
-        self.unanswered.clear()
+        return self._take(self.claimer.recover())
+
+    def _take(self, jobs: Collection[Claimed]) -> int:
         for job in jobs:
-            self._take(job)
+            attempt = RunningAttempt(job, self.database.using)
+            if is_stray(job):
+                give_key(self.database.using, job)
+                self.writer.hand_back(attempt)
+                self.claimer.claimed -= 1
+                continue
+            self.running[job.id] = attempt
+            self.ready.append(attempt)
         return len(jobs)
-
-    def _take(self, job: Claimed) -> None:
-        attempt = RunningAttempt(job, self.database.using)
-        self.running[job.id] = attempt
-        self.ready.append(attempt)
-        self.claimed += 1
-
-    def exhausted(self) -> bool:
-        return self.limit is not None and self.claimed >= self.limit
 
     # Giving them to children.
 
@@ -148,12 +122,12 @@ class Dispatcher:
             if not child.attempts:
                 self._begin(child, attempt, now)
             self.pool.own(child, attempt.job.max_attempts > 1)
-            self.pool.give(child, attempt, attempt.work)
+            self.pool.pipes.give(child, attempt, attempt.work)
             if self._wants_own_process(attempt) or child.served >= settings.CHILD_JOBS:
                 self.pool.dismiss(child)
         for child in self.pool.children.values():
             if child.unsent:
-                self.pool.push(child)
+                self.pool.pipes.push(child)
 
     def _child_for(self, attempt: RunningAttempt) -> Child | None:
         available = self.pool.available
@@ -208,7 +182,7 @@ class Dispatcher:
             child.attempts[0].add_line(time.time(), logging.INFO, line.rstrip("\r").rpartition("\r")[2])
 
     def _on_end(self, child: Child, attempt: RunningAttempt, told: dict[str, object]) -> None:
-        self.pool.drain(child)
+        self.pool.pipes.drain(child)
         outcome, error = told["outcome"], str(told.get("error", ""))
         if outcome not in OUTCOMES:
             self.pool.stop(child, 0)  # not one of ours speaks like that
@@ -218,12 +192,12 @@ class Dispatcher:
             return  # it is being stopped: its end is written when all its processes are gone
         child.attempts.popleft()
         if outcome == Outcome.ABORTED:
-            error = "Its process was told to end, but not by this worker; or it aborted itself."
+            error = _("Its process was told to end, but not by this worker; or it aborted itself.")
         self._finish(attempt, outcome, error)
         if not attempt.secrets:
             # Those with secrets never count as short, so none is given to a child before the one before it is
             # done with: what it prints would be heard before its secrets are.
-            self.pace.note(attempt.job.name, attempt.duration)
+            self.pace.note(attempt.job.name, attempt.duration, again=attempt.job.max_attempts > 1)
         if child.attempts:
             self._begin_next(child)
         elif child.leaving:
@@ -237,7 +211,7 @@ class Dispatcher:
         if child.stopping:
             # The signal was meant for the one before, which ended meanwhile; it hits this one.
             attempt.stop_reason = Outcome.INTERRUPTED
-            attempt.stop_text = "Interrupted because its process was ended for another job."
+            attempt.stop_text = _("Interrupted because its process was ended for another job.")
         elif attempt.lost:
             self.stop(attempt, Outcome.LOST, "", 0)
 
@@ -251,9 +225,9 @@ class Dispatcher:
             if attempt.stop_reason:
                 outcome, error = attempt.stop_reason, attempt.stop_text
                 if exit.survivors:
-                    error += f" {exit.survivors} of its processes could not be ended."
+                    error += " " + _survived(exit.survivors)
                 elif outcome == Outcome.ABORTED:
-                    error += " All its processes have ended."
+                    error += " " + _("All its processes have ended.")
             self._finish(attempt, outcome, error, exit)
         for attempt in child.attempts:
             self.running.pop(attempt.job.id, None)
@@ -271,6 +245,7 @@ class Dispatcher:
             attempt.end(outcome, error, number(told.get("delay"))),
             outcome,
             traceback=str(told.get("traceback", "")),
+            exception_class=str(told.get("exception_class", "")),
             duration=attempt.duration,
             exit_status=exit.status if exit else None,
             peak_memory=int(peak) if peak else None,
@@ -285,7 +260,7 @@ class Dispatcher:
         """End a running attempt and everything that it started."""
         if attempt in self.ready:
             self.ready.remove(attempt)
-            self._finish(attempt, reason, f"{text} It had not started.")
+            self._finish(attempt, reason, " ".join((text, _("It had not started."))))
         elif (child := self.child_of(attempt)) and (not attempt.stop_reason or not grace):
             if not attempt.stop_reason:
                 attempt.stop_reason, attempt.stop_text = reason, text
@@ -320,8 +295,14 @@ class Dispatcher:
 
     def stoppable(self) -> dict[int, str]:
         """Those that can be stopped: what no child has yet, and what each child runs. Short ones wait in between."""
-        heads = [child.attempts[0] for child in self.pool.children.values() if child.attempts]
-        return _tokens([*heads, *self.ready])
+        return _tokens([*self.with_children(), *self.ready])
+
+
+def _survived(number: int) -> str:
+    told = ngettext(
+        "%(counter)s of its processes could not be ended.", "%(counter)s of its processes could not be ended.", number
+    )
+    return told % {"counter": number}
 
 
 def _tokens(attempts: Iterable[RunningAttempt]) -> dict[int, str]:

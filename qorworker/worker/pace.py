@@ -5,7 +5,7 @@ from __future__ import annotations
 SHORT = 0.05  # seconds: jobs of a type that takes longer are handed out one at a time
 AHEAD = 0.2  # seconds of predicted work that a child may have waiting
 FASTEST = 0.0002  # seconds: below this the figure is noise
-PROOFS = 3  # attempts before a type counts as short
+PROOFS = 3  # attempts of jobs that may be run again before their type counts as short
 WEIGHT = 0.2  # of the newest duration in the moving average
 MOST = 500  # attempts that a child may have waiting
 
@@ -16,12 +16,12 @@ class Pace:
         self._count: dict[str, int] = {}
         self._recent = SHORT
 
-    def note(self, name: str, seconds: float) -> None:
-        """An attempt of a job of this type has taken *seconds*."""
+    def note(self, name: str, seconds: float, *, again: bool = True) -> None:
+        """An attempt of a job of this type has taken *seconds*. Only one that may be run *again* is a proof."""
         # A slow one counts in full: one surprise is reason enough to be careful.
         before = self._seconds.get(name, seconds)
         self._seconds[name] = seconds if seconds > SHORT else before + WEIGHT * (seconds - before)
-        self._count[name] = self._count.get(name, 0) + 1
+        self._count[name] = self._count.get(name, 0) + again
         self._recent += WEIGHT * (min(seconds, 1.0) - self._recent)
 
     def seconds(self, name: str) -> float:

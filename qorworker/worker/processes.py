@@ -100,6 +100,19 @@ def provably_gone(pid: int, since: int) -> bool:
     return started(pid) != since
 
 
+def is_gone(pid: int) -> bool:
+    """Whether no process of this machine has this number, or only one that waits to be noticed."""
+    if started(pid) is not None:
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return _stat(pid) is not None  # else it may only be hidden from us
+
+
 def children_of(pid: int) -> list[int]:
     """Direct children of a process, adopted ones and zombies too."""
     try:

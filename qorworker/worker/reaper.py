@@ -13,10 +13,12 @@ import secrets
 from dataclasses import dataclass
 
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from qorworker.conf import settings
 from qorworker.models import Job, Outcome, Worker
 from qorworker.models.sql import Claimed
+from qorworker.models.worker import WorkerKind
 from qorworker.worker import processes
 from qorworker.worker.attempt import RunningAttempt
 from qorworker.worker.database import Database
@@ -54,7 +56,10 @@ class Reaper:
             found = processes.sweep(worker.cookie)
             logger.warning("Worker %s is gone; %s processes that it left were ended.", worker.name, found)
             for job in Job.objects.using(self.using).of_worker(worker.pk):
-                settled += self.settle(job, worker, f"The worker {worker.name} ended without finishing this job.")
+                if worker.kind == WorkerKind.CELERY and not (job.process_id and processes.is_gone(job.process_id)):
+                    continue  # a child that has outlived its worker ends its job itself
+                text = _("The worker %s ended without finishing this job.") % worker.name
+                settled += self.settle(job, worker, text)
             Worker.objects.using(self.using).stop(worker.pk)
         return settled
 
@@ -90,24 +95,25 @@ class Reaper:
         job = jobs.get(pk=pk)
         return self.settle(job, job.worker, _silence(job.worker, sighting.lease))
 
-    def settle(self, job: Job, worker: Worker | None, text: str) -> int:
+    def settle(self, job: Job, worker: Worker | None, text: str, outcome: str = Outcome.LOST) -> int:
         """End the attempt in the name of the worker that cannot; 0 if it did after all."""
         attempt = RunningAttempt(_claimed(job), self.using, process_id=job.process_id)
         attempt.progress, attempt.progress_text = job.progress, job.progress_text
-        outcome = Outcome.LOST
         if job.abort_requested_at is not None:
-            outcome, text = Outcome.ABORTED, f"Aborted. {text}"
+            outcome, text = Outcome.ABORTED, " ".join((_("Aborted."), text))
         duration = (timezone.now() - job.last_attempted_at).total_seconds() if job.last_attempted_at else 0.0
         writer = Writer(self.using, worker.pk if worker else None, worker.name if worker else "")
         writer.end(End(attempt, attempt.end(outcome, text), outcome, duration=max(0.0, duration)))
         writer.flush(())
-        return int(not attempt.lost)
+        return int(not attempt.lost and not writer.held_up)
 
 
 def _silence(worker: Worker | None, lease: dt.datetime) -> str:
-    name = worker.name if worker else "of this job"
     since = timezone.localtime(lease) if timezone.is_aware(lease) else lease
-    return f"The worker {name} stopped answering; its hold on the job ran out at {since:%H:%M:%S}."
+    if worker is None:
+        return _("The worker of this job stopped answering; its hold on the job ran out at %s.") % f"{since:%H:%M:%S}"
+    told = _("The worker %(name)s stopped answering; its hold on the job ran out at %(time)s.")
+    return told % {"name": worker.name, "time": f"{since:%H:%M:%S}"}
 
 
 def _claimed(job: Job) -> Claimed:
@@ -126,4 +132,5 @@ def _claimed(job: Job) -> Claimed:
         job.results_rows,
         job.results_errors,
         job.attempt_token or "",
+        limit_key=job.limit_key,
     )

@@ -19,6 +19,7 @@ class Registration:
     def __init__(self, writer: Writer, pool: Pool, me: Identity, cookie: str, queues: Sequence[str]) -> None:
         self.writer, self.pool, self.me, self.cookie, self.queues = writer, pool, me, cookie, list(queues)
         self.worker: Worker | None = None
+        self.request = ""  # what people ask of this worker, as of its last sign of life
 
     def register(self) -> Worker:
         """Make the row. Each start of a worker has one of its own."""
@@ -34,14 +35,21 @@ class Registration:
             queues=self.queues,
             job_types=registry.names(),
             slots=self.pool.size,
+            request=self.request,
+            heeded=self.request,
         )
         self.writer.worker_id = self.worker.pk
         return self.worker
 
     def beat(self, now: float) -> None:
-        """Show a sign of life."""
+        """Take in what people ask of this worker, and show a sign of life that says so."""
+        if self.worker is None:
+            return
         workers = Worker.objects.using(self.writer.using)
-        if self.worker is not None and not workers.beat(self.worker.pk, memory=self.pool.memory()):
+        request = workers.request_of(self.worker.pk)
+        if workers.beat(self.worker.pk, memory=self.pool.memory(), heeded=request):
+            self.request = request
+        else:
             # Somebody on this machine took it for dead, or deleted the row: it is alive, under a new number.
             logger.warning("The row of this worker was closed by another process; registering again.")
             self.register()

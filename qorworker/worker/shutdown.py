@@ -11,6 +11,8 @@ import threading
 from collections.abc import Iterator
 from types import FrameType
 
+from django.utils.translation import gettext as _
+
 from qorworker.models import Outcome
 from qorworker.worker.dispatcher import Dispatcher
 
@@ -28,6 +30,7 @@ class Shutdown:
         self.grace = grace  # seconds for running jobs after the first signal
         self.asked = 0  # signals received, and other reasons to stop
         self.draining = False  # no more jobs are taken
+        self._noted = False  # that it was asked to
         self._force_at: float | None = None
 
     @property
@@ -37,9 +40,9 @@ class Shutdown:
 
     def tend(self, now: float) -> None:
         """First signal: take no more, hand back what did not start, let the rest end. Then force."""
-        if self.asked and not self.draining:
-            self.draining, self._force_at = True, now + self.grace
-            self.dispatcher.hand_back_ready()
+        if self.asked and not self._noted:
+            self._noted, self._force_at = True, now + self.grace
+            self.drain()
             logger.info("Stopping: %s running jobs have %g seconds to end.", len(self.dispatcher.running), self.grace)
         if self.insisted:
             self._interrupt(0)
@@ -47,9 +50,16 @@ class Shutdown:
             self._force_at = None
             self._interrupt(STOP_GRACE)
 
+    def drain(self) -> None:
+        """Take no more, and hand back what did not start. What runs may take as long as it needs."""
+        if not self.draining:
+            self.draining = True
+            self.dispatcher.hand_back_ready()
+
     def _interrupt(self, grace: float) -> None:
         for attempt in self.dispatcher.with_children():
-            self.dispatcher.stop(attempt, Outcome.INTERRUPTED, "Interrupted because the worker was stopped.", grace)
+            text = _("Interrupted because the worker was stopped.")
+            self.dispatcher.stop(attempt, Outcome.INTERRUPTED, text, grace)
 
     @contextlib.contextmanager
     def signals(self, selector: selectors.BaseSelector) -> Iterator[None]:

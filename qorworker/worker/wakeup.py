@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import selectors
+from functools import cached_property
 from typing import Any
 
 from django.db import DatabaseError, connections
@@ -13,7 +14,7 @@ from qorworker.conf import settings
 logger = logging.getLogger(__name__)
 
 CHANNEL = "qorworker"
-SQLITE_INTERVAL = 0.015  # seconds: reading the counter costs some ten microseconds
+SQLITE_INTERVAL = 0.02  # seconds: reading the counter costs little, to be woken for it costs more
 POLLING_INTERVAL = 0.1  # seconds, where there is no counter and nobody tells
 RECONNECT = 5.0
 
@@ -43,19 +44,22 @@ class CounterWakeup(Wakeup):
     """SQLite counts the commits of others."""
 
     version: int | None = None
-    asked_at = 0.0
+    ask_at = 0.0
+
+    @cached_property
+    def connection(self) -> Any:
+        return connections[self.using]
 
     @property
     def interval(self) -> float:
         return SQLITE_INTERVAL
 
     def look(self, now: float) -> None:
-        connection: Any = connections[self.using]
-        with connection.wrap_database_errors:
-            version = connection.connection.execute("PRAGMA data_version").fetchone()[0]
+        with self.connection.wrap_database_errors:
+            version = self.connection.connection.execute("PRAGMA data_version").fetchone()[0]
         # The worker's own commits are not counted, so once in a while it looks anyway.
-        if version != self.version or now - self.asked_at > float(settings.POLL_INTERVAL):
-            self.version, self.asked_at, self.rung = version, now, True
+        if version != self.version or now >= self.ask_at:
+            self.version, self.ask_at, self.rung = version, now + float(settings.POLL_INTERVAL), True
 
 
 class ListenWakeup(Wakeup):

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
+from io import BytesIO
 from typing import Any, Literal
+from zipfile import ZipFile
 
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Permission
@@ -149,7 +152,15 @@ def page_of(job: Job, end: str = "change/") -> str:
 
 def text_of(response: Any) -> str:
     body = b"".join(response.streaming_content) if response.streaming else response.content
+    if "spreadsheet" in response["Content-Type"]:
+        with ZipFile(BytesIO(body)) as parts:
+            body = b"\n".join(map(parts.read, parts.namelist()))
     return body.decode()
+
+
+def without_tokens(page: str) -> str:
+    """The text of a page without what differs from one request to the next."""
+    return re.sub(r'(name="csrfmiddlewaretoken" value=)"\w+"', r"\1", page)
 
 
 def messages_of(response: Any) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from qorworker.admin import bulk
+from qorworker.admin import bulk, many
 from qorworker.models import AuditEntry, Job
 from tests.admin.support import BASE, STATES, in_state, make_job, messages_of, user_with
 
@@ -35,8 +35,8 @@ def test_what_fits_and_what_is_left_alone_is_counted_before_anything_changes(typ
     before = statuses()
     response = choose(visitor, action, jobs.values())
     assert {job.pk for job in response.context["fitting"]} == {jobs[state].pk for state in fitting}
-    assert f"{len(fitting)} of {len(STATES)} selected" in response.content.decode()
-    assert f"{len(STATES) - len(fitting)} will be left alone:" in response.content.decode()
+    assert f" {len(fitting)} of {len(STATES)}." in response.context["lead"]
+    assert sum(int(sentence.split()[0]) for sentence in response.context["left"]) == len(STATES) - len(fitting)
     assert statuses() == before
 
 
@@ -48,25 +48,25 @@ def test_confirmed_it_is_done_for_those_that_fit_and_the_rest_is_told(types, vis
     running.refresh_from_db()
     assert running.status == "running"
     (message,) = messages_of(response)
-    assert message == "3 jobs are queued again. 1 was left alone: its status or your rights do not allow it."
+    assert message == "3 jobs are queued again. 1 was left alone: Running."
     assert AuditEntry.objects.filter(action="retry", outcome="ok").count() == 3
 
 
 def test_if_nothing_fits_nothing_is_claimed(types, visitor):
     response = choose(visitor, "cancel", [in_state(types["open"], "done")], confirmed="1")
-    assert messages_of(response) == ["Nothing was changed: the status of the jobs or your rights do not allow it."]
+    assert messages_of(response) == ["Nothing was changed. 1 was left alone: Done."]
 
 
 def test_jobs_that_moved_between_the_question_and_the_answer_are_left_alone(types, visitor, monkeypatch):
     job = in_state(types["open"], "new")
-    sort_out = bulk._sorted_out
+    sort_out = bulk.ManyJobs.sorted_out
 
     def overtaken(*args):
         found = sort_out(*args)
         Job.objects.filter(pk=job.pk).update(status="running", attempt_token="t" * 32)
         return found
 
-    monkeypatch.setattr(bulk, "_sorted_out", overtaken)
+    monkeypatch.setattr(bulk.ManyJobs, "sorted_out", overtaken)
     response = choose(visitor, "cancel", [job], confirmed="1")
     assert statuses() == {job.pk: "running"}
     assert messages_of(response)[0].startswith("Nothing was changed")
@@ -90,11 +90,11 @@ def test_jobs_one_may_not_see_are_untouched_even_if_named_or_all_are_chosen(type
 
 
 def test_too_many_are_refused_whole(types, visitor, monkeypatch):
-    monkeypatch.setattr(bulk, "AT_ONCE", 3)
+    monkeypatch.setattr(many, "AT_ONCE", 3)
     jobs = [make_job(types["open"]) for _ in range(4)]
     response = choose(visitor, "cancel", jobs, confirmed="1")
     assert set(statuses().values()) == {"new"}
-    assert "At most 3 jobs" in messages_of(response)[0]
+    assert "At most 3 can" in messages_of(response)[0]
 
 
 def test_run_again_for_many_asks_what_their_types_want_confirmed(types, visitor):
@@ -106,7 +106,223 @@ def test_run_again_for_many_asks_what_their_types_want_confirmed(types, visitor)
 
 def test_unfinished_jobs_cannot_be_deleted_in_bulk(types, visitor):
     jobs = [in_state(types["open"], "running"), in_state(types["open"], "done")]
-    choose(visitor, "delete_selected", jobs, post="yes")
-    assert Job.objects.count() == 2
-    choose(visitor, "delete_selected", jobs[1:], post="yes")
+    page = choose(visitor, "delete_finished", jobs)
+    assert page.context["lead"] == "Delete 1 of 2."
+    assert page.context["left"] == ["1 is “Running” and will be left alone."]
+    response = choose(visitor, "delete_finished", jobs, confirmed="1")
+    assert messages_of(response) == ["1 job was deleted. 1 was left alone: Running."]
     assert list(statuses()) == [jobs[0].pk]
+    assert AuditEntry.objects.get(action="delete").outcome == "ok"
+
+
+# Which actions there are
+
+
+def offered(client, query=""):
+    form = client.get(BASE + query).context["action_form"]
+    return {name for name, _label in form.fields["action"].choices if name} if form else set()
+
+
+@pytest.mark.parametrize(
+    ("query", "actions"),
+    [
+        ("", {"run_now", "retry", "abort", "cancel", "run_again", "reschedule", "delete_finished"}),
+        ("?tab=queued", {"cancel", "reschedule"}),
+        ("?tab=running", {"abort"}),
+        ("?tab=scheduled", {"run_now", "reschedule", "cancel"}),
+        ("?tab=done", {"run_again", "delete_finished"}),
+        ("?tab=failed", {"retry", "run_again", "delete_finished"}),
+        ("?tab=cancelled", {"run_again", "delete_finished"}),
+    ],
+)
+def test_a_tab_offers_what_makes_sense_for_its_jobs(types, visitor, query, actions):
+    for state in STATES:
+        in_state(types["open"], state)
+    assert offered(visitor, query) == actions
+
+
+def test_only_what_one_may_do_with_the_jobs_of_some_type_is_offered(types, client):
+    in_state(types["open"], "new")
+    client.force_login(user_with("qorworker.view_job", name="viewer"))
+    assert offered(client) == set()
+    client.force_login(user_with("qorworker.view_job", "qorworker.abort_job", name="stopper"))
+    assert offered(client) == {"abort", "cancel"}
+    client.force_login(user_with("testapp.change_shop", name="owner of a type"))
+    in_state(types["by_name"], "new")
+    assert offered(client) == {"run_now", "retry", "abort", "cancel", "run_again", "reschedule"}
+
+
+def test_with_nothing_selected_django_warns_and_nothing_happens(types, visitor):
+    in_state(types["open"], "new")
+    (message,) = messages_of(choose(visitor, "cancel", [], index="0"))
+    assert "Items must be selected" in message
+    assert set(statuses().values()) == {"new"}
+
+
+# What is asked and what is said
+
+
+def test_one_reason_is_a_sentence_and_several_are_counted_in_one(types, visitor):
+    failed, running = in_state(types["open"], "exception"), in_state(types["open"], "running")
+    assert choose(visitor, "retry", [failed, running]).context["left"] == ["1 is “Running” and will be left alone."]
+    more = [in_state(types["open"], state) for state in ("done", "done", "new")]
+    response = choose(visitor, "retry", [failed, running, *more])
+    assert response.context["lead"] == "Retry 1 of 5."
+    assert response.context["left"] == ["4 will be left alone: 2 Done, 1 Queued, 1 Running."]
+
+
+def test_jobs_without_code_with_secrets_or_without_the_right_are_told_apart(types, client):
+    gone, open_one = in_state("tests.gone", "done"), in_state(types["open"], "done")
+    secret = in_state(types["log_in"], "done", arguments={"password": {"$secret": "x"}})
+    mine = in_state(types["by_name"], "done")
+    client.force_login(
+        user_with("qorworker.view_job", "qorworker.view_job_arguments", "testapp.change_shop", "qorworker.run_job")
+    )
+    left = choose(client, "run_again", [gone, secret, mine]).context["left"]
+    assert [sentence.split(" and ")[0] for sentence in left] == [
+        "1 has no code in the project",
+        "1 has a secret that must be entered again, on its own page,",
+    ]
+    client.force_login(user_with("qorworker.view_job", "testapp.change_shop", name="only one type"))
+    response = choose(client, "run_again", [open_one, mine])
+    assert response.context["left"] == ["With 1 you may not do this; it will be left alone."]
+    assert list(response.context["fitting"]) == [mine]
+
+
+def test_jobs_that_left_the_tab_after_the_question_are_told_by_where_they_went(types, visitor):
+    jobs = [in_state(types["open"], "exception") for _ in range(3)]
+    assert len(choose(visitor, "retry", jobs, query="?tab=failed").context["fitting"]) == 3
+    Job.objects.filter(pk=jobs[0].pk).update(status="new")
+    Job.objects.filter(pk=jobs[1].pk).delete()
+    (message,) = messages_of(choose(visitor, "retry", jobs, query="?tab=failed", confirmed="1"))
+    assert message == "1 job is queued again. 2 were left alone: 1 Queued, 1 deleted meanwhile."
+
+
+def test_all_that_fit_the_search_can_be_chosen_at_once(types, visitor):
+    mine = {in_state(types["greet"], "exception").pk for _ in range(3)}
+    other = in_state(types["open"], "exception")
+    response = choose(visitor, "retry", [other], query="?q=greet", select_across="1")
+    assert {job.pk for job in response.context["rows"]} == mine
+
+
+# All that match, beyond what one page can name
+
+
+@pytest.fixture
+def few_at_once(monkeypatch):
+    monkeypatch.setattr(many, "AT_ONCE", 3)
+
+
+def everything(client, action, query="", **extra):
+    """All that match: first the question, then what it leads to."""
+    first = Job.objects.order_by("-pk").first()
+    page = choose(client, action, [first], query=query, select_across="1")
+    assert page.context["is_all"], messages_of(page)
+    names = ("select_across", "qw-newest", "_selected_action")
+    fields = {name: page.content.decode().split(f'name="{name}" value="')[1].split('"')[0] for name in names}
+    return page, lambda **more: client.post(
+        BASE + query, {"action": action, "confirmed": "1", **fields, **extra, **more}, follow=True
+    )
+
+
+def test_more_than_can_be_named_are_gone_through_batch_by_batch(types, visitor, few_at_once):
+    failed = {in_state(types["open"], "exception").pk for _ in range(8)}
+    page, go_on = everything(visitor, "retry", "?tab=failed")
+    assert page.context["lead"] == "Retry all that fit, of 8."
+    assert set(statuses().values()) == {"exception"}
+    later = in_state(types["open"], "exception")  # nobody was asked about this one
+    assert messages_of(go_on()) == ["8 jobs are queued again."]
+    assert {pk for pk, status in statuses().items() if status == "new"} == failed
+    assert statuses()[later.pk] == "exception"
+
+
+def test_what_does_not_fit_or_is_not_allowed_is_left_alone_there_too(types, client, few_at_once):
+    mine = [in_state(types["by_name"], "new") for _ in range(4)]
+    other = [in_state(types["open"], "new") for _ in range(2)]
+    in_state(types["by_name"], "done")
+    client.force_login(user_with("qorworker.view_job", "testapp.change_shop"))
+    _page, go_on = everything(client, "cancel")
+    (message,) = messages_of(go_on())
+    assert message == "4 jobs were cancelled. 3 were left alone: 1 Done, 2 not allowed."
+    assert {pk for pk, status in statuses().items() if status == "cancelled"} == {job.pk for job in mine}
+    assert AuditEntry.objects.filter(outcome="denied").count() == len(other)
+
+
+def test_when_time_is_up_it_says_how_many_were_not_reached(types, visitor, few_at_once, monkeypatch):
+    monkeypatch.setattr(many, "BUDGET", -1.0)
+    for _ in range(8):
+        in_state(types["open"], "exception")
+    _page, go_on = everything(visitor, "delete_finished")
+    assert messages_of(go_on()) == ["3 jobs were deleted. 5 more were not reached in time: choose them once more."]
+    assert Job.objects.count() == 5
+
+
+def test_a_time_that_cannot_be_read_is_asked_for_once_more(types, visitor, few_at_once):
+    for _ in range(5):
+        in_state(types["open"], "scheduled")
+    _page, go_on = everything(visitor, "reschedule")
+    page = go_on(**{"qw-at_0": "x", "qw-at_1": "09:00"})
+    assert (page.status_code, page.context["is_all"]) == (422, True)
+    assert messages_of(go_on(**{"qw-at_0": "2999-01-02", "qw-at_1": "09:00"})) == ["5 jobs have another time."]
+
+
+def test_what_is_no_number_bounds_nothing(types, visitor, few_at_once):
+    for _ in range(5):
+        in_state(types["open"], "new")
+    _page, go_on = everything(visitor, "cancel")
+    assert go_on(**{"qw-newest": "x"}).status_code == 400
+    assert set(statuses().values()) == {"new"}
+
+
+# Another time
+
+
+def at(day, time="09:00", **more):
+    return {"qw-at_0": day, "qw-at_1": time, "confirmed": "1", **more}
+
+
+def test_waiting_jobs_get_another_time(types, visitor):
+    jobs = [in_state(types["open"], state) for state in ("new", "scheduled", "will_retry", "done")]
+    page = choose(visitor, "reschedule", jobs)
+    assert page.context["lead"] == "Reschedule 3 of 4."
+    assert 'name="qw-at_0"' in page.content.decode()
+    (message,) = messages_of(choose(visitor, "reschedule", jobs, **at("2999-01-02")))
+    assert message == "3 jobs have another time. 1 was left alone: Done."
+    moved = Job.objects.scheduled()
+    assert {job.run_after.year for job in moved} == {2999}
+    assert moved.count() == 3
+    assert AuditEntry.objects.filter(action="reschedule", outcome="ok").count() == 3
+
+
+def test_a_time_in_the_past_starts_the_scheduled_ones_at_once(types, visitor):
+    jobs = [in_state(types["open"], "new"), in_state(types["open"], "scheduled")]
+    choose(visitor, "reschedule", jobs, **at("2001-01-02"))
+    assert set(statuses().values()) == {"new"}
+
+
+@pytest.mark.parametrize(("day", "told"), [("", "This field is required."), ("x", "Enter a valid date.")])
+def test_without_a_time_that_can_be_nothing_is_changed_and_the_selection_is_kept(types, visitor, day, told):
+    jobs = [in_state(types["open"], "new") for _ in range(2)]
+    response = choose(visitor, "reschedule", jobs, **at(day))
+    assert response.status_code == 422
+    page = response.content.decode()
+    assert told in page
+    assert all(f'name="_selected_action" value="{job.pk}"' in page for job in jobs)
+    assert set(statuses().values()) == {"new"}
+
+
+def test_types_for_which_no_time_is_chosen_are_left_alone(types, visitor):
+    job = in_state(types["log_in"], "new")
+    assert list(choose(visitor, "reschedule", [job]).context["fitting"]) == []
+
+
+# Deleting
+
+
+def test_who_may_not_delete_is_not_offered_it_and_refused(types, client):
+    job = in_state(types["open"], "done")
+    client.force_login(user_with("qorworker.view_job", "qorworker.run_job"))
+    assert "delete_finished" not in offered(client)
+    choose(client, "delete_finished", [job], confirmed="1")
+    assert Job.objects.exists()
+    assert AuditEntry.objects.get(action="delete").outcome == "denied"

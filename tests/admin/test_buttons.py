@@ -96,6 +96,13 @@ def test_a_button_does_what_it_says_in_the_name_of_who_pressed_it(types, visitor
     assert (entry.outcome, entry.user_name, entry.origin) == ("ok", "root", "admin")
 
 
+def test_another_time_is_told_with_the_job_and_without_the_seconds_that_nobody_chose(types, visitor):
+    job = in_state(types["open"], "scheduled")
+    told = messages_of(visitor.post(page_of(job, "reschedule/"), LATER, follow=True))[0]
+    assert told.startswith(f"Open door #{job.pk} is scheduled for ")
+    assert told.endswith(f" {LATER['qw-at_1']}.")
+
+
 def test_run_again_makes_a_new_job_and_lands_on_it(types, visitor, root):
     job = in_state(types["open"], "done")
     response = visitor.post(page_of(job, "run-again/"))

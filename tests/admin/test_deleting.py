@@ -7,14 +7,17 @@ from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 
 import qorworker
-from qorworker.admin import bulk
-from qorworker.models import AuditEntry, Job, pages
-from qorworker.models.job import JobQuerySet
+from qorworker.admin import many
+from qorworker.models import AuditEntry, Job, pages, pruning
+from qorworker.models.audit import AuditQuerySet
+from qorworker.models.job_queries import JobQuerySet
 from qorworker.registry import registry
-from tests.admin.support import BASE, in_state, make_job, page_of, stored
+from tests.admin.support import BASE, in_state, make_job, messages_of, page_of, stored, user_with
 from tests.testapp.models import Shop
 
 pytestmark = pytest.mark.django_db
+
+NOT_DELETED = "It has not ended, so it cannot be deleted. Nothing was changed."
 
 
 def takes_anything(data: dict) -> None:
@@ -70,17 +73,78 @@ def test_enqueueing_that_fails_deletes_no_file_that_an_argument_names(types, pre
 def test_a_job_that_was_taken_up_again_meanwhile_stays(types):
     job = in_state(types["open"], "exception")
     Job.objects.get(pk=job.pk).retry()
-    assert not pages.delete_ended(job)
+    assert not pages.delete_ended(job, None)
     assert Job.objects.get().status == "new"
 
 
+@pytest.mark.parametrize("method", ["get", "post"])
+def test_to_delete_what_has_not_ended_leads_back_to_it_and_says_why(types, visitor, method):
+    job = in_state(types["open"], "new")  # somebody retried it since the page with the button was made
+    answer = getattr(visitor, method)(page_of(job, "delete/"), {"post": "yes"}, follow=True)
+    assert answer.redirect_chain[-1][0] == page_of(job)
+    assert messages_of(answer) == [NOT_DELETED]
+
+
+@pytest.mark.parametrize(("method", "written"), [("get", 0), ("post", 1)])
+@pytest.mark.parametrize("state", ["new", "done"])
+def test_who_may_not_delete_is_told_which_permission_is_missing(types, client, method, written, state):
+    client.force_login(user_with("qorworker.view_job"))
+    job = in_state(types["open"], state)
+    answer = getattr(client, method)(page_of(job, "delete/"), {"post": "yes"})
+    assert answer.status_code == 403
+    assert "<code>qorworker.delete_job</code>" in answer.content.decode()
+    assert AuditEntry.objects.filter(job_id=job.pk, action="delete", outcome="denied").count() == written
+    assert Job.objects.filter(pk=job.pk).exists()
+
+
+def test_a_job_that_is_retried_at_the_same_moment_is_not_said_to_be_deleted(types, visitor, monkeypatch):
+    job = in_state(types["open"], "exception")
+
+    def retried_first(asked, *args, **options):
+        Job.objects.get(pk=asked[0].pk).retry()
+        return []
+
+    monkeypatch.setattr(pruning, "delete_ended", retried_first)
+    answer = visitor.post(page_of(job, "delete/"), {"post": "yes"}, follow=True)
+    assert messages_of(answer) == [NOT_DELETED]
+    assert AuditEntry.objects.get(action="delete").outcome == "too late"
+
+
+def test_a_deletion_that_cannot_be_written_down_is_none(types, visitor, monkeypatch):
+    job = in_state(types["open"], "done")
+
+    def fail(*args, **options):
+        raise RuntimeError("The audit cannot be written.")
+
+    monkeypatch.setattr(AuditQuerySet, "record_many", fail)
+    with pytest.raises(RuntimeError):
+        visitor.post(page_of(job, "delete/"), {"post": "yes"})
+    assert Job.objects.get() == job
+
+
+def test_what_was_done_with_a_job_stays_on_record_when_it_is_gone(types, visitor):
+    job = in_state(types["open"], "exception")
+    job.retry()
+    job.cancel()
+    visitor.post(page_of(job, "delete/"), {"post": "yes"})
+    told = AuditEntry.objects.of_job(job.pk)
+    assert [entry.action for entry in told] == ["retry", "cancel", "delete"]
+    assert (told.last().job_name, told.last().user_name, told.last().address) == (job.name, "root", "127.0.0.1")
+
+
 def test_more_than_can_be_shown_are_not_deleted_at_once(types, visitor, monkeypatch):
-    monkeypatch.setattr(bulk, "AT_ONCE", 2)
+    monkeypatch.setattr(many, "AT_ONCE", 2)
     jobs = [make_job(types["open"], "done") for _number in range(3)]
-    form = {"action": "delete_selected", "post": "yes", "_selected_action": [job.pk for job in jobs]}
-    page = visitor.post(BASE, form).content.decode()
-    assert "At most 2 jobs can be deleted at once." in page
+    form = {"action": "delete_finished", "confirmed": "1", "_selected_action": [job.pk for job in jobs]}
+    page = visitor.post(BASE, form, follow=True).content.decode()
+    assert "At most 2 can be chosen one by one." in page
     assert Job.objects.count() == 3
     visitor.post(BASE, {**form, "_selected_action": [job.pk for job in jobs[:2]]})
     assert list(Job.objects.all()) == [jobs[2]]
     assert AuditEntry.objects.filter(action="delete", outcome="ok").count() == 2
+
+
+def test_the_deletion_that_django_brings_is_not_offered_because_it_would_take_running_jobs(types, visitor):
+    running = make_job(types["open"], "running")
+    visitor.post(BASE, {"action": "delete_selected", "post": "yes", "_selected_action": [running.pk]})
+    assert Job.objects.exists()

@@ -10,7 +10,7 @@ from tests.admin.support import BASE, make_job, messages_of, page_of
 pytestmark = pytest.mark.django_db
 
 YESTERDAY = {"subject": "Hello", "copies": "many", "country": "DE"}
-TOLD = "Field “mode” is new; “country” no longer exists; the value of “copies” no longer fits."
+TOLD = "The field “mode” is new. The field “country” no longer exists. The value of “copies” no longer fits."
 
 
 @pytest.fixture

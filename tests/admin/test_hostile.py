@@ -53,3 +53,18 @@ def test_an_address_that_is_none_does_not_stop_the_audit(types, client, told, ke
     job = make_job(types["open"])
     assert client.post(page_of(job, "cancel/"), {"confirmed": "1"}, REMOTE_ADDR=told).status_code == 403
     assert AuditEntry.objects.get().address == kept
+
+
+@pytest.mark.parametrize("key", ["x", "", "²", "-1", "1.5", "9" * 30, "\x00"])
+def test_what_cannot_be_the_key_of_a_row_is_refused_by_the_form(types, visitor, key):
+    answer = visitor.post(BASE + "run/tests.upload/", {"shop": key, "qw-when": "now"})
+    assert answer.status_code == 200
+    assert not Job.objects.exists()
+
+
+@pytest.mark.parametrize("chosen", ["x", "", "²", "-1", "9" * 30, "\x00"])
+def test_what_cannot_be_the_number_of_a_job_chooses_nothing(types, visitor, chosen):
+    job = make_job(types["open"])
+    data = {"action": "cancel", "_selected_action": [job.pk, chosen], "confirmed": "1"}
+    assert visitor.post(BASE, data).status_code == 400
+    assert Job.objects.get().status == "new"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import re
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from django.utils import timezone
 
 import qorworker
 from qorworker.admin.downloads import safe_cell
-from qorworker.models import Attempt, AuditEntry, Job, LogLine, Outcome, ResultsRow, Worker, pages
+from qorworker.models import Attempt, AuditEntry, Job, LogLine, Outcome, ResultsRow, Worker, job_page
 from qorworker.registry import registry
 from qorworker.templatetags.qorworker_admin import qw_visible
 from tests.admin.support import (
@@ -31,6 +30,7 @@ from tests.admin.support import (
     superuser,
     text_of,
     user_with,
+    without_tokens,
 )
 
 pytestmark = pytest.mark.django_db
@@ -84,6 +84,10 @@ def queries_of_ours(captured):
     return [q["sql"] for q in captured if not any(table in q["sql"] for table in AUTH_TABLES)]
 
 
+def numbers_in(html):
+    return [int(number) for number in re.findall(r'id="L(\d+)"', html)]
+
+
 # Who sees what
 
 
@@ -104,7 +108,7 @@ def test_a_job_one_may_not_see_is_not_found_exactly_like_one_that_does_not_exist
     hidden.pk += 1000
     unknown = client.get(page_of(hidden, end))
     assert (forbidden.status_code, unknown.status_code) == (404, 404)
-    assert forbidden.content == unknown.content
+    assert without_tokens(text_of(forbidden)) == without_tokens(text_of(unknown))
 
 
 @pytest.mark.parametrize("verb", ["abort", "cancel", "run-now", "retry", "run-again", "reschedule"])
@@ -122,7 +126,7 @@ def test_the_list_and_its_counts_and_search_know_only_jobs_one_may_see(types, cl
     for query in ("", f"?q={other.pk}", "?q=Open", "?tab=queued", "?job=tests.open"):
         page = client.get(BASE + query).content.decode()
         assert f">#{other.pk}<" not in page
-    assert client.get(BASE).context["cl"].counts["all"] == 1
+    assert client.get(BASE).context["cl"].counts["all"].number == 1
     assert f">#{mine.pk}<" in client.get(BASE).content.decode()
 
 
@@ -134,7 +138,7 @@ def test_log_errors_and_results_need_their_own_right(types, client):
     assert "the-secret-of-the-log 1" not in page
     assert "ValueError" not in page
     assert "ValueError" not in client.get(BASE).content.decode()
-    assert client.get(page_of(job, "live/")).json()["lines"] == []
+    assert client.get(page_of(job, "live/")).json()["lines"] == ""
     assert client.get(page_of(job, "log.txt")).status_code == 403
     assert client.get(page_of(job, "results.csv")).status_code == 403
 
@@ -198,10 +202,14 @@ def test_a_post_without_the_csrf_token_is_refused(types, root):
 
 
 @pytest.mark.parametrize("end", [*OF_A_JOB, "abort/"])
-def test_who_is_not_signed_in_is_sent_to_the_login(types, client, end):
+def test_who_is_not_signed_in_is_sent_to_the_login_or_told_so_if_a_script_asks(types, client, end):
     response = client.post(page_of(full_job(types["open"]), end))
-    assert response.status_code == 302
-    assert "/login/" in response.url
+    if end == "live/":
+        assert (response.status_code, response.json()) == (401, {})
+        assert response["Cache-Control"] == "no-store"
+    else:
+        assert response.status_code == 302
+        assert "/login/" in response.url
 
 
 # What is shown
@@ -217,7 +225,8 @@ def test_text_is_text_on_every_page(types, visitor):
     assert "&lt;script&gt;alert" in visitor.get(page_of(job)).content.decode()
     news = visitor.get(page_of(job, "live/")).json()
     assert all(XSS not in html for html in news["parts"].values())
-    assert news["lines"][0]["text"] == f"{XSS} 1"  # the script puts it into a text node
+    assert XSS not in news["lines"]
+    assert "&lt;script&gt;alert" in news["lines"]
 
 
 def test_names_of_types_are_text_too(types, visitor):
@@ -244,9 +253,9 @@ def test_no_page_has_inline_script_or_style(types, visitor):
 
 
 def test_control_and_direction_characters_are_shown_as_escapes(types, visitor):
-    job = full_job(types["open"], text="safe\u202etxt\x1b[31m")
+    job = full_job(types["open"], text="safe\u202etxt\x1b]0;x")
     page = visitor.get(page_of(job)).content.decode()
-    assert "safe\\u202etxt\\u001b[31m 1" in page
+    assert "safe\\u202etxt\\u001b]0;x 1" in page
     assert "safe\u202etxt" not in page.split('id="log"')[1].split("</section>")[0]
 
 
@@ -279,9 +288,10 @@ def test_the_error_comes_before_the_log_with_the_frames_of_the_project(types, vi
     [
         (
             Outcome.CRASHED,
-            {"signal": 9, "peak_memory": 2**31},
+            {"signal": 9, "peak_memory": 2**50},
             "most likely because memory ran out. Its peak memory was",
         ),
+        (Outcome.CRASHED, {"signal": 9, "peak_memory": 2**20}, "ended by signal 9 (SIGKILL). Its peak memory was"),
         (Outcome.CRASHED, {"signal": 11}, "signal 11 (SIGSEGV)"),
         (Outcome.CRASHED, {"exit_code": 3}, "exit code 3"),
         (Outcome.TIMEOUT, {}, "longer than its time limit"),
@@ -305,14 +315,14 @@ def test_processes_that_survived_an_abort_are_told(types, visitor):
 
 
 def test_the_log_can_be_narrowed_to_a_level_and_read_backwards(types, visitor, monkeypatch):
-    monkeypatch.setattr(pages, "LOG_LINES", 2)
+    monkeypatch.setattr(job_page, "LOG_LINES", 2)
     job = full_job(types["open"])
 
     def shown(query):
         return re.findall(r'id="L(\d+)"', visitor.get(page_of(job) + query).content.decode())
 
     assert shown("") == ["2", "3"]
-    assert "?before=2&amp;level=0#log" in visitor.get(page_of(job)).content.decode()
+    assert 'href="?before=2#log"' in visitor.get(page_of(job)).content.decode()
     assert shown("?before=2") == ["1"]
     assert shown("?level=40") == ["3"]
     assert shown("?level=7&before=x") == ["2", "3"]
@@ -356,7 +366,7 @@ def test_the_log_is_downloaded_whole_as_text(types, visitor):
     ]
     assert "5 further lines were dropped" in lines[3]
     assert response["Content-Type"] == "text/plain; charset=utf-8"
-    assert response["Content-Disposition"] == f'attachment; filename="job-{job.pk}-log.txt"'
+    assert response["Content-Disposition"] == f'attachment; filename="open-door-{job.pk}-log.txt"'
     assert response["X-Content-Type-Options"] == "nosniff"
 
 
@@ -406,9 +416,15 @@ def test_whatever_changes_on_the_page_changes_the_version(types, visitor, change
 def test_only_new_lines_are_sent(types, visitor):
     job = full_job(types["open"])
     news = visitor.get(page_of(job, "live/") + "?after=1").json()
-    assert [line["number"] for line in news["lines"]] == [2, 3]
+    assert numbers_in(news["lines"]) == [2, 3]
     assert news["last"] == 3
-    assert [line["number"] for line in visitor.get(page_of(job, "live/") + "?after=1&level=40").json()["lines"]] == [3]
+    assert numbers_in(visitor.get(page_of(job, "live/") + "?after=1&level=40").json()["lines"]) == [3]
+
+
+def test_lines_that_came_after_the_job_was_read_are_not_sent_twice(types, visitor):
+    job = full_job(types["open"])
+    Job.objects.filter(pk=job.pk).update(log_lines=2)
+    assert visitor.get(page_of(job, "live/") + "?after=1").json()["last"] == 3
 
 
 def test_parts_are_sent_again_only_when_the_state_has_changed(types, visitor):
@@ -437,151 +453,7 @@ def test_only_a_job_with_a_future_is_polled(types, visitor, state, is_live):
     assert ('<noscript><meta http-equiv="refresh"' in page) is is_live
 
 
-# Catalogue
-
-
-def test_cards_are_grouped_with_the_rest_under_other_last(types, visitor):
-    page = visitor.get(CATALOGUE).content.decode()
-    titles = [title.split("<")[0].strip() for title in re.findall(r"<h2>([^\n]+)</h2>", page)]
-    assert titles == ["Doors", "Mail", "Other"]
-
-
-def test_a_card_tells_the_last_run_and_runs_with_one_click_if_nothing_is_to_be_filled_in(types, visitor):
-    make_job(types["open"], "done")
-    last = make_job(types["open"], "exception")
-    page = visitor.get(CATALOGUE).content.decode()
-    card = page[page.index("Open door") : page.index("</li>", page.index("Open door"))]
-    assert f'href="{page_of(last)}"' in card
-    token = re.search(r'name="qw-token" value="([^"]+)"', card)[1]
-    response = visitor.post(BASE + "run/tests.open/", {"qw-token": token, "qw-when": "now"})
-    new = Job.objects.latest("pk")
-    assert response.url == page_of(new)
-
-
-def test_every_one_click_card_has_a_token_of_its_own(types, visitor):
-    tokens = re.findall(r'name="qw-token" value="([^"]+)"', visitor.get(CATALOGUE).content.decode())
-    assert len(tokens) == len(set(tokens)) == 3
-
-
-@pytest.mark.parametrize(
-    ("query", "found"),
-    [("q=greet", ["Send greetings"]), ("q=has+a+SECRET", ["Log in"]), ("group=Doors", ["Open door"]), ("q=zzz", [])],
-)
-def test_the_catalogue_can_be_narrowed(types, visitor, query, found):
-    page = visitor.get(f"{CATALOGUE}?{query}").content.decode()
-    assert re.findall(r"<h3><a [^>]+>([^<]+)</a></h3>", page) == found
-
-
-def test_a_type_one_may_not_run_says_so_and_one_may_neither_see_is_missing(types, client):
-    client.force_login(user_with("qorworker.view_job", name="a"))
-    assert client.get(CATALOGUE).content.decode().count("You may look, but not run it.") == 7
-    client.force_login(user_with("qorworker.run_job", name="b"))
-    page = client.get(CATALOGUE).content.decode()
-    assert "By name" not in page
-    assert "Open door" in page
-    assert "You may run it, but not see its runs." in page
-
-
-def test_the_only_type_there_is_opens_at_once(types, visitor):
-    for name in registry.names():
-        if name != "tests.greet":
-            registry.unregister(name)
-    assert visitor.get(CATALOGUE).url == BASE + "run/tests.greet/"
-
-
-def test_a_link_can_lead_to_the_form_of_a_type(types, visitor):
-    assert visitor.get(CATALOGUE + "?job=tests.greet").url == BASE + "run/tests.greet/"
-
-
-def test_a_type_whose_definition_is_broken_says_so_and_hides_no_other(types, visitor):
-    qorworker.job(name="tests.broken", title="Broken")(lambda untyped: None)
-    page = visitor.get(CATALOGUE).content.decode()
-    assert "Its definition has an error" in page
-    assert "Open door" in page
-    assert visitor.get(BASE + "run/tests.broken/").url == CATALOGUE
-
-
-def test_without_any_type_the_catalogue_shows_how_to_write_one(types, visitor):
-    for name in registry.names():
-        registry.unregister(name)
-    page = visitor.get(CATALOGUE).content.decode()
-    assert "No job types are registered" in page
-    assert "from qorworker import job" in page
-
-
-# List
-
-
-def test_each_tab_lists_and_counts_its_jobs(types, visitor):
-    for state in STATES:
-        in_state(types["open"], state)
-    numbers = {}
-    for tab in pages.TABS:
-        response = visitor.get(f"{BASE}?tab={tab}")
-        listed = response.context["cl"].result_count
-        assert response.context["cl"].counts[tab] == listed
-        assert 'aria-current="page"' in response.content.decode()
-        numbers[tab] = listed
-    assert numbers == {
-        "all": 10, "queued": 1, "running": 3, "scheduled": 2, "done": 1, "failed": 1, "will_retry": 1, "aborted": 1,
-        "cancelled": 1, "not_responding": 1,
-    }  # fmt: skip
-
-
-def test_counts_and_pages_stop_at_the_cap(types, visitor, monkeypatch):
-    monkeypatch.setattr(pages, "CAP", 5)
-    for _ in range(8):
-        make_job(types["open"])
-    response = visitor.get(BASE)
-    assert response.context["cl"].result_count == 5
-    assert re.search(r'Queued <span class="qw-count">5\+</span>', response.content.decode())
-    assert "aborted" not in response.context["cl"].counts
-
-
-def test_scheduled_jobs_are_listed_by_their_time(types, visitor):
-    late = make_job(types["open"], "scheduled", run_after=timezone.now() + dt.timedelta(days=9))
-    soon = make_job(types["open"], "scheduled", run_after=timezone.now() + dt.timedelta(days=1))
-    response = visitor.get(BASE + "?tab=scheduled")
-    assert [job.pk for job in response.context["cl"].result_list] == [soon.pk, late.pk]
-    assert "Starts at" in response.content.decode()
-
-
-@pytest.mark.parametrize(
-    ("query", "found"),
-    [("#{0}", [0]), ("{1}", [1]), ("door", [0]), ("tests.gre", [1]), ("tests.gone", [2]), ("gone", []), ("zzz", []),
-     ("9" * 30, [])],
-)  # fmt: skip
-def test_search_finds_numbers_titles_and_names(types, visitor, query, found):
-    jobs = [make_job(types["open"]), make_job(types["greet"]), make_job("tests.gone")]
-    response = visitor.get(BASE, {"q": query.format(*(job.pk for job in jobs))})
-    assert [job.pk for job in response.context["cl"].result_list] == [jobs[place].pk for place in found]
-
-
-def test_the_list_can_be_narrowed_to_a_type_or_a_group(types, visitor):
-    mine = make_job(types["open"])
-    make_job(types["greet"])
-    for query in ("?job=tests.open", "?group=Doors"):
-        response = visitor.get(BASE + query)
-        assert [job.pk for job in response.context["cl"].result_list] == [mine.pk]
-
-
-def test_an_empty_tab_says_what_is_missing(types, visitor):
-    assert "No job has failed." in visitor.get(BASE + "?tab=failed").content.decode()
-
-
 # Workers
-
-
-def test_workers_are_listed_with_their_state_and_cannot_be_changed(types, visitor):
-    a_worker(name="alive-one")
-    gone = a_worker(name="gone-one")
-    Worker.objects.filter(pk=gone.pk).update(heartbeat_at=timezone.now() - LONG_AGO)
-    Worker.objects.stop(a_worker(name="stopped-one").pk)
-    page = visitor.get(WORKERS).content.decode()
-    assert re.findall(r"</svg>\s*<span>(Alive|Gone|Stopped)<", page) == ["Stopped", "Gone", "Alive"]
-    assert visitor.post(f"{WORKERS}{gone.pk}/change/", {}).status_code == 403
-    assert visitor.get(f"{WORKERS}{gone.pk}/change/").status_code == 200
-    assert visitor.get(WORKERS + "add/").status_code == 403
 
 
 @pytest.mark.parametrize("path", [BASE, CATALOGUE, WORKERS])
@@ -610,7 +482,8 @@ def test_the_banner_counts_only_jobs_that_one_may_see(types, client):
 
 def test_only_jobs_that_have_ended_can_be_deleted_and_it_is_written_down(types, visitor):
     running, done = make_job(types["open"], "running"), full_job(types["open"])
-    assert visitor.post(page_of(running, "delete/"), {"post": "yes"}).status_code == 403
+    assert visitor.post(page_of(running, "delete/"), {"post": "yes"}).url == page_of(running)
+    assert Job.objects.filter(pk=running.pk).exists()
     number = done.pk
     visitor.post(page_of(done, "delete/"), {"post": "yes"})
     assert list(Job.objects.all()) == [running]
@@ -647,19 +520,12 @@ def test_a_job_needs_at_most_twelve_queries(types, visitor):
     assert len(captured) <= 12
 
 
-def test_the_catalogue_needs_as_many_queries_for_a_hundred_types_as_for_few(types, visitor):
-    for number in range(100):
-        qorworker.job(name=f"tests.many{number}")(lambda: None)
-        make_job(f"tests.many{number}")
-    with CaptureQueriesContext(connection) as captured:
-        visitor.get(CATALOGUE)
-    assert len(captured) <= 8
-
-
-@pytest.mark.parametrize("name", ["qorworker.css", "qorworker.js"])
-def test_script_and_style_stay_small(name):
-    file = Path(qorworker.__file__).parent / "static" / "qorworker" / name
-    assert file.stat().st_size <= 12 * 1024
+@pytest.mark.parametrize("page", ["catalogue", "run", "list", "detail", "workers"])
+@pytest.mark.parametrize("kind", ["css", "js"])
+def test_script_and_style_of_a_page_stay_small(page, kind):
+    limit = 16 if page == "detail" else 12
+    folder = Path(qorworker.__file__).parent / "static" / "qorworker"
+    assert sum((folder / f"{name}.{kind}").stat().st_size for name in ("qorworker", page)) <= limit * 1024
 
 
 def luminance(colour):

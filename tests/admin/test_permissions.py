@@ -16,7 +16,7 @@ EVERYTHING = {
     f"qorworker.{codename}"
     for codename in (
         "view_job", "delete_job", "run_job", "abort_job", "reschedule_job", "retry_job", "view_job_arguments",
-        "view_job_log",
+        "view_job_log", "choose_job_queue", "share_preset",
     )
 }  # fmt: skip
 # What each action with an existing job needs, for a type without a permission of its own.
@@ -32,6 +32,8 @@ NEEDED = {
     "view_arguments": {"view_job_arguments", "view_job"},
     "view_log": {"view_job_log", "view_job"},
     "delete": {"delete_job", "view_job"},
+    "choose_queue": {"choose_job_queue", "run_job", "view_job"},
+    "share": {"share_preset", "run_job", "view_job"},
 }
 DOING = ("run", "schedule", "rerun", "abort", "cancel", "reschedule", "retry")
 LOOKING = ("view", "view_arguments", "view_log")
@@ -64,8 +66,14 @@ def test_the_permissions_of_django_allow_looking_at_jobs_of_any_type(types, acti
     assert can(user_with(*EVERYTHING), action, job=make_job(types["by_name"]))
 
 
-def test_the_types_own_permission_does_not_allow_deleting(types):
-    assert not can(user_with("testapp.change_shop"), "delete", job=make_job(types["by_name"]))
+@pytest.mark.parametrize("action", ["delete", "choose_queue", "share"])
+def test_the_types_own_permission_does_not_allow_what_needs_that_of_django(types, action):
+    assert not can(user_with("testapp.change_shop"), action, job=make_job(types["by_name"]))
+
+
+@pytest.mark.parametrize(("action", "codename"), [("choose_queue", "choose_job_queue"), ("share", "share_preset")])
+def test_the_types_own_permission_and_that_of_django_together_are_enough(types, action, codename):
+    assert can(user_with("testapp.change_shop", f"qorworker.{codename}"), action, types["by_name"])
 
 
 def test_the_types_own_permission_says_nothing_about_other_types(types):

@@ -15,6 +15,7 @@ from django.utils import timezone
 
 from qorworker.forms import RescheduleForm
 from qorworker.models import AuditEntry, Job
+from tests.admin.filled_in import filled_in
 from tests.admin.support import (
     BASE,
     XSS,
@@ -103,6 +104,34 @@ def test_the_neighbours_of_a_skipped_time_are_offered(types, visitor):
     data = {**VALUES, "qw-when": "later", "qw-at_0": "2030-03-31", "qw-at_1": "02:30", "qw-token": "0." + "x" * 20}
     page = visitor.post(GREET, data).content.decode()
     assert "Choose 1:30 a.m. or 3:30 a.m. instead." in page
+
+
+@with_zones
+@pytest.mark.parametrize(("which", "hour"), [("0", 0), ("1", 1)])
+def test_which_of_two_moments_is_meant_can_be_chosen(types, visitor, which, hour):
+    data = {**VALUES, "qw-when": "later", "qw-at_0": "2030-10-27", "qw-at_1": "02:30:00"}
+    response = visitor.post(GREET, {**data, "qw-token": token_of(visitor, GREET)})
+    page = response.content.decode()
+    assert "02:30 CEST (UTC+0200)" in page
+    assert "02:30 CET (UTC+0100)" in page
+    assert filled_in(response)["qw-at_1"] == ["02:30:00"]
+    visitor.post(GREET, {**filled_in(response), "qw-which": which})
+    assert Job.objects.get().run_after == dt.datetime(2030, 10, 27, hour, 30, tzinfo=dt.UTC)
+
+
+@with_zones
+@pytest.mark.parametrize("which", ["", "2", "x"])
+def test_neither_of_the_two_is_no_choice(types, visitor, which):
+    data = {**VALUES, "qw-when": "later", "qw-at_0": "2030-10-27", "qw-at_1": "02:30:00", "qw-which": which}
+    response = visitor.post(GREET, {**data, "qw-token": token_of(visitor, GREET)})
+    assert "happens twice" in response.content.decode()
+    assert not Job.objects.exists()
+
+
+def test_what_was_left_in_the_boxes_does_not_matter_now(types, visitor):
+    data = {**VALUES, "qw-when": "now", "qw-at_0": "soon", "qw-at_1": "", "qw-token": token_of(visitor, GREET)}
+    visitor.post(GREET, data)
+    assert Job.objects.get().status == "new"
 
 
 def test_a_time_that_no_database_can_keep_is_refused():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from selenium.common.exceptions import StaleElementReferenceException
+from selenium.common.exceptions import StaleElementReferenceException, TimeoutException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webdriver import WebDriver
 from selenium.webdriver.support.ui import WebDriverWait
@@ -64,4 +64,7 @@ class Page:
     def wait(self, condition: Callable[[], Any], what: str) -> Any:
         """Wait until *condition* is true; elements that are replaced meanwhile are looked up anew."""
         wait = WebDriverWait(self.driver, LIMIT, 0.1, (StaleElementReferenceException,))
-        return wait.until(lambda driver: condition(), f"waited for {what}")
+        try:
+            return wait.until(lambda driver: condition())
+        except TimeoutException:
+            raise AssertionError(f"waited for {what} on {self.driver.current_url}:\n{self.text}") from None

@@ -10,21 +10,25 @@ from datetime import timedelta
 import pytest
 from django.core.management import CommandError, call_command
 
-from qorworker.models import Job
-from tests.support import MARK, ROOT, census, ended, environment, with_status
+from qorworker import Unique, job
+from qorworker.management.commands import runjob
+from qorworker.models import Job, database_now
+from qorworker.registry import registry
+from tests.definitions import own_types  # noqa: F401
+from tests.support import MARK, ROOT, census, ended, environment, wait_until, with_status
 from tests.testapp import jobs
 from tests.testapp.models import Shop
 
 pytestmark = pytest.mark.process
 
 
-def call(*options):
+def call(*options, given=""):
     """The exit status and what was said."""
     done = subprocess.run(
         [sys.executable, "-m", "django", "runjob", *options],
         cwd=ROOT,
         env=environment(),
-        stdin=subprocess.DEVNULL,
+        input=given,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -116,12 +120,50 @@ def test_help_is_made_from_the_form(transactional_db):
     status, said = call("testapp.write", "--help")
     assert status == 0
     assert "--ledger" in said
-    assert "--number" in said
+    assert "Number." in said
     status, said = call("--help")
     assert status == 0
     assert "testapp.story" in said
     assert "Uses every way to say something." in said
     assert "Exit status" in said
+
+
+@pytest.mark.parametrize("from_input", [True, False], ids=["standard input", "a file"])
+def test_a_secret_is_read_and_never_an_option(transactional_db, tmp_path, from_input):
+    file = tmp_path / "password"
+    file.write_text("hunter2hunter2\n")
+    status, said = call(
+        "testapp.secretive", "--password-file", "-" if from_input else str(file), given="hunter2hunter2\n"
+    )
+    assert status == 1
+    assert "ValueError: wrong password ••••••" in said
+    assert "hunter2" not in said
+
+
+def test_a_secret_on_the_command_line_is_refused(transactional_db):
+    with pytest.raises(CommandError, match="unrecognized arguments"):
+        call_command("runjob", "testapp.secretive", "--password", "hunter2hunter2")
+    assert not Job.objects.exists()
+
+
+def test_a_secret_that_is_missing_and_cannot_be_asked_for_is_named(transactional_db):
+    status, said = call("testapp.secretive")
+    assert status == 1
+    assert "--password: This field is required." in said
+    assert not Job.objects.exists()
+
+
+def test_a_secret_that_is_missing_is_asked_for(transactional_db, monkeypatch):
+    asked = []
+    monkeypatch.setattr("sys.stdin", type("Terminal", (), {"isatty": lambda self: True})())
+    monkeypatch.setattr(runjob, "getpass", lambda prompt: asked.append(prompt) or "hunter2hunter2")
+    given = runjob._given(registry.get("testapp.secretive"), {"argument_password": None})
+    assert (asked, given) == (["Password: "], {"password": "hunter2hunter2"})
+
+
+def test_a_file_that_cannot_be_read_is_named(transactional_db):
+    with pytest.raises(CommandError, match=r"--password-file: .*No such file"):
+        call_command("runjob", "testapp.secretive", "--password-file", "/nowhere")
 
 
 def test_a_stored_job_is_run_by_its_number_even_before_its_time(transactional_db, ledger):
@@ -196,3 +238,35 @@ def test_an_abort_from_elsewhere_ends_it(transactional_db, ledger, tmp_path):
         Job.objects.get().abort()
         assert process.wait(60) == 3
     assert with_status(Job.objects.get(), "killed").attempts.count() == 1
+
+
+def test_a_job_that_is_deleted_while_it_is_followed_is_told(transactional_db, ledger, tmp_path, start):
+    start()
+    job = jobs.wait_for.enqueue(ledger=str(ledger))
+    ledger.wait()
+    with running("--id", str(job.pk), output=tmp_path / "output") as process:
+        wait_until(lambda: "waiting" in (tmp_path / "output").read_text())
+        Job.objects.filter(pk=job.pk).delete()
+        assert process.wait(30) == 1
+    assert (tmp_path / "output").read_text().splitlines()[-1] == f"CommandError: Job {job.pk} was deleted meanwhile."
+
+
+def test_a_job_that_a_limit_holds_is_told_and_left_queued(transactional_db, ledger):
+    running, held = jobs.alone.enqueue_many([{"ledger": str(ledger)}] * 2)
+    lease = {"lease_expires_at": database_now("default") + timedelta(days=1)}
+    Job.objects.filter(pk=running.pk).update(status="running", attempt_token="f" * 32, **lease)
+    status, said = call("--id", str(held.pk))
+    told = f"Job {held.pk} stays queued: no more than 1 of testapp.alone may run at once, and these do: {running.pk}."
+    assert (status, said.strip()) == (5, f"CommandError: {told}")
+    assert with_status(held, "new").attempt == 0
+
+
+def test_where_there_may_be_no_second_one_the_first_is_named(transactional_db, own_types):  # noqa: F811
+    @job(name="only", unique=Unique(on_conflict="raise"))
+    def only() -> None:
+        pass
+
+    first = only.enqueue()
+    with pytest.raises(CommandError, match=f"waiting already, as job #{first.pk}"):
+        call_command("runjob", "only")
+    assert Job.objects.count() == 1

@@ -20,7 +20,7 @@ from example_project.reports.jobs import nightly_report
 from qorworker.models import Job
 from tests.support import MARK, census, wait_until
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.once]
 
 MANAGE = Path(__file__).resolve().parents[2] / "manage.py"
 DATABASE = settings.DATABASES["default"]

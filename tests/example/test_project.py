@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 from django.contrib.auth import authenticate
 
@@ -9,8 +13,10 @@ from example_project.newsletter.models import Subscriber
 from example_project.reports.jobs import nightly_report
 from example_project.shop.jobs import import_products, rebuild_search_index
 from example_project.shop.models import Shop
+from qorworker import Schedule
 from qorworker.models import Job
 from qorworker.permissions import can
+from tests.support import ROOT
 
 
 @pytest.fixture
@@ -56,3 +62,16 @@ def test_the_first_jobs_are_in_different_states(users, settings, tmp_path):
     data.make_rows()
     data.enqueue_jobs(authenticate(username="admin", password="admin"))
     assert sorted(Job.objects.values_list("status", flat=True)) == ["cancelled", "new", "new", "scheduled"]
+    assert Schedule.objects.get().job_name == "reports.nightly_report"
+
+
+@pytest.mark.parametrize(
+    ("chosen", "queues"),
+    [({}, []), ({"EXAMPLE_CRON": "1"}, ["nightly"]), ({"EXAMPLE_BROKER": "memory://"}, ["media"])],
+)
+def test_the_settings_show_each_backend_and_pass_the_checks(tmp_path, chosen, queues):
+    names = "from qorworker.conf import settings; print(*settings.QUEUES)"
+    code = f"import django; django.setup(); {names}; from django.core.checks import run_checks; print(run_checks())"
+    env = {**os.environ, "DJANGO_SETTINGS_MODULE": "example_project.settings", "EXAMPLE_VAR": str(tmp_path), **chosen}
+    told = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True, check=True)
+    assert told.stdout.splitlines() == [" ".join(["default", "reports", "now", *queues]), "[]"]

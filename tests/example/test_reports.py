@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from datetime import timedelta
+
 from example_project.newsletter.models import Subscriber
 from example_project.reports.jobs import nightly_report
 from example_project.shop.models import Product, Shop
@@ -19,6 +21,18 @@ def test_the_report_counts_each_shop(run):
         ["Lisbon", 0, 0, "0.00"],
     ]
     assert told.log == ["The newsletter has 1 subscribers"]
+
+
+def test_the_report_says_at_its_end_what_it_has_cost(run_job, settings):
+    settings.QORWORKER = {**settings.QORWORKER, "MIDDLEWARE": ["example_project.middleware.cost"]}
+    assert run_job(nightly_report).log[-1].startswith("2 statements to the database, ")
+
+
+def test_the_report_can_wait_for_the_night(drain_jobs):
+    nightly_report.using(run_after=timedelta(hours=8)).enqueue()
+    assert drain_jobs() == []
+    [run] = drain_jobs(at=timedelta(hours=8))
+    assert (run.status, run.rows) == ("done", [["Shop", "Products", "Pieces", "Worth"]])
 
 
 def test_the_report_asks_for_nothing():

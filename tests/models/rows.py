@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from django.db import connection, connections
 
 from qorworker.models import Job, database_now
-from qorworker.models.sql import AttemptUpdate, Claim, claim
+from qorworker.models.sql import AttemptUpdate, Claim, claim, exchange
 
 STATUSES = ("new", "scheduled", "running", "done", "exception", "killed", "cancelled")
 
@@ -40,6 +40,11 @@ def claim_ids(**changes):
 def leaving(job, status, **fields):
     """The update with which the attempt that now runs *job* goes to *status*."""
     return AttemptUpdate(id=job.pk, token=job.attempt_token, status=status, **fields)
+
+
+def written(*updates):
+    """Ids of the jobs whose attempts still had them."""
+    return exchange("default", updates).ours
 
 
 def columns(job):

@@ -7,15 +7,15 @@ from django.utils import timezone
 
 from qorworker.models import Job, LogLine, ResultsRow, database_now
 from qorworker.models.clock import now_sql
-from qorworker.models.sql import AttemptUpdate, insert, write_attempts
-from tests.models.rows import STATUSES, columns, leaving, make_job, race, token
+from qorworker.models.sql import AttemptUpdate, exchange, insert
+from tests.models.rows import STATUSES, columns, leaving, make_job, race, token, written
 
 pytestmark = pytest.mark.django_db
 ENDS = ("done", "exception", "killed")
 
 
 def write(*updates):
-    return write_attempts("default", updates)
+    return written(*updates)
 
 
 class TestFencing:
@@ -71,7 +71,8 @@ class TestFencing:
         ours = {job.pk for job in jobs}
 
         def often(updates):
-            return [write(*updates) for _ in range(10)]
+            results = [exchange("default", updates) for _ in range(10)]
+            return [result.ours | result.busy for result in results]  # what one has locked the other tries again
 
         assert race(lambda: often(forth), lambda: often(back)) == [[ours] * 10] * 2
 

@@ -9,8 +9,8 @@ from django.db import connection
 from django.utils import timezone
 
 from qorworker.models import DatabaseNow, Job, database_now
-from qorworker.models.sql import claim, write_attempts
-from tests.models.rows import leaving, make_job, wanted
+from qorworker.models.sql import claim
+from tests.models.rows import leaving, make_job, wanted, written
 
 pytestmark = pytest.mark.django_db
 TOLERANCE = timedelta(seconds=2)  # the database runs on the same machine as these tests
@@ -66,7 +66,7 @@ class TestDatabaseNow:
         job = Job.objects.get()
         assert close_to(job.last_attempted_at)
         assert close_to(job.lease_expires_at, seconds=30)
-        write_attempts("default", [leaving(job, "scheduled", delay=3600.0)])
+        written(leaving(job, "scheduled", delay=3600.0))
         job.refresh_from_db()
         assert close_to(job.run_after, hours=1)
 
@@ -90,8 +90,8 @@ from datetime import datetime, timedelta
 from django.db import transaction
 from django.conf import settings
 from qorworker.models import Job, database_now
-from qorworker.models.sql import claim, write_attempts
-from tests.models.rows import leaving, make_job, wanted
+from qorworker.models.sql import claim
+from tests.models.rows import leaving, make_job, wanted, written
 assert not settings.USE_TZ
 def close_to(moment, **interval):
     assert moment.tzinfo is None, moment
@@ -108,7 +108,7 @@ with transaction.atomic():
     assert Job.objects.leases() == {} and not job.not_responding
     Job.objects.renew({job.pk: job.attempt_token}, -30)
     assert set(Job.objects.leases()) == {job.pk}
-    write_attempts("default", [leaving(job, "scheduled", delay=3600.0)])
+    written(leaving(job, "scheduled", delay=3600.0))
     close_to(Job.objects.get().run_after, hours=1)
     transaction.set_rollback(True)
 print("all well")

@@ -10,9 +10,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from qorworker.exceptions import InvalidTransition
 from qorworker.models import AuditEntry, Job
-from qorworker.models.sql import AttemptUpdate, claim, claim_one, write_attempts
+from qorworker.models.sql import AttemptUpdate, claim, claim_one
 from qorworker.status import FINISHED
-from tests.models.rows import make_job, token, wanted
+from tests.models.rows import make_job, token, wanted, written
 
 PAST, FUTURE = datetime(2001, 1, 1, tzinfo=UTC), datetime(2099, 1, 1, tzinfo=UTC)
 
@@ -51,12 +51,12 @@ class Life(RuleBasedStateMachine):
     @rule(percent=st.none() | st.integers(0, 100))
     @precondition(lambda self: self.token)
     def it_makes_progress(self, percent):
-        assert write_attempts("default", [AttemptUpdate(self.job.pk, self.token, "running", progress=percent)])
+        assert written(AttemptUpdate(self.job.pk, self.token, "running", progress=percent))
 
     @rule(status=st.sampled_from(("done", "exception", "killed")))
     @precondition(lambda self: self.token)
     def it_ends(self, status):
-        assert write_attempts("default", [AttemptUpdate(self.job.pk, self.token, status, error="told")])
+        assert written(AttemptUpdate(self.job.pk, self.token, status, error="told"))
         self.left_for(status)
 
     @rule(due=st.booleans())
@@ -64,7 +64,7 @@ class Life(RuleBasedStateMachine):
     def it_fails_and_will_be_tried_again(self, due):
         delay = -60.0 if due else 86400.0
         update = AttemptUpdate(self.job.pk, self.token, "scheduled", delay=delay)
-        assert write_attempts("default", [update])
+        assert written(update)
         self.due = due
         self.left_for("killed" if self.aborting else "scheduled")
         assert update.status == self.status
@@ -73,7 +73,7 @@ class Life(RuleBasedStateMachine):
     @precondition(lambda self: self.token)
     def it_is_handed_back(self):
         update = AttemptUpdate(self.job.pk, self.token, "new", uncounted=True)
-        assert write_attempts("default", [update])
+        assert written(update)
         self.attempt -= 1
         self.left_for("killed" if self.aborting else "new")
         assert update.status == self.status
@@ -85,7 +85,7 @@ class Life(RuleBasedStateMachine):
     @rule(status=st.sampled_from(("running", "done", "exception", "killed", "new", "scheduled")), data=st.data())
     def an_attempt_that_is_over_says_something(self, status, data):
         stale = data.draw(st.sampled_from(self.old_tokens))
-        assert write_attempts("default", [AttemptUpdate(self.job.pk, stale, status, error="ghost")]) == set()
+        assert written(AttemptUpdate(self.job.pk, stale, status, error="ghost")) == set()
         assert Job.objects.renew({self.job.pk: stale}, 60) == 0
         assert Job.objects.abort_requests({self.job.pk: stale}) == {}
 

@@ -5,10 +5,10 @@ import re
 import pytest
 from django.db import connection
 
-from qorworker.models import Job
+from qorworker.models import Job, figures
 from qorworker.models.clock import now_sql
-from qorworker.models.sql import AttemptUpdate, claim, claim_one, queues_with_jobs, write_attempts
-from tests.models.rows import token, wanted
+from qorworker.models.sql import AttemptUpdate, claim, claim_one, queues_with_jobs
+from tests.models.rows import token, wanted, written
 
 FINISHED, WAITING, RUNNING = 100_000, 3_000, 600
 TOKEN = token()
@@ -21,9 +21,16 @@ def fill(status, count, **fields):
     now = now_sql(connection)
     values = {"name": "'app.job'", "queue_name": "'default'", "priority": "n %% 3", "status": f"'{status}'"}
     values |= {"arguments": "'{}'", "meta": "'{}'", "run_after": now, "enqueued_at": now}
-    values |= dict.fromkeys(("fingerprint", "progress_text", "error"), "''")
+    values |= dict.fromkeys(("limit_key", "fingerprint", "progress_text", "error"), "''")
     values |= dict.fromkeys(("attempt", "crashes", "log_lines", "log_bytes", "log_dropped"), "0")
-    values |= {"max_attempts": "3", "results_rows": "0", "results_before": "0", "results_errors": "0"} | fields
+    values |= {
+        "max_attempts": "3",
+        "results_rows": "0",
+        "results_before": "0",
+        "results_errors": "0",
+        "unique_among": "''",
+    }
+    values |= fields
     if connection.vendor == "postgresql":
         values |= {"arguments": "'{}'::jsonb", "meta": "'{}'::jsonb"}
     numbers = {
@@ -186,7 +193,7 @@ def test_one_certain_job_is_found_by_its_key(plans):
 @pytest.mark.parametrize("size", [1, 20, 200, 500])
 def test_ends_look_their_rows_up_by_key(plans, size):
     ids = list(Job.objects.running().order_by("pk").values_list("pk", flat=True)[:size])
-    plan, ours = plans(lambda: write_attempts("default", [AttemptUpdate(pk, TOKEN, "done") for pk in ids]))
+    plan, ours = plans(lambda: written(*[AttemptUpdate(pk, TOKEN, "done") for pk in ids]))
     assert ours == set(ids)
     assert reads_all(plan) == []
     assert by_primary_key(plan)
@@ -234,12 +241,12 @@ def test_past_leases_are_found_by_their_index(plans):
 
 def test_queues_with_jobs_are_found_by_index_probes(plans):
     plan, queues = plans(lambda: queues_with_jobs("default"))
-    assert queues == list(QUEUES)
+    assert queues == dict.fromkeys(QUEUES, False)
     assert reads_all(plan) == []
     if connection.vendor == "mysql":
         assert plan.count("Select tables optimized away") == len(QUEUES)
     else:
-        assert indexes(plan) == {"qorworker_job_claim"}
+        assert indexes(plan) - {"qorworker_job_1"} == {"qorworker_job_claim"}
 
 
 @pytest.mark.django_db
@@ -257,11 +264,20 @@ def test_the_indexes_are_what_each_database_can_do():
         partial = set() if connection.vendor == "mysql" else {row[0] for row in cursor.fetchall()} - {"qorworker_job"}
     ours = {name: index for name, index in found.items() if name.startswith("qorworker_job_")}
     first = [] if connection.vendor == "postgresql" else ["status"]
-    assert ours["qorworker_job_claim"]["columns"] == [*first, "queue_name", "priority", "id"]
+    assert ours["qorworker_job_claim"]["columns"] == [*first, "queue_name", "limit_key", "priority", "id"]
     assert [order.upper() for order in ours["qorworker_job_claim"]["orders"]][-3:] == ["ASC", "DESC", "ASC"]
+    assert ours["qorworker_job_limit"]["columns"] == [*first, "limit_key"]
     assert ours["qorworker_job_due"]["columns"] == [*first, "run_after"]
     assert ours["qorworker_job_lease"]["columns"] == [*first, "lease_expires_at"]
     assert ours["qorworker_job_failed"]["columns"] == [*first, "id"]
     assert ours["qorworker_job_user"]["columns"] == ["created_by_id", "id"]
     if connection.vendor != "mysql":
-        assert partial == {f"qorworker_job_{name}" for name in ("claim", "due", "lease", "failed", "user", "rerun")}
+        names = ("claim", "limit", "due", "lease", "failed", "user", "rerun", "schedule", "unique")
+        assert partial == {f"qorworker_job_{name}" for name in names}
+
+
+def test_the_figures_of_the_queues_read_no_more_than_they_count(plans):
+    plan, found = plans(lambda: figures.backlogs(Job.objects.all(), QUEUES))
+    assert reads_all(plan) == []
+    assert found["default"].queued == WAITING
+    assert found["default"].running == RUNNING

@@ -4,8 +4,8 @@ import pytest
 from django.db import IntegrityError, transaction
 
 from qorworker.models import Job
-from qorworker.models.sql import claim, write_attempts
-from tests.models.rows import STATUSES, claim_ids, columns, leaving, make_job, wanted
+from qorworker.models.sql import claim
+from tests.models.rows import STATUSES, claim_ids, columns, leaving, make_job, wanted, written
 from tests.test_status import ALLOWED
 
 pytestmark = pytest.mark.django_db
@@ -16,7 +16,7 @@ def try_to_move(job, target):
     if target == "running":
         return len(claim("default", wanted()))
     if job.status == "running":
-        return len(write_attempts("default", [leaving(job, target)]))
+        return len(written(leaving(job, target)))
     return Job.objects.filter(pk=job.pk).transition(target)
 
 

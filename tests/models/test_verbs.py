@@ -8,8 +8,9 @@ from django.db import connection, connections, transaction
 
 from qorworker.exceptions import InvalidTransition
 from qorworker.models import AuditEntry, Job, Origin, database_now
-from qorworker.models.sql import claim, write_attempts
-from tests.models.rows import STATUSES, claim_ids, columns, leaving, make_job, race, wanted
+from qorworker.models.sql import claim
+from tests.models.rows import STATUSES, claim_ids, columns, leaving, make_job, race, wanted, written
+from tests.support import wait_until
 
 pytestmark = pytest.mark.django_db
 LATER = datetime(2099, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -146,7 +147,7 @@ class TestAbort:
         job = make_job("running")
         update = leaving(job, "killed")
         job.abort()
-        write_attempts("default", [update])
+        written(update)
         job.refresh_from_db()
         job.retry()
         claim("default", wanted())
@@ -227,7 +228,8 @@ class TestAtOnce:
         for _ in range(12):
             job = make_job("running")
             update = leaving(job, "scheduled", delay=60.0)
-            aborted, ended = race(job.abort, lambda: write_attempts("default", [update]))  # noqa: B023
+            # While the abort has the row locked the end is put off.
+            aborted, ended = race(job.abort, lambda: wait_until(lambda: written(update)))  # noqa: B023
             assert ended == {job.pk}
             status = columns(job)["status"]
             assert status == update.status == ("killed" if aborted is None else "scheduled")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import itertools
 import logging
 import os
@@ -19,6 +20,8 @@ from django.db import connection, transaction
 from qorworker import Cell, JobContext, Secret, job
 from qorworker.models import Job
 from tests.testapp.models import Shop
+
+kept: list[bytes] = []
 
 
 def tell(ledger: str, *words: object) -> None:
@@ -195,9 +198,21 @@ def open_block() -> None:
 
 
 @job
+def grow(megabytes: int) -> None:
+    """Keeps memory beyond its end."""
+    kept.append(os.urandom(1024) * 1024 * megabytes)
+
+
+@job
 def flood(context: JobContext, lines: int) -> None:
     for number in range(lines):
         print("line", number)
+
+
+@job
+def gives_back(password: Secret[str], number: int = 0) -> dict[str, object]:
+    """Returns what it was given."""
+    return {"number": number, "password": password.get_secret_value()}
 
 
 @job
@@ -399,6 +414,11 @@ def keeps_secrets_badly(context: JobContext, password: Secret[str], how: str) ->
         case "descriptor":
             os.write(1, f"descriptor {value} in the middle\n".encode())
             os.write(2, value.encode())
+        case "halves":
+            sys.stdout.write(f"halves {value[:3]}")
+            sys.stdout.write(f"{value[3:]}\n")
+            os.write(1, f"and {value[:3]}".encode())
+            os.write(1, f"{value[3:]}\n".encode())
         case "representation":
             print(repr(password), str(password), f"{password}", context.arguments)
     local = value  # noqa: F841 - a traceback must not show it
@@ -487,3 +507,34 @@ def forks(context: JobContext) -> None:
         raise RuntimeError("the fork")
     os.waitpid(pid, 0)
     context.add_log("the original")
+
+
+def hold(ledger: str, place: str, seconds: float) -> None:
+    """Tells the ledger if another process is in the same place; a lock of the system goes with its process."""
+    with Path(f"{ledger}.{place}").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            tell(ledger, "two", os.getpid())
+            return
+        tell(ledger, "one", os.getpid())
+        time.sleep(seconds)
+
+
+@job(max_concurrency=1, max_attempts=100, backoff=lambda attempt: 0)
+def alone(ledger: str, number: int = 0, seconds: float = 0.1) -> None:
+    """One at a time, over all workers."""
+    hold(ledger, "all", seconds)
+
+
+@job(max_concurrency=1, concurrency_key="shop")
+def alone_for_each(context: JobContext, ledger: str, shop: str, gate: str = "") -> None:
+    """One at a time for each shop."""
+    tell(ledger, context.job_id, shop)
+    while gate and not Path(gate).exists():
+        time.sleep(0.01)
+
+
+@job(rate_limit="3/s")
+def three_in_a_second(context: JobContext, ledger: str) -> None:
+    tell(ledger, context.job_id, time.time())

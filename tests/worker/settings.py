@@ -4,6 +4,8 @@ import json
 import os
 
 from tests.settings import *  # noqa: F403
-from tests.settings import QORWORKER
+from tests.settings import INSTALLED_APPS, QORWORKER
 
-QORWORKER = {**QORWORKER, **json.loads(os.environ.get("QORWORKER_TEST_SETTINGS") or "{}")}
+given = json.loads(os.environ.get("QORWORKER_TEST_SETTINGS") or "{}")
+QORWORKER = {**QORWORKER, **given, "QUEUES": {**QORWORKER["QUEUES"], **given.get("QUEUES", {})}}
+INSTALLED_APPS = [*INSTALLED_APPS, "qorworker.testing"]

@@ -1,5 +1,7 @@
 """Which job is next: queues, priorities, recycled children."""
 
+from datetime import timedelta
+
 import pytest
 
 from qorworker.models import Job
@@ -46,8 +48,12 @@ def test_children_are_replaced_after_their_share(start, ledger):
     assert pids[0] == pids[1] != pids[2] == pids[3] != pids[4] == pids[5]
 
 
-def test_a_child_that_has_grown_is_replaced_when_idle(start, ledger):
+def test_a_child_that_has_grown_is_replaced_when_idle_and_one_that_has_not_is_kept(start, ledger):
     worker = start(processes=1, CHILD_MEMORY=1024 * 1024)
     [before] = wait_until(worker.children)
-    wait_until(lambda: before not in worker.children(), 20)
+    assert ended(jobs.grow.enqueue(megabytes=100)).status == "done"
+    [after] = wait_until(lambda: [pid for pid in worker.children() if pid != before], 20)
+    beat = worker.row().heartbeat_at
+    wait_until(lambda: worker.row().heartbeat_at > beat + timedelta(seconds=6), 20)  # longer than between two looks
+    assert worker.children() == [after]
     assert ended(jobs.noop.enqueue()).status == "done"

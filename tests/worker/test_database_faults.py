@@ -13,7 +13,7 @@ from collections import Counter
 import pytest
 from django.db import OperationalError, connection
 
-from qorworker.models import Job
+from qorworker.models import Job, database_now
 from tests.settings import ENGINE
 from tests.support import ended, wait_until
 from tests.testapp import jobs
@@ -132,22 +132,28 @@ else:
             cut_connections()
             assert ended(jobs.noop.enqueue()).status == "done"
 
-    def test_a_row_locked_by_others_holds_up_only_its_job(start, ledger, tmp_path):
-        start()
-        job = jobs.until.enqueue(gate=str(tmp_path / "gate"), ledger=str(ledger))
-        ledger.wait()
+    def test_a_row_locked_by_others_holds_up_only_its_job(start, ledger, transitions, tmp_path):
+        workers = [start(LEASE=3, OBSERVATION=1), start(LEASE=3, OBSERVATION=1)]
+        locked = jobs.until.enqueue(gate=str(tmp_path / "gate"), ledger=str(ledger))
+        running = jobs.until_again.enqueue(gate=str(tmp_path / "late"), ledger=str(ledger))
+        ledger.wait(2)
         other = connection.copy()
         other.set_autocommit(False)
         with other.cursor() as cursor:
-            cursor.execute("SELECT id FROM qorworker_job WHERE id = %s FOR UPDATE", [job.pk])
+            cursor.execute("SELECT id FROM qorworker_job WHERE id = %s FOR UPDATE", [locked.pk])
         (tmp_path / "gate").touch()
         begun = time.monotonic()
-        wait_until(lambda: time.monotonic() - begun > 7)  # longer than the worker waits for a lock
+        while time.monotonic() - begun < 8:  # longer than the lease, the observation, and any patience with locks
+            assert ended(jobs.noop.enqueue(), 4).status == "done"
+        assert Job.objects.get(pk=running.pk).lease_expires_at > database_now("default")
         other.rollback()
         other.close()
-        assert ended(job).status == "done"
-        assert job.attempts.get().outcome == "done"
-        assert ended(jobs.noop.enqueue()).status == "done"
+        assert ended(locked).status == "done"
+        assert locked.attempts.get().outcome == "done"
+        (tmp_path / "late").touch()
+        assert ended(running).status == "done"
+        assert transitions.of(locked) == transitions.of(running) == ["running", "done"]
+        assert [worker.process.poll() for worker in workers] == [None, None]
 
 
 if RESTART:

@@ -70,7 +70,7 @@ def test_a_job_type_may_tolerate_rows_with_errors(worker):
         ("os._exit", "crashed", 0, None, "The process ended with exit code 0 without a result."),
         ("abort", "crashed", None, signal.SIGABRT, "crashed with signal 6 (SIGABRT)"),
         ("segfault", "crashed", None, signal.SIGSEGV, "crashed with signal 11 (SIGSEGV)"),
-        ("kill", "crashed", None, signal.SIGKILL, "ended by signal 9 (SIGKILL)"),
+        ("kill", "crashed", None, signal.SIGKILL, "crashed with signal 9 (SIGKILL)"),
         ("interrupt", "failed", None, None, "KeyboardInterrupt"),
     ],
 )

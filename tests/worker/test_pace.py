@@ -30,6 +30,14 @@ def test_trust_comes_back():
     assert pace.is_short("app.job")
 
 
+def test_jobs_with_a_single_attempt_prove_nothing_to_those_that_may_wait():
+    pace = Pace()
+    for _ in range(10):
+        pace.note("app.job", 0.001, again=False)
+    assert pace.short() == []
+    assert pace.seconds("app.job") < SHORT
+
+
 def test_types_are_judged_apart():
     pace = noted(*[0.001] * 10)
     for _ in range(10):

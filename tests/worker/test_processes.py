@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +19,8 @@ def sleeping():
     def start(**environment):
         process = subprocess.Popen(["sleep", "600"], env=environment)
         started.append(process)
+        if environment:  # for a moment a new program has none
+            wait_until(Path(f"/proc/{process.pid}/environ").read_bytes)
         return process
 
     yield start

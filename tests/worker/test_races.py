@@ -17,7 +17,8 @@ from qorworker.worker.attempt import RunningAttempt
 from qorworker.worker.database import Database
 from qorworker.worker.dispatcher import Dispatcher
 from qorworker.worker.keeper import Keeper
-from qorworker.worker.pool import Child, Exit, Pool
+from qorworker.worker.pipes import Child
+from qorworker.worker.pool import Exit, Pool
 from qorworker.worker.processes import monotonic
 from qorworker.worker.template_link import TemplateLink
 from qorworker.worker.wakeup import CounterWakeup
@@ -48,7 +49,7 @@ def dispatcher(db, selector):
 def child(dispatcher):
     child = Child(1, -1, None, -1, pid=4711)
     dispatcher.pool.children[1] = child
-    dispatcher.pool.drain = lambda child: None
+    dispatcher.pool.pipes.drain = lambda child: None
     return child
 
 
@@ -204,6 +205,18 @@ def test_a_stale_end_and_a_new_attempt_of_the_same_job_are_written_one_after_the
     flushed(dispatcher, job)
     assert flushed(dispatcher, job) == [("done", 1)]
     assert dispatcher.writer.ends == []
+
+
+@pytest.mark.only_on("postgresql")  # the others store what this one refuses
+@pytest.mark.django_db(transaction=True)
+def test_an_end_that_cannot_be_stored_is_stored_without_its_words(dispatcher, child):
+    good, bad = jobs.noop_again.enqueue(), jobs.noop_again.enqueue()
+    given(dispatcher, child, good, bad)
+    dispatcher.on_record(child, end(good))
+    dispatcher.on_record(child, end(bad, "failed", error="no"))
+    dispatcher.writer.ends[1].update.error = "a NUL \0"
+    assert flushed(dispatcher, good, bad) == [("done", 1), ("scheduled", 1)]
+    assert bad.error == "What it ended with could not be stored."
 
 
 if ENGINE == "sqlite":

@@ -10,14 +10,21 @@ import signal
 import sys
 import threading
 import time
+from getpass import getpass
+from pathlib import Path
 from typing import Any
 
 from django import forms
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import router
 
-from qorworker.exceptions import InvalidArguments, InvalidTransition, UnknownJobType
-from qorworker.models import Job, LogLine, Origin
+from qorworker.arguments.codec import is_secret
+from qorworker.exceptions import AlreadyEnqueued, InvalidArguments, InvalidTransition, UnknownJobType
+from qorworker.models import Hold, Job, LogLine, Origin, held_by
+from qorworker.models.clock import aware
+from qorworker.models.limits import RATE
+from qorworker.models.unique import conflict_of
 from qorworker.registry import JobType, registry
 from qorworker.status import JobStatus
 from qorworker.worker.supervisor import Duty, Options, Supervisor
@@ -45,7 +52,10 @@ class Command(BaseCommand):
         types = parser.add_subparsers(dest="job_type", metavar="JOB_TYPE", help="Registered job types:")
         for job_type in registry.all():
             sub = types.add_parser(
-                job_type.name, help=_percent(_first_line(job_type)), description=_percent(job_type.description)
+                job_type.name,
+                help=_percent(_first_line(job_type)),
+                description=_percent(job_type.description),
+                allow_abbrev=False,  # --password is not short for --password-file: its text would be in the message
             )
             for name, field in job_type.arguments.form_class.base_fields.items():
                 _add_option(sub, name, field)
@@ -53,7 +63,10 @@ class Command(BaseCommand):
     def handle(self, **options: Any) -> None:
         using = options["database"] or router.db_for_write(Job)
         job = self._job(using, options)
-        outcome = self._run(job) if job.status in (JobStatus.NEW, JobStatus.SCHEDULED) else self._follow(job)
+        try:
+            outcome = self._run(job) if job.status in (JobStatus.NEW, JobStatus.SCHEDULED) else self._follow(job)
+        except Job.DoesNotExist:
+            raise CommandError(f"Job {job.pk} was deleted meanwhile.") from None
         self._say_end(outcome)
         if status := EXIT.get(JobStatus(outcome.status), 1):
             sys.exit(status)
@@ -72,8 +85,11 @@ class Command(BaseCommand):
             if options["again"] is not None:
                 return self._stored(using, options["again"]).rerun(origin=Origin.COMMAND)
             job_type = registry.get(options["job_type"]).using(database=using, origin=Origin.COMMAND)
-            return job_type.enqueue(**_given(job_type, options))
-        except (InvalidArguments, UnknownJobType, InvalidTransition) as error:
+            job = job_type.enqueue(**_given(job_type, options))
+            if job.is_existing:
+                self.stdout.write(conflict_of(job))
+            return job
+        except (AlreadyEnqueued, InvalidArguments, UnknownJobType, InvalidTransition) as error:
             raise CommandError(_told(error)) from error
 
     def _stored(self, using: str, pk: int) -> Job:
@@ -93,6 +109,8 @@ class Command(BaseCommand):
         supervisor.run()
         printer.print_new()
         job.refresh_from_db()
+        if supervisor.missed and (hold := held_by(job)) is not None:
+            raise CommandError(_held(job, hold), returncode=EXIT[JobStatus.NEW])
         return self._follow(job) if supervisor.missed else job
 
     def _follow(self, job: Job) -> Job:
@@ -140,7 +158,12 @@ class Printer:
 def _add_option(parser: Any, name: str, field: forms.Field) -> None:
     """One option for one field; its text is cleaned by the field, like everything else."""
     flag = "--" + name.replace("_", "-")
-    helps = _percent(" ".join(filter(None, (str(field.label or ""), str(field.help_text)))))
+    told = (str(text).strip() for text in (field.label or "", field.help_text))
+    helps = _percent(" ".join(text if text.endswith((".", "!", "?")) else f"{text}." for text in told if text))
+    if is_secret(field):  # its text would stand in the list of processes and in the history of the shell
+        helps += " Its text is read from this file, with - from standard input; asked for if it is needed and missing."
+        parser.add_argument(f"{flag}-file", dest=f"argument_{name}", metavar="FILE", help=helps.strip())
+        return
     extra: dict[str, Any] = {}
     if isinstance(field, (forms.MultipleChoiceField, forms.TypedMultipleChoiceField, forms.ModelMultipleChoiceField)):
         extra["action"] = "append"
@@ -157,9 +180,13 @@ def _given(job_type: JobType[Any], options: dict[str, Any]) -> dict[str, Any]:
     given: dict[str, Any] = {}
     for name, field in job_type.arguments.form_class.base_fields.items():
         value = options.get(f"argument_{name}")
-        if value is None:
+        if value is None and is_secret(field) and field.required and sys.stdin.isatty():
+            given[name] = getpass(f"{field.label or name}: ")
+        elif value is None:
             continue
-        if isinstance(field, forms.FileField):
+        elif is_secret(field):
+            given[name] = _secret(name, value)
+        elif isinstance(field, forms.FileField):
             given[name] = _open(name, value)
         elif isinstance(field, forms.BooleanField) and not isinstance(field, forms.NullBooleanField):
             given[name] = value == "true"
@@ -168,11 +195,16 @@ def _given(job_type: JobType[Any], options: dict[str, Any]) -> dict[str, Any]:
     return given
 
 
+def _secret(name: str, path: str) -> str:
+    """The text of a file, or of standard input, without the line break at its end."""
+    try:
+        text = sys.stdin.read() if path == "-" else Path(path).read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise CommandError(f"--{name.replace('_', '-')}-file: {error}") from error
+    return text.removesuffix("\n").removesuffix("\r")
+
+
 def _open(name: str, path: str) -> Any:
-    from pathlib import Path
-
-    from django.core.files.uploadedfile import SimpleUploadedFile
-
     try:
         return SimpleUploadedFile(Path(path).name, Path(path).read_bytes())
     except OSError as error:
@@ -188,6 +220,21 @@ def _told(error: Exception) -> str:
 
 def _first_line(job_type: JobType[Any]) -> str:
     return next(iter(str(job_type.description).strip().splitlines()), str(job_type.title))
+
+
+def _held(job: Job, hold: Hold) -> str:
+    """Why a job is not started here, and what becomes of it."""
+    whose = f"{job.name} for {hold.key!r}" if hold.key else job.name
+    if hold.kind == RATE:
+        why = f"no more than {hold.rate} of {whose} may start, the next one at {_clock(hold)}"
+    else:
+        numbers = ", ".join(str(each.pk) for each in hold.running)
+        why = f"no more than {hold.max_concurrency} of {whose} may run at once, and these do: {numbers}"
+    return f"Job {job.pk} stays queued: {why}."
+
+
+def _clock(hold: Hold) -> str:
+    return f"{aware(hold.until):%H:%M:%S} UTC" if hold.until else ""
 
 
 def _percent(text: str) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import router
 
+from qorworker.backends import backend_of
 from qorworker.conf import settings
 from qorworker.models import Job
 from qorworker.worker.supervisor import Options, Supervisor, default_processes
@@ -37,7 +38,7 @@ class Command(BaseCommand):
         _log_to_console(self.stderr, options["verbosity"])
         supervisor = Supervisor(
             Options(
-                queues=_queues(options["queues"], "--queues"),
+                queues=_served(_queues(options["queues"], "--queues")),
                 excluded=_queues(options["exclude_queues"], "--exclude-queues"),
                 processes=options["processes"],
                 grace=options["grace"],
@@ -61,6 +62,13 @@ def _queues(text: str, option: str) -> list[str]:
         raise CommandError(
             f"{option}: unknown queue {', '.join(unknown)}. QORWORKER['QUEUES'] has {', '.join(settings.QUEUES)}."
         )
+    return names
+
+
+def _served(names: list[str]) -> list[str]:
+    for name in names:
+        if name != "*" and not backend_of(name).is_served_by_workers:
+            raise CommandError(f"--queues: the jobs of queue {name} are run by {type(backend_of(name)).__name__}.")
     return names
 
 

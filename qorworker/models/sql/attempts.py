@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
-from django.db import connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from qorworker.models.clock import now_sql
-from qorworker.models.sql.parts import BATCH, TABLE, marks
+from qorworker.models.sql.parts import TABLE, marks
 from qorworker.status import RUNNING, TRANSITIONS, WAITING
 
 ENDS = ("done", "exception", "killed", "cancelled")
@@ -21,7 +21,7 @@ ENDS = ("done", "exception", "killed", "cancelled")
 class AttemptUpdate:
     """Where an attempt stands now. ``status`` is ``running`` for a sign of progress, else how it leaves.
 
-    ``write_attempts`` sets it to ``killed`` where a job was to run again, but its abort has been asked for.
+    ``exchange`` sets it to ``killed`` where a job was to run again, but its abort has been asked for.
     """
 
     id: int
@@ -39,6 +39,18 @@ class AttemptUpdate:
     log_dropped: int = 0
     results_rows: int = 0
     results_errors: int = 0
+
+
+# An attempt that has ended, as it is noted in the table of attempts; times by the database's clock.
+NOTE_COLUMNS = (
+    "job_id", "number", "worker_id", "worker_name", "process_id", "outcome", "exit_code", "signal", "peak_memory",
+    "survivors", "error", "traceback", "exception_class",
+)  # fmt: skip
+
+
+def note_columns(connection: BaseDatabaseWrapper) -> tuple[str, ...]:
+    """Columns for ``insert``: those, then the seconds that the attempt took, as a negative number."""
+    return *NOTE_COLUMNS, f"started_at={now_sql(connection, '%s')}", f"finished_at={now_sql(connection)}"
 
 
 # What ``_values`` holds: name, SQL type for PostgreSQL, SQL type for MariaDB.
@@ -59,27 +71,18 @@ _COLUMNS = (
     ("results_rows", "bigint", "BIGINT"),
     ("results_errors", "bigint", "BIGINT"),
 )
+_TYPED = ", ".join(f"(value ->> {place})::{kind} AS {name}" for place, (name, kind, _) in enumerate(_COLUMNS))
+_NAMED = ", ".join(f"column{place} AS {name}" for place, (name, _, _) in enumerate(_COLUMNS, 1))
 
 
-def write_attempts(using: str, updates: Sequence[AttemptUpdate]) -> set[int]:
-    """Bring the rows of these attempts up to date, or end them; the ids that were still theirs.
-
-    Moves jobs out of ``running``. An attempt whose token was taken away is left out.
-    """
-    by_id = {update.id: update for update in sorted(updates, key=lambda update: update.id)}
-    if len(by_id) != len(updates):
+def checked(updates: Sequence[AttemptUpdate]) -> list[AttemptUpdate]:
+    """The updates in the order in which all writers lock rows. Raises ``ValueError`` if one cannot be."""
+    if len({update.id for update in updates}) != len(updates):
         raise ValueError("A job can be in a batch of updates only once.")
     for update in updates:
         if update.status != RUNNING and update.status not in TRANSITIONS[RUNNING]:
             raise ValueError(f"A running job cannot become {update.status}.")
-    write = {"postgresql": _write_postgresql, "mysql": _write_mysql}.get(connections[using].vendor, _write_sqlite)
-    ours: set[int] = set()
-    ordered = list(by_id.values())  # all writers lock rows in the order of their ids
-    for start in range(0, len(ordered), BATCH):
-        for pk, status in write(connections[using], ordered[start : start + BATCH]):
-            by_id[pk].status = status
-            ours.add(pk)
-    return ours
+    return sorted(updates, key=lambda update: update.id)
 
 
 def _values(update: AttemptUpdate) -> list[Any]:
@@ -91,7 +94,12 @@ def _values(update: AttemptUpdate) -> list[Any]:
 
 
 def _assignments(connection: BaseDatabaseWrapper, target: str = "") -> str:
-    """SET list for ``write_attempts``. *target* qualifies the assigned columns where the database wants that."""
+    """SET list for these updates. *target* qualifies the assigned columns where the database wants that."""
+    return _assigned(now_sql(connection), now_sql(connection, "v.delay"), target)
+
+
+@lru_cache
+def _assigned(now: str, later: str, target: str) -> str:
     status = "CASE WHEN v.status IN ('new', 'scheduled') AND job.abort_requested_at IS NOT NULL THEN 'killed' "
     status += "ELSE v.status END"
     never_started = "v.uncounted = 1 AND job.attempt = 1"
@@ -99,8 +107,10 @@ def _assignments(connection: BaseDatabaseWrapper, target: str = "") -> str:
         # MariaDB assigns from left to right and later expressions see the new values: mind the order.
         "attempt_token": "CASE WHEN v.status = 'running' THEN job.attempt_token END",
         "lease_expires_at": "CASE WHEN v.status = 'running' THEN job.lease_expires_at END",
-        "finished_at": f"CASE WHEN {status} IN {ENDS} THEN {now_sql(connection)} END",
-        "run_after": f"CASE WHEN v.delay IS NULL THEN job.run_after ELSE {now_sql(connection, 'v.delay')} END",
+        "finished_at": f"CASE WHEN {status} IN {ENDS} THEN {now} END",
+        "unique_place": f"CASE WHEN {status} IN {ENDS} AND job.unique_among <> 'period' THEN NULL"
+        " ELSE job.unique_place END",
+        "run_after": f"CASE WHEN v.delay IS NULL THEN job.run_after ELSE {later} END",
         "started_at": f"CASE WHEN {never_started} THEN NULL ELSE job.started_at END",
         "last_attempted_at": f"CASE WHEN {never_started} THEN NULL ELSE job.last_attempted_at END",
         "attempt": "job.attempt - v.uncounted",
@@ -119,40 +129,40 @@ def _assignments(connection: BaseDatabaseWrapper, target: str = "") -> str:
     return ", ".join(f"{target}{name} = {value}" for name, value in columns.items())
 
 
-def _write_postgresql(connection: BaseDatabaseWrapper, updates: Sequence[AttemptUpdate]) -> list[tuple[int, str]]:
-    typed = ", ".join(f"(value ->> {place})::{kind} AS {name}" for place, (name, kind, _) in enumerate(_COLUMNS))
-    with connection.cursor() as cursor:
-        # The ids stand there once more so that rows are looked up by them whatever the statistics say. The old
-        # status is left out for the same reason: the token proves it.
-        cursor.execute(
-            f"UPDATE {TABLE} AS job SET {_assignments(connection)}"  # noqa: S608
-            f" FROM (SELECT {typed} FROM jsonb_array_elements(%s::jsonb) AS value) AS v"
-            " WHERE job.id = v.id AND job.attempt_token = v.token AND job.id = ANY(%s) RETURNING job.id, job.status",
-            [json.dumps([_values(update) for update in updates]), [update.id for update in updates]],
-        )
-        return list(cursor.fetchall())
+def update_postgresql(connection: BaseDatabaseWrapper, updates: Sequence[AttemptUpdate]) -> tuple[str, list[Any]]:
+    """Statement and parameters that bring these attempts up to date; returns id and status of those that it did.
+
+    Rows that somebody else has locked are left out. The ids stand there once more so that rows are looked up by them
+    whatever the statistics say. The old status is left out for the same reason: the token proves it.
+    """
+    sql = (
+        f"UPDATE {TABLE} AS job SET {_assignments(connection)}"  # noqa: S608
+        f" FROM (SELECT {_TYPED} FROM jsonb_array_elements(%s::jsonb) AS value) AS v"
+        " WHERE job.id = v.id AND job.attempt_token = v.token AND job.id = ANY(ARRAY("
+        f"SELECT id FROM {TABLE} WHERE id = ANY(%s) FOR NO KEY UPDATE SKIP LOCKED)) RETURNING job.id, job.status"
+    )
+    return sql, [json.dumps([_values(update) for update in updates]), [update.id for update in updates]]
 
 
-def _write_sqlite(connection: BaseDatabaseWrapper, updates: Sequence[AttemptUpdate]) -> list[tuple[int, str]]:
-    named = ", ".join(f"column{place} AS {name}" for place, (name, _, _) in enumerate(_COLUMNS, 1))
+def update_sqlite(connection: BaseDatabaseWrapper, updates: Sequence[AttemptUpdate]) -> tuple[str, list[Any]]:
+    """The same for SQLite, where all rows are locked, or none."""
     row = f"({marks(_COLUMNS)})"
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"UPDATE {TABLE} AS job SET {_assignments(connection)}"  # noqa: S608
-            f" FROM (SELECT {named} FROM (VALUES {', '.join([row] * len(updates))})) AS v"
-            " WHERE job.id = v.id AND job.attempt_token = v.token RETURNING id, status",
-            [value for update in updates for value in _values(update)],
-        )
-        return list(cursor.fetchall())
+    sql = (
+        f"UPDATE {TABLE} AS job SET {_assignments(connection)}"  # noqa: S608
+        f" FROM (SELECT {_NAMED} FROM (VALUES {', '.join([row] * len(updates))})) AS v"
+        " WHERE job.id = v.id AND job.attempt_token = v.token RETURNING id, status"
+    )
+    return sql, [value for update in updates for value in _values(update)]
 
 
-def _write_mysql(connection: BaseDatabaseWrapper, updates: Sequence[AttemptUpdate]) -> list[tuple[int, str]]:
+def update_mysql(connection: BaseDatabaseWrapper, updates: Sequence[AttemptUpdate]) -> list[tuple[int, str]]:
+    """The same for MariaDB and MySQL, which return nothing: carried out here, in the transaction that is open."""
     typed = ", ".join(f"{name} {kind} PATH '$[{place}]'" for place, (name, _, kind) in enumerate(_COLUMNS))
-    with transaction.atomic(using=connection.alias), connection.cursor() as cursor:
+    with connection.cursor() as cursor:
         ids = [update.id for update in updates]
         cursor.execute(
             f"SELECT id, attempt_token, abort_requested_at IS NOT NULL FROM {TABLE} FORCE INDEX (PRIMARY)"  # noqa: S608
-            f" WHERE id IN ({marks(ids)}) FOR UPDATE",
+            f" WHERE id IN ({marks(ids)}) FOR UPDATE SKIP LOCKED",
             ids,
         )
         rows = {pk: (token, aborted) for pk, token, aborted in cursor.fetchall()}

@@ -8,7 +8,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 from collections.abc import Iterable, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from django.db import connections, models
@@ -32,14 +32,32 @@ def insert(using: str, model: type[models.Model], columns: Sequence[str], rows: 
             cursor.execute(*_statement(connection, verb, model, columns, left[start : start + BATCH], suffix))
 
 
+def insert_from(
+    using: str, model: type[models.Model], columns: Sequence[str], rows: Sequence[Sequence[Any]], condition: str
+) -> tuple[str, list[Any]]:
+    """For PostgreSQL: statement and parameters that add those rows, of which *condition* says ``value`` fits."""
+    return _statement(connections[using], "INSERT INTO", model, columns, rows, f"WHERE {condition}")
+
+
 def insert_returning(
-    using: str, model: type[models.Model], columns: Sequence[str], rows: Sequence[Sequence[Any]], returning: str
+    using: str,
+    model: type[models.Model],
+    columns: Sequence[str],
+    rows: Sequence[Sequence[Any]],
+    returning: str,
+    *,
+    leave_taken: bool = False,
 ) -> list[tuple[Any, ...]]:
-    """Add rows, at most ``BATCH``; the id and *returning* of each, in their order. MySQL cannot, MariaDB can."""
+    """Add rows, at most ``BATCH``; the id and *returning* of each, in their order. MySQL cannot, MariaDB can.
+
+    With *leave_taken* those are left out that a unique index refuses.
+    """
     connection = connections[using]
-    suffix = f"RETURNING id, {returning}"
+    mysql = connection.vendor == "mysql"
+    verb = "INSERT IGNORE INTO" if leave_taken and mysql else "INSERT INTO"
+    suffix = f"{'ON CONFLICT DO NOTHING ' if leave_taken and not mysql else ''}RETURNING id, {returning}"
     with connection.cursor() as cursor:
-        cursor.execute(*_statement(connection, "INSERT INTO", model, columns, rows, suffix))
+        cursor.execute(*_statement(connection, verb, model, columns, rows, suffix))
         return sorted(cursor.fetchall())  # they are numbered in the order of the statement
 
 
@@ -51,28 +69,39 @@ def _statement(
     rows: Sequence[Sequence[Any]],
     suffix: str,
 ) -> tuple[str, list[Any]]:
+    postgresql = connection.vendor == "postgresql"
+    sql = _text(connection.alias, verb, model, tuple(columns), None if postgresql else len(rows), suffix)
+    if postgresql:
+        return sql, [json.dumps(rows, default=_plain)]
+    adapt: Any = connection.ops.adapt_datetimefield_value
+    return sql, [adapt(value) if isinstance(value, dt.datetime) else value for row in rows for value in row]
+
+
+@lru_cache
+def _text(
+    using: str, verb: str, model: type[models.Model], columns: tuple[str, ...], rows: int | None, suffix: str
+) -> str:
+    """A statement with a place for each value of so many *rows*; None: all rows are one parameter.
+
+    Psycopg takes longer to put thousands into a statement than the server to run it. ``executemany`` is as fast on
+    SQLite only; on MariaDB it takes ten times as long.
+    """
     names, slots = [], []
     for column in columns:
         name, _, sql = column.partition("=")
         names.append(name)
         slots.append(sql or "%s")
-    if connection.vendor == "postgresql":
-        source, params = _elements(connection, model, names, slots), [json.dumps(rows, default=_plain)]
+    if rows is None:
+        source = _elements(using, model, names, slots)
     else:
-        # executemany is as fast on SQLite only; on MariaDB it takes ten times as long.
         row_slots = f"({', '.join(slots)})"
-        source = f"VALUES {', '.join([row_slots] * len(rows))}"
-        adapt: Any = connection.ops.adapt_datetimefield_value
-        params = [adapt(value) if isinstance(value, dt.datetime) else value for row in rows for value in row]
-    quoted = ", ".join(map(connection.ops.quote_name, names))
-    return f"{verb} {model._meta.db_table} ({quoted}) {source} {suffix}", params
+        source = f"VALUES {', '.join([row_slots] * rows)}"
+    quoted = ", ".join(map(connections[using].ops.quote_name, names))
+    return f"{verb} {model._meta.db_table} ({quoted}) {source} {suffix}"
 
 
-def _elements(
-    connection: BaseDatabaseWrapper, model: type[models.Model], names: Sequence[str], slots: Sequence[str]
-) -> str:
-    """All rows as one parameter: psycopg takes longer to put thousands into a statement than the server to run it."""
-    types = _types(connection.alias, model)
+def _elements(using: str, model: type[models.Model], names: Sequence[str], slots: Sequence[str]) -> str:
+    types = _types(using, model)
     values, place = [], 0
     for name, slot in zip(names, slots, strict=True):
         kind = types[name] if slot == "%s" else "double precision"

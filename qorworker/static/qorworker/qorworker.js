@@ -10,6 +10,17 @@
         if (className) element.className = className;
         return element;
     };
+    const texts = (one("#qw-frame") || make("div")).dataset;
+
+    // What this browser remembers; nothing, where that is forbidden. With a value it is remembered from now on.
+    function memory(name, value) {
+        try {
+            if (value !== undefined) localStorage.setItem("qorworker." + name, value);
+            return localStorage.getItem("qorworker." + name) || "";
+        } catch {
+            return "";
+        }
+    }
 
     // A form that asks first: the question as a dialog, answered by a form of its own.
     document.addEventListener("submit", (event) => {
@@ -20,7 +31,7 @@
     });
 
     function ask(form) {
-        const dialog = make("dialog", "", "qw-dialog");
+        const dialog = make("dialog", "", "qw qw-dialog");
         const title = make("h2", form.dataset.qwAsk);
         title.id = "qw-dialog-title";
         dialog.setAttribute("aria-labelledby", title.id);
@@ -31,7 +42,7 @@
         confirmed.type = "hidden";
         confirmed.name = "confirmed";
         confirmed.value = "1";
-        const back = make("button", one(".qw-job").dataset.qwCancel, "button");
+        const back = make("button", texts.qwBack, "button");
         back.type = "button";
         back.addEventListener("click", () => dialog.close());
         const yes = one("button[type=submit]", answer);
@@ -46,214 +57,163 @@
         back.focus();
     }
 
-    // The run form: one submit; the time only where it is needed; the button says what will happen.
-    all("form[data-qw-once]").forEach((form) => {
-        form.addEventListener("submit", (event) => {
-            if (form.dataset.qwSent) event.preventDefault();
-            form.dataset.qwSent = "1";
-        });
-        window.addEventListener("pageshow", () => delete form.dataset.qwSent);
-        const radios = all('input[name="qw-when"]', form);
-        const box = one('input[name="qw-at_0"]', form);
-        const submit = one("[data-qw-later]", form);
-        if (!radios.length || !box) return;
-        const time = box.closest(".form-row"); // not by its class: an argument may be called "at" too
-        const follow = () => {
-            const later = radios.some((radio) => radio.checked && radio.value === "later");
-            time.hidden = !later;
-            submit.value = later ? submit.dataset.qwLater : submit.dataset.qwNow;
-        };
-        radios.forEach((radio) => radio.addEventListener("change", follow));
-        window.addEventListener("pageshow", follow);
-        follow();
-    });
+    // Whether a box that scrolls sideways has more to its right: its edge fades then.
+    function hint(box) {
+        box.toggleAttribute("data-qw-more", box.scrollWidth - box.clientWidth - Math.abs(box.scrollLeft) > 2);
+    }
+
+    const hints = () => all(".qw-scroll, .qw-list .results, .qw-tabs > ul").forEach(hint);
+    document.addEventListener("scroll", (event) => event.target !== document && hint(event.target), true);
+    window.addEventListener("resize", hints);
+    hints();
 
     all("[data-qw-focus]").forEach((element) => element.focus());
     all("[data-qw-submit]").forEach((select) => select.addEventListener("change", () => select.form.submit()));
 
-    // The catalogue narrows while one types.
-    const query = one("#qw-q");
-    if (query) {
-        const count = one("[data-qw-count]");
-        query.addEventListener("input", () => {
-            const wanted = query.value.trim().toLowerCase();
-            let shown = 0;
-            all("[data-qw-group]").forEach((group) => {
-                let any = false;
-                all("[data-qw-text]", group).forEach((card) => {
-                    card.hidden = !card.dataset.qwText.toLowerCase().includes(wanted);
-                    if (!card.hidden) {
-                        any = true;
-                        shown += 1;
-                    }
+    // The line under the navigation that tells why nothing new comes, and what can be done about it.
+    function say(text = "", offer = "", action = null) {
+        const line = one("#qw-trouble");
+        line.hidden = !text;
+        line.textContent = text + " ";
+        if (!offer) return;
+        const button = make("button", offer, "qw-link");
+        button.type = "button";
+        button.addEventListener("click", action);
+        line.append(button);
+    }
+
+    const reload = () => location.reload();
+    let refresh = reload;
+    let toggle = null;
+
+    /* Asks for news until told that nothing more will come: `address()` is the URL, `apply(news)` shows the answer and says
+       whether all of it could be shown, `pause()` gives the milliseconds until the next question, unless a person chose
+       another pace. Off while the tab is hidden; on trouble it waits twice as long each time, up to a minute. */
+    function live({ address, apply, pause }) {
+        const control = one("#qw-live");
+        const pace = one("select", control);
+        let tag = "";
+        let failures = 0;
+        let timer = 0;
+        let done = false;
+        let busy = false;
+
+        async function poll(asked) {
+            clearTimeout(timer);
+            timer = 0;
+            if (document.hidden || done || busy || (pace.value === "0" && asked !== true)) return;
+            let wait = pace.value ? 1000 * pace.value : pause();
+            busy = true;
+            try {
+                const answer = await fetch(address(), {
+                    headers: tag ? { "If-None-Match": tag } : {},
+                    redirect: "manual",
+                    cache: "no-store",
+                    credentials: "same-origin",
                 });
-                group.hidden = !any;
-            });
-            count.textContent = wanted ? count.dataset.qwCount.replace("{}", shown) : "";
-        });
-    }
-
-    // The page of a job.
-    const log = one("[data-qw-log]");
-    const page = one("[data-qw-live]");
-    let following = false;
-    let unseen = 0;
-    if (log) {
-        const isAtEnd = () => log.scrollHeight - log.scrollTop - log.clientHeight < 24;
-        const more = make("button", "", "qw-new-lines");
-        more.type = "button";
-        more.hidden = true;
-        log.after(more);
-        if (!location.hash.startsWith("#L") && page) log.scrollTop = log.scrollHeight;
-        following = isAtEnd();
-        log.addEventListener("scroll", () => {
-            following = isAtEnd();
-            if (following) unseen = 0;
-            more.hidden = !unseen;
-        });
-        more.addEventListener("click", () => {
-            log.scrollTop = log.scrollHeight;
-        });
-        log.qwGrew = (number) => {
-            if (following) {
-                log.scrollTop = log.scrollHeight;
-                return;
+                if (answer.type === "opaqueredirect" || answer.status === 401) {
+                    end();
+                    say(texts.qwSignedOut, texts.qwSignIn, reload);
+                    return;
+                }
+                if ([403, 404].includes(answer.status)) {
+                    end();
+                    say(texts.qwGone, texts.qwReload, reload);
+                    return;
+                }
+                if (answer.status !== 304) {
+                    if (!answer.ok) throw new Error(String(answer.status));
+                    const news = await answer.json();
+                    const complete = apply(news);
+                    hints();
+                    tag = complete ? answer.headers.get("ETag") || "" : "";
+                    if (news.final && complete) end();
+                }
+                failures = 0;
+                say();
+            } catch {
+                failures += 1;
+                wait = Math.min(60, 2 ** failures) * 1000;
+                say(texts.qwPaused.replace("{}", wait / 1000), texts.qwRetry, refresh);
+            } finally {
+                busy = false;
             }
-            unseen += number;
-            more.textContent = log.dataset.qwNew.replace("{}", unseen);
-            more.hidden = !unseen;
+            if (!done && pace.value !== "0") timer = setTimeout(poll, wait);
+        }
+
+        function end() {
+            done = true;
+            control.hidden = true;
+        }
+
+        function keep() {
+            memory("pace", pace.value);
+            if (pace.value !== "0") memory("pace.last", pace.value);
+        }
+
+        function choose() {
+            keep();
+            say();
+            poll();
+        }
+
+        refresh = () => (done ? reload() : poll(true));
+        toggle = () => {
+            pace.value = pace.value === "0" ? memory("pace.last") : "0";
+            choose();
         };
-    }
-    if (!page) return;
-
-    const data = page.dataset;
-    const began = Date.now();
-    const trouble = one("[data-qw-trouble]");
-    const KEPT = 5000;
-    let tag = "";
-    let failures = 0;
-    let timer = 0;
-    let done = false;
-    let busy = false;
-
-    function pause() {
-        const minutes = (Date.now() - began) / 60000;
-        return minutes < 1 ? 1000 : minutes < 10 ? 2000 : 5000;
-    }
-
-    function say(text) {
-        trouble.textContent = text;
-        trouble.hidden = !text;
-    }
-
-    function address() {
-        const asked = new URLSearchParams();
-        const shown = new URLSearchParams(location.search);
-        ["level", "page", "rows"].forEach((name) => {
-            if (shown.has(name)) asked.set(name, shown.get(name));
+        pace.value = memory("pace");
+        if (pace.selectedIndex < 0) pace.value = "";
+        keep();
+        pace.addEventListener("change", choose);
+        control.hidden = false;
+        document.addEventListener("visibilitychange", () => {
+            if (!document.hidden && !timer) poll();
         });
-        asked.set("state", data.qwState);
-        asked.set("after", data.qwAfter);
-        asked.set("results", data.qwResults);
-        return data.qwLive + "?" + asked;
+        timer = setTimeout(poll, 1000);
     }
 
-    async function poll() {
-        timer = 0;
-        if (document.hidden || done || busy) return;
-        let wait = pause();
-        busy = true;
-        try {
-            const answer = await fetch(address(), {
-                headers: tag ? { "If-None-Match": tag } : {},
-                redirect: "manual",
-                cache: "no-store",
-                credentials: "same-origin",
-            });
-            if (answer.type === "opaqueredirect" || [401, 403, 404].includes(answer.status)) {
-                done = true;
-                say(data.qwSignedOut);
-                return;
-            }
-            if (answer.status !== 304) {
-                if (!answer.ok) throw new Error(String(answer.status));
-                tag = apply(await answer.json()) ? answer.headers.get("ETag") || "" : "";
-            }
-            failures = 0;
-            say("");
-        } catch {
-            failures += 1;
-            wait = Math.min(60, 2 ** failures) * 1000;
-            say(data.qwPaused.replace("{}", wait / 1000));
-        } finally {
-            busy = false;
+    // Keys that take one somewhere: none changes anything by itself.
+    const keys = new Map();
+    const help = one("#qw-shortcuts");
+    window.qorworker = { one, all, make, live, shortcut, memory };
+    if (!help) return; // a page that Django makes, without our frame
+    const wanted = one("input", help);
+    let before = "";
+
+    /* Does `action` when `key` is pressed, or its keys one after another if it has a space; `text` tells of it in the help. */
+    function shortcut(key, text, action) {
+        if (!keys.has(key)) {
+            const row = make("tr");
+            const name = row.appendChild(make("th"));
+            key.split(" ").forEach((each) => name.append(make("kbd", each), " "));
+            row.append(make("td", text));
+            one("table", help).append(row);
         }
-        if (!done) timer = setTimeout(poll, wait);
+        keys.set(key, action);
     }
 
-    // Whether everything could be shown: a part in which somebody is working is left alone until later.
-    function apply(news) {
-        let complete = true;
-        Object.entries(news.parts).forEach(([name, html]) => {
-            const place = document.getElementById("qw-" + name);
-            if (!place) return;
-            if (place.contains(document.activeElement) && document.activeElement.matches("input, select, textarea")) {
-                complete = false;
-                return;
-            }
-            place.innerHTML = html; // rendered and escaped by the server
-        });
-        addLines(news);
-        data.qwAfter = news.last;
-        if (complete) {
-            data.qwState = news.state;
-            data.qwResults = news.results;
-        }
-        one("[data-qw-told]").textContent = news.told;
-        done = news.final && complete;
-        return complete;
-    }
-
-    function addLines(news) {
-        if (!log || !news.lines.length) return;
-        log.hidden = false;
-        const empty = one("[data-qw-nolog]");
-        if (empty) empty.remove();
-        const fresh = document.createDocumentFragment();
-        news.lines.forEach((line) => {
-            if (document.getElementById("L" + line.number)) return;
-            const row = make("div");
-            row.id = "L" + line.number;
-            row.dataset.level = line.level;
-            const anchor = make("a", line.time);
-            anchor.href = "#L" + line.number;
-            row.append(anchor, make("b", line.level), make("span", line.text));
-            fresh.append(row);
-        });
-        const number = fresh.childNodes.length;
-        log.append(fresh);
-        if (following) while (log.childElementCount > KEPT) log.firstElementChild.remove();
-        one("[data-qw-lines]").textContent = news.last;
-        log.qwGrew(number);
-    }
-
-    // The clock of a running job ticks between two answers.
-    function tick() {
-        const clock = one("[data-qw-clock]");
-        if (!clock || done) return;
-        if (!clock.qwSince) clock.qwSince = Date.now() - 1000 * clock.dataset.qwClock;
-        const total = Math.floor((Date.now() - clock.qwSince) / 1000);
-        const numbers = [86400, 3600, 60, 1].map((size, index, sizes) =>
-            Math.floor((index ? total % sizes[index - 1] : total) / size),
-        );
-        const first = Math.max(0, numbers.findIndex(Boolean));
-        const told = data.qwUnits.split("|").map((unit, index) => unit.replace("%d", numbers[index]));
-        if (total) clock.textContent = told.slice(first, first + 2).filter((_, at) => numbers[first + at]).join(" ");
-    }
-
-    document.addEventListener("visibilitychange", () => {
-        if (!document.hidden && !timer) poll();
+    document.addEventListener("keydown", (event) => {
+        const isBusy = event.target.closest("input, select, textarea, [contenteditable], dialog[open]");
+        if (isBusy || !wanted.checked || event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
+        const key = before + event.key;
+        const begins = [...keys.keys()].some((known) => known.startsWith(key + " "));
+        before = begins ? key + " " : "";
+        if (!keys.has(key)) return;
+        event.preventDefault();
+        keys.get(key)();
     });
-    setInterval(tick, 1000);
-    timer = setTimeout(poll, 1000);
+
+    const openHelp = () => help.showModal();
+    wanted.checked = memory("keys") !== "off";
+    wanted.addEventListener("change", () => memory("keys", wanted.checked ? "on" : "off"));
+    one("#qw-help").hidden = false;
+    one("#qw-help").addEventListener("click", openHelp);
+    shortcut("?", help.dataset.qwHelp, openHelp);
+    if (one(".qw input[type=search], #searchbar")) {
+        shortcut("/", help.dataset.qwSearch, () => one(".qw input[type=search], #searchbar").focus());
+    }
+    all("[data-qw-key]").forEach((link) => shortcut(link.dataset.qwKey, link.textContent, () => link.click()));
+    shortcut("r", help.dataset.qwRefresh, () => refresh());
+    shortcut("l", help.dataset.qwSwitch, () => toggle && toggle());
 })();

@@ -1,0 +1,136 @@
+"""What a worker of Celery does for our jobs beside running them: it has a row, shows signs of life, and settles the job
+of a child that was lost. Main process of Celery's workers.
+
+Each call to the database gives its connection back: the process forks children.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from celery import signals  # type: ignore[import-not-found, import-untyped, unused-ignore]
+from celery.exceptions import WorkerLostError  # type: ignore[import-not-found, import-untyped, unused-ignore]
+from django.db import DatabaseError, InterfaceError, connections, router
+from django.utils.translation import gettext as _
+
+import qorworker
+from qorworker.backends import backend_of
+from qorworker.backends.celery import RUN_JOB, CeleryBackend, send_next
+from qorworker.conf import settings
+from qorworker.models import Job, Outcome, Worker
+from qorworker.models.worker import HEARTBEAT, WorkerKind
+from qorworker.registry import registry
+from qorworker.worker import processes
+from qorworker.worker.database import Database
+from qorworker.worker.reaper import Reaper
+
+logger = logging.getLogger(__name__)
+
+
+class Row:
+    """The row of this process. Its children, forked later, know the number of it."""
+
+    def __init__(self) -> None:
+        self.number: int | None = None
+        self.fields: dict[str, Any] = {}
+
+    def register(self) -> None:
+        worker = Worker.objects.using(_using()).start(
+            kind=WorkerKind.CELERY, version=qorworker.__version__, job_types=registry.names(), **self.fields
+        )
+        self.number = worker.pk
+
+    def beat(self) -> None:
+        """Show a sign of life, under a new number if somebody has closed the row."""
+        if self.number is None or not Worker.objects.using(_using()).beat(self.number):
+            self.register()
+
+    def sign_off(self) -> None:
+        if self.number is not None:
+            Worker.objects.using(_using()).stop(self.number)
+
+
+row = Row()
+
+
+def _using() -> str:
+    return router.db_for_write(Worker)
+
+
+def _with_database(work: Callable[..., None]) -> Callable[..., None]:
+    """Around what a signal calls: Celery goes on whatever becomes of our rows."""
+
+    @functools.wraps(work)
+    def call(*args: Any, **kwargs: Any) -> None:
+        try:
+            work(*args, **kwargs)
+        except (DatabaseError, InterfaceError):
+            logger.warning("The database does not know of this worker, or of a job that it lost.", exc_info=True)
+        finally:
+            connections.close_all()
+
+    return call
+
+
+def served(names: set[str]) -> list[str]:
+    """Our queues whose jobs come through these queues of the broker."""
+    return [
+        name
+        for name in settings.QUEUES
+        if isinstance(backend := backend_of(name), CeleryBackend) and backend.broker_queue() in names
+    ]
+
+
+@_with_database
+def on_setup(name: str, instance: Any) -> None:
+    queues = served(set(instance.app.amqp.queues.consume_from))
+    if not queues:
+        return
+    me = processes.identity()
+    row.fields = {
+        "name": name,
+        "host": me.host,
+        "process_id": me.process_id,
+        "boot_id": me.boot_id,
+        "pid_namespace": me.pid_namespace,
+        "process_started": me.process_started,
+        "queues": queues,
+        "slots": instance.concurrency or 1,
+    }
+    row.register()
+
+
+@signals.worker_ready.connect(weak=False)  # type: ignore[untyped-decorator, unused-ignore]
+def on_ready(sender: Any, **kwargs: Any) -> None:
+    if row.fields:
+        sender.timer.call_repeatedly(HEARTBEAT, _with_database(row.beat))
+
+
+@signals.worker_shutdown.connect(weak=False)  # type: ignore[untyped-decorator, unused-ignore]
+@_with_database
+def on_shutdown(**kwargs: Any) -> None:
+    row.sign_off()
+
+
+@signals.task_failure.connect(weak=False)  # type: ignore[untyped-decorator, unused-ignore]
+def on_failure(sender: Any, exception: BaseException, args: Any, **kwargs: Any) -> None:
+    """A child has gone in the middle of a job. Its lease would tell, but only later."""
+    if sender.name == RUN_JOB and isinstance(exception, WorkerLostError):
+        _with_database(settle)(*args, str(exception))
+
+
+def settle(job_id: int, using: str, told: str) -> None:
+    """End the attempt of a child of this process that is no more; if it had not begun, have it begun."""
+    jobs = Job.objects.using(using).filter(pk=job_id)
+    job = jobs.first()
+    if job is None:
+        return
+    if job.status == "new":
+        send_next(job, "new")
+    elif job.status == "running" and job.worker_id == row.number and processes.is_gone(job.process_id or 0):
+        text = _("The process ended unexpectedly: %s.") % told.partition(" Job:")[0].rstrip(".")
+        Reaper(Database(using), row.number or 0, processes.identity()).settle(job, job.worker, text, Outcome.CRASHED)
+        send_next(jobs.first(), "scheduled")

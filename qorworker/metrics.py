@@ -1,0 +1,135 @@
+"""Figures for dashboards and alarms: queues, workers, durations. Whoever asks; changes nothing.
+
+Every function takes few statements and looks at a bounded number of rows, whatever the table holds. A count goes up to
+``CAP + 1``, which means: more than ``CAP``.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from qorworker.conf import settings
+from qorworker.models import Job, Outcome, Worker, database_now, figures, worker_page
+from qorworker.models.catalogue import last_durations
+from qorworker.models.counting import CAP
+
+if TYPE_CHECKING:
+    from qorworker.registry import JobType
+
+__all__ = ["CAP", "Activity", "BusyWorker", "Durations", "QueueFigures", "activity", "durations", "queues", "workers"]
+
+SAMPLE, LOOKED_AT = 100, 300  # successful runs that tell durations, among this many of the last runs
+FAILURES = frozenset(Outcome) - {Outcome.DONE, Outcome.ABORTED, Outcome.INTERRUPTED}
+
+
+@dataclass(frozen=True)
+class QueueFigures:
+    """How the jobs of one queue stand."""
+
+    name: str
+    queued: int = 0  # could start now
+    latency: dt.timedelta = dt.timedelta()  # how long the oldest of these has been waiting
+    scheduled: int = 0  # wait for their time, or for their next attempt
+    running: int = 0
+    failed: int = 0  # have ended as failed and are still kept
+    workers: Sequence[Worker] = field(default=())  # alive and serving it
+
+
+def queues() -> dict[str, QueueFigures]:
+    """The queues of ``QORWORKER["QUEUES"]`` and all others that have jobs, by name."""
+    jobs = Job.objects.all()
+    now, alive = database_now(jobs.db), list(Worker.objects.using(jobs.db).alive().order_by("id"))
+    return {
+        name: QueueFigures(
+            name,
+            queued=min(found.queued + found.due, CAP + 1),
+            latency=max(now - found.since, dt.timedelta()) if found.since else dt.timedelta(),
+            scheduled=max(found.scheduled - found.due, 0),
+            running=found.running,
+            failed=found.failed,
+            workers=[worker for worker in alive if name in worker.queues],
+        )
+        for name, found in sorted(figures.backlogs(jobs, settings.QUEUES).items())
+    }
+
+
+@dataclass(frozen=True)
+class BusyWorker:
+    """A worker that is alive, and the jobs it runs, those that started first at the beginning."""
+
+    worker: Worker
+    jobs: Sequence[Job]
+
+    @property
+    def idle(self) -> int:
+        """How many more jobs it could run now."""
+        return max(0, self.worker.slots - len(self.jobs))
+
+
+def workers() -> list[BusyWorker]:
+    """The workers that are alive, the newest first, with what they are busy with."""
+    alive = list(Worker.objects.alive())
+    busy = worker_page.jobs_of(alive)
+    return [BusyWorker(worker, busy.get(worker.pk, [])) for worker in alive]
+
+
+@dataclass(frozen=True)
+class Durations:
+    """How long something took, from so many cases."""
+
+    count: int
+    median: dt.timedelta
+    p95: dt.timedelta  # 95 of 100 took no longer
+
+
+def durations(job_type: JobType[Any] | str) -> Durations | None:
+    """How long the last successful runs of a type took, up to 100 of them; None if there was none lately."""
+    name = job_type if isinstance(job_type, str) else job_type.name
+    found = last_durations(Job.objects.all(), [name], sample=SAMPLE, looked_at=LOOKED_AT)
+    return _durations(found.get(name, []))
+
+
+@dataclass(frozen=True)
+class Activity:
+    """What went on in a queue lately."""
+
+    finished: int  # attempts that ended
+    failed: int  # those of them that ended badly
+    per_minute: float
+    waits: Durations | None  # from when jobs were due until they started
+
+
+def activity(span: dt.timedelta = dt.timedelta(minutes=5)) -> dict[str, Activity]:
+    """What went on in each queue during the last *span*; queues in which nothing ended are missing.
+
+    Looks at the last 2,000 attempts: where more have ended, the figures tell of the time that these took.
+    """
+    using = Job.objects.all().db
+    now = database_now(using)
+    ended = figures.ended_since(using, now - span)
+    if len(ended) == figures.ENDED:
+        span = max(now - min(each.finished_at for each in ended), dt.timedelta(seconds=1))
+    by_queue: dict[str, list[figures.Ended]] = {}
+    for each in ended:
+        by_queue.setdefault(each.queue_name, []).append(each)
+    return {
+        name: Activity(
+            finished=len(some),
+            failed=sum(each.outcome in FAILURES for each in some),
+            per_minute=len(some) / (span.total_seconds() / 60),
+            waits=_durations([each.waited.total_seconds() for each in some if each.waited is not None]),
+        )
+        for name, some in sorted(by_queue.items())
+    }
+
+
+def _durations(seconds: list[float]) -> Durations | None:
+    if not seconds:
+        return None
+    ordered = sorted(seconds)
+    p95 = ordered[-(-len(ordered) * 95 // 100) - 1]  # the nearest rank: a case that there was, not a mean of two
+    return Durations(len(ordered), dt.timedelta(seconds=median(ordered)), dt.timedelta(seconds=p95))

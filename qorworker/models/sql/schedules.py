@@ -1,0 +1,28 @@
+"""What every worker asks once a second: which schedules fire soon. Parent process."""
+
+from __future__ import annotations
+
+from django.db import connections
+
+from qorworker.models.clock import as_datetime, now_sql
+
+LIMIT = 5_000
+
+
+def soon(using: str, seconds: float) -> list[tuple[int, str, float]]:
+    """Number and job type of each schedule that fires within so many seconds, and in how many; the most overdue first.
+
+    By hand, because the ORM takes ten times as long to write the statement as the database to answer it.
+    """
+    connection = connections[using]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT id, job_name, next_slot, {now_sql(connection)} FROM qorworker_schedule"  # noqa: S608
+            f" WHERE next_slot <= {now_sql(connection, repr(seconds))} ORDER BY next_slot LIMIT {LIMIT}",
+            [],
+        )
+        found = cursor.fetchall()
+    return [
+        (pk, name, (as_datetime(connection, slot) - as_datetime(connection, now)).total_seconds())
+        for pk, name, slot, now in found
+    ]

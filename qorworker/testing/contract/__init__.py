@@ -1,0 +1,1 @@
+"""The contract for backends, by subject. Test processes only."""

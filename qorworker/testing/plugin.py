@@ -1,0 +1,10 @@
+"""The pytest plugin: brings the fixtures where pytest-django is used, and nothing elsewhere. Test processes only."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def pytest_configure(config: Any) -> None:
+    if config.pluginmanager.has_plugin("django"):
+        config.pluginmanager.import_plugin("qorworker.testing.fixtures")

@@ -1,0 +1,190 @@
+"""Runs jobs in the test's own process, and tells what they did. Test processes only."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from django.db import DatabaseError, router, transaction
+from django.test import TestCase, override_settings
+
+from qorworker.backends.inprocess import logged, run_stored
+from qorworker.conf import configured, settings
+from qorworker.context import JobContext
+from qorworker.models import Attempt, Job, database_now
+from qorworker.registry import JobType
+
+LOCAL = "qorworker.backends.local.LocalBackend"
+IMMEDIATE = "qorworker.backends.immediate.ImmediateBackend"
+
+
+class JobRun:
+    """What a job has done, in a test: its row as ``job``, and what it left behind."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+
+    @property
+    def status(self) -> str:
+        """``done``, ``exception``, ``killed``; ``scheduled`` if another attempt follows."""
+        return str(self.job.status)
+
+    @property
+    def error(self) -> str:
+        """One line; empty for a job that is done."""
+        return str(self.job.error)
+
+    @property
+    def result(self) -> Any:
+        """What the handler returned, as JSON keeps it."""
+        return self.job.result
+
+    @property
+    def progress(self) -> int | None:
+        """Per cent."""
+        return self.job.progress
+
+    @property
+    def progress_text(self) -> str:
+        return str(self.job.progress_text)
+
+    @property
+    def log(self) -> list[str]:
+        """The texts of all lines."""
+        return list(self.job.log.order_by("number").values_list("text", flat=True))
+
+    @property
+    def rows(self) -> list[list[Any]]:
+        """The results: the values of each row's cells."""
+        return [[cell["value"] for cell in cells] for cells in self._cells()]
+
+    @property
+    def row_errors(self) -> list[list[str]]:
+        """The errors of each row's cells, empty where nothing is wrong."""
+        return [[cell["error"] for cell in cells] for cells in self._cells()]
+
+    @property
+    def attempts(self) -> list[Attempt]:
+        return list(self.job.attempts.order_by("number", "id"))
+
+    @property
+    def traceback(self) -> str:
+        """That of the last attempt."""
+        attempts = self.attempts
+        return attempts[-1].traceback if attempts else ""
+
+    def _cells(self) -> list[Any]:
+        return list(self.job.results.order_by("number").values_list("cells", flat=True))
+
+    def __repr__(self) -> str:
+        told = f"{self.status}: {self.error}" if self.error else self.status
+        return f"<JobRun of {self.job.name} #{self.job.pk}, {told}>{self._last_lines()}"
+
+    def _last_lines(self) -> str:
+        return f"\n{self.traceback}" if self.traceback else ""
+
+
+def run_job(what: JobType[Any] | Job, /, **arguments: Any) -> JobRun:
+    """Run one attempt of a new job with these arguments, or of a stored one that waits, whatever time it waits for.
+
+    It is run as in a worker: arguments through the form, middleware, log, results, retries; in this process and on this
+    database connection. Raises ``InvalidArguments``, and ``ValueError`` for a job that cannot be started now.
+    """
+    with _nobody_else():
+        job = what if isinstance(what, Job) else what.enqueue(**arguments)
+        if arguments and job is what:
+            raise ValueError(f"{job} is stored with its arguments: it cannot be given others.")
+        if not _run(job):
+            raise ValueError(f"{job} is {job.status} and cannot be started: is it over, paused or held by a limit?")
+    return JobRun(job)
+
+
+def drain(
+    *,
+    queue_name: str | None = None,
+    at: dt.datetime | dt.timedelta | None = None,
+    retries: bool = False,
+    limit: int = 1000,
+) -> list[JobRun]:
+    """Run all jobs that are due, and those that they enqueue, until none is left; what each did, in order.
+
+    *queue_name*: only jobs of this queue. *at*: also those that are due at this time, or so long from now; clocks stay
+    as they are. *retries*: also the attempts that follow a failed one, without their pause. *limit*: jobs after which
+    it gives up with an ``AssertionError``, because they enqueue each other without end. Paused jobs are left.
+    """
+    using = router.db_for_write(Job)
+    runs: list[JobRun] = []
+    left: set[int] = set()
+    with _nobody_else():
+        while (job := _next(using, queue_name, at, retries, left)) is not None:
+            if not _run(job):
+                left.add(job.pk)
+                continue
+            runs.append(JobRun(job))
+            if len(runs) > limit:
+                raise AssertionError(f"More than {limit} jobs have run: do they enqueue each other without end?")
+    return runs
+
+
+def _next(
+    using: str, queue_name: str | None, at: dt.datetime | dt.timedelta | None, retries: bool, left: set[int]
+) -> Job | None:
+    now = database_now(using)
+    until = now if at is None else now + at if isinstance(at, dt.timedelta) else max(now, at)
+    jobs = Job.objects.using(using).startable_until(until, retries=retries)
+    if queue_name is not None:
+        jobs = jobs.on_queue(queue_name)
+    return jobs.exclude(pk__in=left).in_line().first()
+
+
+@contextmanager
+def immediate_jobs() -> Iterator[None]:
+    """Within it jobs of every queue run in the caller, when the transaction that enqueues them commits.
+
+    In a ``TestCase``, which never commits, they run at the end of the block, with all else that waits for a commit.
+    """
+    with _backend(IMMEDIATE), TestCase.captureOnCommitCallbacks(using=router.db_for_write(Job), execute=True):
+        yield
+
+
+@contextmanager
+def _nobody_else() -> Iterator[None]:
+    """Within it no backend is told of jobs: whoever runs them here wants to be the only one."""
+    with _backend(LOCAL):
+        yield
+
+
+@contextmanager
+def _backend(path: str) -> Iterator[None]:
+    queues = {name: {"BACKEND": path} for name in settings.QUEUES}
+    with override_settings(QORWORKER={**configured(), "QUEUES": queues}):
+        yield
+
+
+def _run(job: Job) -> bool:
+    using = job._state.db or router.db_for_write(Job)
+    status = run_stored(job.pk, using, worker_name="test", early=True, surroundings=_Surroundings(using).around)
+    job.refresh_from_db(using=using)
+    return status is not None
+
+
+class _Surroundings:
+    """Lets a test go on whose handler has broken the transaction around the test."""
+
+    def __init__(self, using: str) -> None:
+        self.using = using
+
+    @contextmanager
+    def around(self, context: JobContext) -> Iterator[None]:
+        connection = transaction.get_connection(self.using)
+        before = connection.savepoint() if connection.in_atomic_block else None
+        try:
+            with logged(context):
+                yield
+        except DatabaseError:
+            if before is not None:
+                connection.needs_rollback = False
+                connection.savepoint_rollback(before)
+            raise

@@ -1,0 +1,3 @@
+"""Settings of a project whose jobs run on Celery."""
+
+from tests.worker.settings import *  # noqa: F403

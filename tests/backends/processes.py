@@ -1,0 +1,39 @@
+"""Processes that work on the database of a test, gone with all they have started when it is over."""
+
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager, suppress
+
+from tests.support import MARK, ROOT, census, environment
+
+
+@contextmanager
+def process(folder, *command, settings, queues, **more):
+    """``python`` with these arguments and settings, these queues, and *more* in its environment."""
+    mark = f"{MARK}={secrets.token_hex(8)}"
+    env = {**environment(mark, QUEUES=queues, **more.pop("qorworker", {})), "DJANGO_SETTINGS_MODULE": settings, **more}
+    log = folder / f"{mark[-8:]}.log"
+    with log.open("wb") as file:
+        started = subprocess.Popen(
+            [sys.executable, *command], cwd=ROOT, env=env, stdin=subprocess.DEVNULL, stdout=file, stderr=file
+        )
+    started.mark, started.log = mark, log
+    try:
+        yield started
+    finally:
+        end_all(started)
+        print(log.read_text())
+
+
+def end_all(started):
+    """Kill the process and everything that it has started."""
+    while pids := census(started.mark):
+        for pid in pids:
+            with suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.01)
+    started.wait(10)

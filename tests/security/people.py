@@ -1,0 +1,95 @@
+"""Who comes to the pages, and the jobs they come for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.test import Client
+
+from qorworker import Every, Plan
+from qorworker.models import Attempt, AuditEntry, Job, LogLine, Pause, ResultsRow, Schedule, ScheduleSlot, Worker
+from tests.admin.support import in_state, make_job, stored, superuser, user_with
+
+USING = (
+    "qorworker.run_job", "qorworker.abort_job", "qorworker.reschedule_job", "qorworker.retry_job",
+    "qorworker.delete_job",
+)  # fmt: skip
+READING = ("qorworker.view_job", "qorworker.view_job_log", "qorworker.view_job_arguments")
+
+# Role -> permissions. What is asked for is a job of a type without a permission of its own, made by somebody else,
+# but for the operator, who asks for one of the only type he may use. For owner and guest everybody sees only their own
+# jobs; the owner asks for one, the guest for somebody else's.
+ROLES: dict[str, tuple[str, ...] | None] = {
+    "anonymous": None,
+    "nobody": (),
+    "viewer": ("qorworker.view_job", "qorworker.view_worker"),
+    "reader": (*READING, "qorworker.view_worker"),
+    "operator": ("testapp.change_shop", "qorworker.delete_job"),
+    "stranger": ("testapp.change_shop", "qorworker.delete_job"),
+    "owner": (*USING, *READING),
+    "guest": (*USING, *READING),
+    "root": None,
+}
+
+
+@dataclass
+class Visit:
+    """Somebody in front of a browser, and a job."""
+
+    role: str
+    client: Client
+    job: Job
+    worker: Worker
+    schedule: Schedule
+
+
+def visit(
+    types: dict[str, Any], role: str, state: str, worker: Worker, settings: Any, is_paused: bool = False
+) -> Visit:
+    """A new browser with *role* signed in, and a job in *state* that has a bit of everything."""
+    settings.QORWORKER = {**settings.QORWORKER, "OWN_JOBS_ONLY": role in ("owner", "guest")}
+    client, user = Client(), None
+    if role != "anonymous":
+        user = superuser(role) if role == "root" else user_with(*(ROLES[role] or ()), name=role)
+        client.force_login(user)
+    if role == "operator":
+        job = in_state(types["by_name"], state)
+    else:
+        arguments = stored(types["greet"], subject="between us")
+        job = in_state(types["greet"], state, arguments=arguments, created_by=user if role == "owner" else None)
+    told(job)
+    return Visit(role, client, job, worker, a_schedule(job, is_paused))
+
+
+def a_schedule(job: Job, is_paused: bool = False) -> Schedule:
+    """One that somebody else has made, for the type and with the arguments of this job."""
+    job_type = job.job_type
+    assert job_type is not None
+    name = f"schedule {Schedule.objects.count()}"
+    schedule = Schedule.objects.create_dumped(job_type, Plan(Every(days=1), name=name), dict(job.arguments))
+    if is_paused:
+        schedule.pause()
+    return schedule
+
+
+def told(job: Job, text: str = "a line") -> None:
+    """Let a job have something to tell: a line of its log, a results row, an attempt."""
+    moment = job.enqueued_at
+    LogLine.objects.create(job=job, number=1, attempt=1, at=moment, level=20, text=text)
+    ResultsRow.objects.create(job=job, number=1, attempt=1, cells=[{"value": text, "error": text}], has_error=True)
+    Attempt.objects.create(
+        job=job, number=1, started_at=moment, finished_at=moment, outcome="failed", error=text, worker_name="web-1:7",
+        traceback=f'  File "/srv/app/{text}.py", line 7, in run\n    {text}\nValueError: {text}\n',
+    )  # fmt: skip
+    Job.objects.filter(pk=job.pk).update(log_lines=1, results_rows=1, results_errors=1)
+
+
+def everything() -> list[list[dict[str, Any]]]:
+    """All rows that requests could change, without the record of who was refused."""
+    tables = (Job, LogLine, ResultsRow, Attempt, Worker, Schedule, ScheduleSlot, Pause)
+    kept = AuditEntry.objects.exclude(outcome="denied")
+    return [list(model.objects.order_by("pk").values()) for model in tables] + [list(kept.order_by("pk").values())]
+
+
+__all__ = ["ROLES", "Visit", "everything", "make_job", "told", "visit"]

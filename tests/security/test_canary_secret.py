@@ -1,0 +1,73 @@
+"""A secret goes through the form, a real worker and a job that keeps it badly: then it is looked for everywhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from django.apps import apps
+from django.core import mail
+from django.test import Client
+
+from qorworker.models import Job
+from tests.admin.support import BASE, page_of, superuser, text_of
+from tests.security.walk import paths
+from tests.support import all_ended
+from tests.worker.conftest import open_database, start, transactional_db
+
+__all__ = ["open_database", "start", "transactional_db"]
+
+pytestmark = [pytest.mark.process, pytest.mark.once]
+
+CANARY = "c4n4ry-s3cr3t-v4lu3"
+RUN = BASE + "run/testapp.keeps_secrets_badly/"
+WAYS = (
+    "log", "print", "stderr", "logging", "progress", "results", "subprocess", "descriptor", "halves", "representation",
+    "",
+)  # fmt: skip
+
+
+def test_a_secret_is_nowhere_but_in_the_job(start, tmp_path, settings):
+    settings.MEDIA_ROOT = str(tmp_path / "media")
+    visitor = Client()
+    visitor.force_login(superuser())
+    for place, way in enumerate(WAYS):
+        token = f"0.{'x' * 20}{place}"
+        form = {"qw-token": token, "qw-when": "now", "password": CANARY, "how": way or "error"}
+        assert visitor.post(RUN, {**form, "how": ""}).status_code == 200  # the page with the error
+        assert visitor.post(RUN, form).status_code == 302
+    worker = start(processes=2)
+    all_ended()
+    jobs = list(Job.objects.order_by("pk"))
+    assert [job.status for job in jobs] == ["exception"] * len(WAYS)
+
+    found = [f"{path} {pid}" for pid in worker.census() for path in ("cmdline", "environ") if CANARY in of(pid, path)]
+    assert worker.stop() == 0
+    assert found == []
+    assert CANARY not in worker.said
+    assert CANARY not in dump()
+    assert not any(CANARY.encode() in file.read_bytes() for file in tmp_path.rglob("*") if file.is_file())
+    assert not any(CANARY in str(message.message()) for message in mail.outbox)
+    for job in jobs:
+        for url in (*paths(job), f"{RUN}?from={job.pk}", f"{RUN}?password={CANARY[:6]}"):
+            assert CANARY not in text_of(visitor.get(url)), url
+    for query in (f"?q={CANARY[:6]}", "?tab=failed"):
+        assert CANARY not in text_of(visitor.get(BASE + query))
+    # The job had it, and what it told of it is there without it.
+    assert "log ••••••" in text_of(visitor.get(page_of(jobs[0])))
+    assert text_of(visitor.get(page_of(jobs[0]))).count("refused: ••••••") >= 1
+    halves = text_of(visitor.get(page_of(jobs[WAYS.index("halves")], "log.txt")))
+    assert "halves ••••••" in halves
+    assert "and ••••••" in halves
+
+
+def of(pid: int, path: str) -> str:
+    try:
+        return Path(f"/proc/{pid}/{path}").read_text(errors="replace")
+    except OSError:
+        return ""
+
+
+def dump() -> str:
+    """Every column of every row of every table."""
+    return "\n".join(str(row) for model in apps.get_models(include_auto_created=True) for row in model.objects.values())

@@ -1,0 +1,84 @@
+"""Every URL, every method, every role: the answer that ``matrix.py`` declares, and nothing changed by anybody else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from qorworker import pause_queue
+from qorworker.models import AuditEntry
+from tests.admin.support import a_worker
+from tests.security.matrix import MATRIX, Row
+from tests.security.people import ROLES, Visit, everything, visit
+from tests.security.walk import path, routes
+
+pytestmark = pytest.mark.once
+
+OTHERS = ("PUT", "PATCH", "DELETE", "OPTIONS")
+
+
+def test_every_url_has_a_row_in_the_matrix_and_every_row_a_url():
+    assert sorted(routes()) == sorted(MATRIX), "declare in tests/security/matrix.py who gets what answer"
+
+
+@pytest.fixture
+def visits(types, db, settings):
+    """One for each role, with a job in the state that a row is about."""
+    worker = a_worker()
+
+    def visits(row: Row) -> Iterator[tuple[Visit, int]]:
+        if row.is_paused:
+            worker.pause()
+            pause_queue("reports")
+        for place, role in enumerate(ROLES):
+            yield visit(types, role, row.state, worker, settings, row.is_paused), place
+
+    return visits
+
+
+def subject(route: str, visitor: Visit) -> Any:
+    """What a route is about."""
+    return {"worker": visitor.worker, "schedule": visitor.schedule}.get(route.partition("/")[0], visitor.job)
+
+
+def address(route: str, visitor: Visit) -> str:
+    about = subject(route, visitor)
+    name = MATRIX[route].name or visitor.job.name
+    return path(route, pk=about.pk, object_id=about.pk, name=name, field="shop")
+
+
+@pytest.mark.parametrize("route", MATRIX)
+def test_every_role_gets_the_answer_that_is_declared(visits, route):
+    row, wrong = MATRIX[route], []
+    for visitor, place in visits(row):
+        url = address(route, visitor)
+        expected = {"GET": row.get, "HEAD": row.get, **dict.fromkeys(OTHERS, row.other), "POST": row.post}
+        for method, codes in expected.items():
+            before = everything()
+            data = {key: value.format(pk=subject(route, visitor).pk) for key, value in row.data.items()}
+            answer = visitor.client.post(url, data) if method == "POST" else visitor.client.generic(method, url)
+            if method == "HEAD":
+                assert not b"".join(answer.streaming_content) if answer.streaming else not answer.content
+            if str(answer.status_code) != codes.split()[place]:
+                wrong.append(f"{visitor.role} {method}: {answer.status_code}, not {codes.split()[place]}")
+            changed = everything() != before
+            if changed != (method == "POST" and visitor.role in row.changes.split()):
+                wrong.append(f"{visitor.role} {method}: {'changed something' if changed else 'changed nothing'}")
+    assert wrong == []
+
+
+VERBS = [route for route, row in MATRIX.items() if row.changes and ("<int:pk>" in route or "/run/" in route)]
+
+
+@pytest.mark.parametrize("route", VERBS)
+def test_who_is_refused_a_change_is_on_record(visits, route):
+    row = MATRIX[route]
+    refused = []
+    for visitor, place in visits(row):
+        visitor.client.post(address(route, visitor), row.data)
+        if row.post.split()[place] == "403":
+            refused.append(visitor.role)
+    denied = AuditEntry.objects.filter(outcome="denied").order_by("id")
+    assert [entry.user_name for entry in denied] == refused != []

@@ -1,0 +1,115 @@
+"""What fires schedules where no ``runworker`` stays: once for each time, whoever comes first."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import pytest
+
+from qorworker import At, Every, Schedule, job
+from qorworker.backends import crontab
+from qorworker.models import Job, ScheduleSlot
+from qorworker.registry import registry
+from qorworker.worker import scheduler, tending
+from qorworker.worker.scheduler import Scheduler
+from tests.definitions import own_types  # noqa: F401
+from tests.models.rows import race
+
+LOCAL = {"BACKEND": "qorworker.backends.local.LocalBackend"}
+CRON = {"BACKEND": "qorworker.backends.crontab.CrontabBackend"}
+KEEPER = {**CRON, "OPTIONS": {"MODE": "keeper"}}
+PAST = At(dt.datetime(2020, 1, 1, tzinfo=dt.UTC))
+
+
+@pytest.fixture(autouse=True)
+def afresh():
+    tending.scheduler_of.cache_clear()
+    yield
+    tending.scheduler_of.cache_clear()
+
+
+def made(name="", when=PAST):
+    return Schedule.objects.create_for(registry.get("testapp.noop"), when, name=name)
+
+
+def made_by(schedule):
+    return list(Job.objects.filter(schedule=schedule).values_list("status", flat=True))
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("queue", [CRON, KEEPER])
+def test_a_tick_of_cron_fires_what_is_due(settings, monkeypatch, queue):
+    settings.QORWORKER = {"QUEUES": {"default": LOCAL, "cron": queue}}
+    started = []
+    monkeypatch.setattr(crontab, "start_keeper", started.append)
+    due, later = made(), made("later", At(dt.datetime(2999, 1, 1, tzinfo=dt.UTC)))
+    crontab.run_tick()
+    crontab.run_tick()
+    assert (made_by(due), made_by(later)) == (["new"], [])
+    assert bool(started) is (queue is KEEPER)
+
+
+@pytest.mark.django_db
+def test_a_task_of_celery_fires_what_is_due():
+    celery = pytest.importorskip("qorworker.backends.celery", reason="the extra celery is not installed")
+    due = made()
+    celery.tend.run()
+    celery.tend.run("default")
+    assert made_by(due) == ["new"]
+
+
+@pytest.mark.django_db
+def test_a_paused_one_is_left_alone():
+    due = made()
+    due.pause()
+    tending.tend("default")
+    assert made_by(due) == []
+
+
+@pytest.mark.django_db
+def test_many_that_are_due_are_all_fired_in_one_go_however_long_that_takes(monkeypatch):
+    monkeypatch.setattr(scheduler, "SHARE", 0.0)
+    for number in range(5):
+        made(f"number {number}")
+    tending.tend("default")
+    assert Job.objects.count() == 5
+
+
+@pytest.mark.django_db
+def test_what_the_code_declares_is_brought_in_once(own_types, monkeypatch):  # noqa: F811
+    @job(name="declared", schedule=Every(minutes=15))
+    def declared() -> None:
+        """Does nothing."""
+
+    tending.tend("default")
+    assert Schedule.objects.get().name == "declared"
+    monkeypatch.setattr(scheduler, "synchronise", lambda using: pytest.fail("Once is enough."))
+    tending.tend("default")
+
+
+@pytest.mark.django_db
+def test_a_backend_that_cannot_be_told_does_not_keep_schedules_from_firing(settings, monkeypatch):
+    settings.QORWORKER = {"QUEUES": {"default": {"BACKEND": "tests.backends.failing.FailingBackend"}}}
+    first = made()
+    tending.tend("default")
+    second = made("second")
+    tending.tend("default")
+    assert (made_by(first), made_by(second)) == (["new"], ["new"])
+
+
+@pytest.mark.django_db
+def test_what_did_not_start_in_time_is_withdrawn_before_anything_starts():
+    schedule = made()
+    tending.tend("default")
+    Schedule.objects.update(expires=60)
+    tending.tend("default")  # its time was years ago
+    assert made_by(schedule) == ["cancelled"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_worker_a_tick_and_a_task_at_once_make_one_job():
+    due = made()
+    here = [Scheduler("default") for _ in range(4)]
+    race(*[each.look for each in here], *[lambda: tending.tend("default")] * 4)
+    assert made_by(due) == ["new"]
+    assert ScheduleSlot.objects.count() == 1
