@@ -24,7 +24,8 @@ def short_waits(using: str) -> Iterator[None]:
         yield
     finally:
         if mysql:
-            with connection.connection.cursor() as cursor:
+            # Django's own cursor refuses what follows a failure inside a transaction.
+            with connection.wrap_database_errors, connection.connection.cursor() as cursor:
                 cursor.execute("SET SESSION innodb_lock_wait_timeout = DEFAULT")
 
 

@@ -87,17 +87,18 @@ class ListenWakeup(Wakeup):
             "OPTIONS": {key: value for key, value in connection.settings_dict["OPTIONS"].items() if key != "pool"},
         }
         try:
-            connection.connect()
             with connection.cursor() as cursor:
                 cursor.execute(f"LISTEN {CHANNEL}")
                 cursor.execute("SET application_name = 'qorworker listener'")
-            self.selector.register(connection.connection.fileno(), selectors.EVENT_READ, self._hear)
+            with connection.wrap_database_errors:
+                descriptor = connection.connection.fileno()
         except (DatabaseError, OSError) as error:
             logger.info("Notifications are not to be had (%s); polling instead.", error)
             self.retry_at = now + RECONNECT
             connection.close()
             return
-        self.connection, self.descriptor = connection, connection.connection.fileno()
+        self.selector.register(descriptor, selectors.EVENT_READ, self._hear)
+        self.connection, self.descriptor = connection, descriptor
 
     def _hear(self, now: float) -> None:
         try:
