@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
-from django.db import DatabaseError, connections, transaction
+from django.db import DatabaseError, InterfaceError, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
@@ -125,7 +125,7 @@ def _attempt(
         arguments = job_type.arguments.load(stored)
     except (InvalidArguments, NoLongerAllowed, UnknownJobType, SecretsUnavailable) as error:
         return Ending(Outcome.REFUSED, str(error))
-    except DatabaseError as error:
+    except (DatabaseError, InterfaceError) as error:
         return _failure(work, None, error)
     except Exception as error:  # a form's own code may raise anything
         return Ending(Outcome.REFUSED, _headline(error), _traceback(error))

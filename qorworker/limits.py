@@ -6,14 +6,13 @@ import datetime as dt
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from django.core.exceptions import ValidationError
-from django.core.files import File
 from django.core.serializers.json import DjangoJSONEncoder
 from django.forms import Field
 from django.utils.crypto import salted_hmac
@@ -116,7 +115,8 @@ def key_of(job_type: JobType[Any], stored: Mapping[str, Any]) -> str:
     if rule is None:
         return ""
     if callable(rule):
-        return _called(job_type, rule, stored)
+        told = _("The key of this job's limit could not be worked out: %s")
+        return _text(job_type.arguments.ask(rule, stored, told))
     names = [rule] if isinstance(rule, str) else list(rule)
     if unknown := [name for name in names if name not in job_type.arguments.fields]:
         raise JobTypeError(f"concurrency_key of {job_type.name!r} names what is no argument: {', '.join(unknown)}.")
@@ -130,20 +130,9 @@ def key_of(job_type: JobType[Any], stored: Mapping[str, Any]) -> str:
 def _value(field: Field, name: str, stored: Any) -> Any:
     """The same for what means the same; of a secret no more than a hash, for keys are stored in the clear."""
     value = codec.identity(field, name, stored)
-    return salted_hmac("qorworker.limit", value).hexdigest() if value and codec.is_secret(field) else value
-
-
-def _called(job_type: JobType[Any], rule: Callable[[dict[str, Any]], Any], stored: Mapping[str, Any]) -> str:
-    loaded = job_type.arguments.load(stored)
-    try:
-        return _text(rule(loaded))
-    except Exception as error:
-        told = _("The key of this job's limit could not be worked out: %s") % f"{type(error).__name__}: {error}"
-        raise InvalidArguments(job_type.name, {"__all__": [told]}) from error
-    finally:
-        for each in loaded.values():
-            if isinstance(each, File):
-                each.close()
+    if value and codec.is_secret(field):
+        return salted_hmac("qorworker.limit", value, algorithm="sha256").hexdigest()
+    return value
 
 
 def _text(value: Any) -> str:

@@ -8,12 +8,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from django.core.files import File
 from django.core.serializers.json import DjangoJSONEncoder
 from django.utils.crypto import salted_hmac
 from django.utils.translation import gettext as _
 
-from qorworker.exceptions import InvalidArguments, JobTypeError
+from qorworker.exceptions import JobTypeError
 
 if TYPE_CHECKING:
     from qorworker.registry import JobType
@@ -110,7 +109,8 @@ def key_of(job_type: JobType[Any], rule: Unique, stored: Mapping[str, Any]) -> s
     if explicit is not None:
         alike: Any = ["key", explicit]
     elif callable(rule.by):
-        alike = ["callable", _called(job_type, rule.by, stored)]
+        told = _("What makes this job unique could not be worked out: %s")
+        alike = ["callable", job_type.arguments.ask(rule.by, stored, told)]
     else:
         alike = ["arguments", _chosen(job_type, rule, stored)]
     text = json.dumps([job_type.name, *alike], sort_keys=True, cls=DjangoJSONEncoder)
@@ -124,18 +124,3 @@ def _chosen(job_type: JobType[Any], rule: Unique, stored: Mapping[str, Any]) -> 
     if unknown := [name for name in rule.names if name not in job_type.arguments.fields]:
         raise JobTypeError(f"unique of {job_type.name!r} names what is no argument: {', '.join(unknown)}.")
     return {name: every.get(name) for name in rule.names}
-
-
-def _called(job_type: JobType[Any], by: Callable[[dict[str, Any]], Any], stored: Mapping[str, Any]) -> Any:
-    loaded = job_type.arguments.load(stored)
-    try:
-        value = by(loaded)
-        json.dumps(value, cls=DjangoJSONEncoder)
-    except Exception as error:
-        told = _("What makes this job unique could not be worked out: %s") % f"{type(error).__name__}: {error}"
-        raise InvalidArguments(job_type.name, {"__all__": [told]}) from error
-    finally:
-        for each in loaded.values():
-            if isinstance(each, File):
-                each.close()
-    return value

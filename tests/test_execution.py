@@ -3,15 +3,16 @@ import json
 import logging
 import sys
 from decimal import Decimal
+from typing import Annotated
 
 import pytest
 from django.contrib.auth import get_user_model
-from django.db import connection, transaction
+from django.db import InterfaceError, OperationalError, connection, transaction
 from django.utils import timezone, translation
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qorworker import Cell, JobContext, Secret, job
+from qorworker import Arg, Cell, JobContext, Secret, job
 from qorworker.exceptions import JobAborted
 from qorworker.execution import CRASH_LIMIT, Work, execute, next_status
 from qorworker.models import Job, Outcome
@@ -210,6 +211,17 @@ class TestRefused:
         ending, _ = run(handler, arguments)
         assert (ending.outcome, called) == ("refused", [])
         assert told in ending.error
+
+    @pytest.mark.parametrize("error", [OperationalError("gone"), InterfaceError("connection already closed")])
+    def test_a_connection_lost_while_arguments_are_loaded_is_a_failure_that_may_be_tried_again(self, run, error):
+        def validator(value):
+            raise error
+
+        def handler(number: Annotated[int, Arg(validators=[validator])]) -> None:
+            raise AssertionError("it must not be called")
+
+        ending, _ = run(handler, '{"number": 1}')
+        assert (ending.outcome, ending.error) == ("failed", f"{type(error).__name__}: {error}")
 
     def test_a_secret_that_nobody_can_read(self, run):
         def handler(password: Secret[str]) -> None:

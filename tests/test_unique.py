@@ -118,6 +118,19 @@ def test_a_callable_that_fails_stores_nothing(by):
     assert not Job.objects.exists()
 
 
+def test_a_callable_that_fails_tells_no_secret():
+    def by(arguments):
+        raise ValueError(f"not {arguments['password'].get_secret_value()}")
+
+    @job(name="test.secret", unique=Unique(by=by))
+    def handler(password: Secret[str]):
+        pass
+
+    with pytest.raises(InvalidArguments, match="ValueError: not •") as error:
+        handler.enqueue(password="hunter2")
+    assert "hunter2" not in str(error.value)
+
+
 def test_a_name_that_is_no_argument_stores_nothing():
     with pytest.raises(JobTypeError, match="no argument: shopp"):
         declare(Unique(by=["shopp"])).enqueue()

@@ -7,7 +7,6 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from django.db import router
-from django.http import HttpRequest, HttpResponseBase
 from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils.html import format_html
@@ -27,8 +26,6 @@ from qorworker.models import AuditEntry, Job, Origin, lists, many, pruning
 from qorworker.registry import registry
 from qorworker.status import ENDED_BADLY, JobStatus
 from qorworker.templatetags.qorworker_admin import qw_badge
-
-Action = Callable[[Any, HttpRequest, Any], HttpResponseBase | None]
 
 
 def _not_alone(job: Job, user: Any) -> None:
@@ -61,18 +58,6 @@ RESCHEDULE = Verb(
 BULK: dict[str, Verb] = {verb.name.replace("-", "_"): verb for verb in (*VERBS.values(), RESCHEDULE, DELETE)}
 # What some statements do for hundreds of jobs; it returns those for which it worked.
 TOGETHER: dict[str, Callable[..., list[Job]]] = {"retry": many.retry, "delete-finished": pruning.delete_ended}
-
-
-def _action(name: str, verb: Verb) -> Action:
-    def act(model_admin: Any, request: HttpRequest, queryset: Any) -> HttpResponseBase | None:
-        return ManyJobs(model_admin, request, verb).answer(queryset)
-
-    act.__name__ = name
-    act.short_description = verb.bulk  # type: ignore[attr-defined]
-    return act
-
-
-ACTIONS: list[Action] = [_action(name, verb) for name, verb in BULK.items()]
 
 
 def is_offered(name: str, tab: str, user: Any) -> bool:
@@ -190,3 +175,6 @@ def _taken() -> str:
 
 def _whither(status: str) -> str:
     return str(JobStatus(status).label) if status in JobStatus.values else _("deleted meanwhile")
+
+
+ACTIONS = [ManyJobs.action(name, verb) for name, verb in BULK.items()]

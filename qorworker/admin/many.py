@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from time import monotonic
 from typing import Any
 
@@ -28,6 +28,9 @@ BUDGET = 10.0  # seconds after which one request goes no further through all tha
 SHOWN = 20
 
 
+Action = Callable[[Any, HttpRequest, Any], HttpResponseBase | None]  # of a ModelAdmin, for a queryset
+
+
 class NumberedActions:
     """For a ``ModelAdmin`` whose actions name their rows: anything but a number is no row."""
 
@@ -46,6 +49,17 @@ class Many(ABC):
         self.model_admin, self.request, self.verb = model_admin, request, verb
         self.is_confirmed = "confirmed" in request.POST
         self.form = self.new_form(request.POST if self.is_confirmed else None)
+
+    @classmethod
+    def action(cls, name: str, verb: Any) -> Action:
+        """The verb as an action of a ``ModelAdmin``."""
+
+        def act(model_admin: Any, request: HttpRequest, queryset: Any) -> HttpResponseBase | None:
+            return cls(model_admin, request, verb).answer(queryset)
+
+        act.__name__ = name
+        act.short_description = verb.bulk  # type: ignore[attr-defined]
+        return act
 
     # What is theirs.
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
-from django.http import HttpRequest, HttpResponseBase
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
@@ -17,26 +16,13 @@ from django.utils.translation import pgettext
 from qorworker import permissions
 from qorworker.admin import access
 from qorworker.admin.many import Many
-from qorworker.admin.schedule_verbs import DELETE, VERBS, ScheduleVerb
+from qorworker.admin.schedule_verbs import DELETE, VERBS
 from qorworker.exceptions import QorWorkerError
 from qorworker.models.schedule import Schedule
 from qorworker.schedule_forms import PauseForm
 from qorworker.templatetags.qorworker_admin import qw_visible
 
-Action = Callable[[Any, HttpRequest, Any], HttpResponseBase | None]
 BULK = {verb.name.replace("-", "_"): verb for verb in (*VERBS.values(), DELETE) if verb.plural}
-
-
-def _action(name: str, verb: ScheduleVerb) -> Action:
-    def act(model_admin: Any, request: HttpRequest, queryset: Any) -> HttpResponseBase | None:
-        return ManySchedules(model_admin, request, verb).answer(queryset)
-
-    act.__name__ = name
-    act.short_description = verb.bulk  # type: ignore[attr-defined]
-    return act
-
-
-ACTIONS: list[Action] = [_action(name, verb) for name, verb in BULK.items()]
 
 
 class ManySchedules(Many):
@@ -78,3 +64,6 @@ class ManySchedules(Many):
         else:
             return 1
         return 0
+
+
+ACTIONS = [ManySchedules.action(name, verb) for name, verb in BULK.items()]

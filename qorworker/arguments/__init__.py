@@ -14,6 +14,7 @@ from typing import Any
 from django import forms
 from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
 from django.core.files import File
+from django.core.serializers.json import DjangoJSONEncoder
 from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 
@@ -159,6 +160,25 @@ class Arguments:
         return {
             name: codec.identity(known[name], name, value) if name in known else value for name, value in stored.items()
         }
+
+    def ask(self, rule: Callable[[dict[str, Any]], Any], stored: Mapping[str, Any], told: str) -> Any:
+        """What *rule* says of the arguments: a JSON value. It gets them as the handler does.
+
+        Raises ``InvalidArguments`` if it fails, with *told*, in which ``%s`` stands for its error, and
+        ``SecretsUnavailable``.
+        """
+        loaded = self.load(stored)
+        try:
+            value = rule(loaded)
+            json.dumps(value, cls=DjangoJSONEncoder)
+        except Exception as error:
+            errors = {"__all__": [told % f"{type(error).__name__}: {error}"]}
+            raise InvalidArguments(self.job_type, self._masked(errors, loaded)) from error
+        finally:
+            for each in loaded.values():
+                if isinstance(each, File):
+                    each.close()
+        return value
 
     def drift(self, job: Any) -> Drift:
         """What changed in the form since *job* was stored; falsy if it still fits."""
