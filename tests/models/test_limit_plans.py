@@ -8,7 +8,7 @@ from qorworker.models import Job, held_by
 from qorworker.models.limits import free_to_start
 from qorworker.models.sql import claim, claim_limited, queues_with_jobs
 from tests.models.rows import make_job, wanted
-from tests.models.test_plans import TOKEN, analyze, fill, indexes, plan_of, reads_all
+from tests.models.test_plans import TOKEN, analyze, fill, forget_all, indexes, plan_of, reads_all
 
 WAITING, RUNNING, OTHERS = 100_000, 200, 50
 ENOUGH = 3_000  # rows, or hundreds of steps: many times what is needed, and a small part of what waits
@@ -30,11 +30,7 @@ def crowd(request, django_db_setup, django_db_blocker):
         if request.param == "fresh":
             analyze()
         yield
-        with connection.cursor() as cursor:
-            cursor.execute(f"{'DELETE FROM' if connection.vendor == 'sqlite' else 'TRUNCATE'} qorworker_job")
-            if connection.vendor == "sqlite":
-                cursor.execute("DROP TABLE IF EXISTS sqlite_stat1")
-                cursor.execute("DROP TABLE IF EXISTS sqlite_stat4")
+        forget_all()
 
 
 def read_by(action):

@@ -64,16 +64,21 @@ def analyze():
             cursor.fetchall()
 
 
+def forget_all():
+    """No jobs, and nothing that the planner knows of those that were."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"{'DELETE FROM' if connection.vendor == 'sqlite' else 'TRUNCATE'} qorworker_job")
+        if connection.vendor == "sqlite":
+            cursor.execute("DROP TABLE IF EXISTS sqlite_stat1")
+            cursor.execute("DROP TABLE IF EXISTS sqlite_stat4")
+
+
 @pytest.fixture(scope="module")
 def many_finished(django_db_setup, django_db_blocker):
     with django_db_blocker.unblock():
         fill("done", FINISHED, finished_at=now_sql(connection))
         yield
-        with connection.cursor() as cursor:
-            cursor.execute(f"{'DELETE FROM' if connection.vendor == 'sqlite' else 'TRUNCATE'} qorworker_job")
-            if connection.vendor == "sqlite":
-                cursor.execute("DROP TABLE IF EXISTS sqlite_stat1")
-                cursor.execute("DROP TABLE IF EXISTS sqlite_stat4")
+        forget_all()
 
 
 @pytest.fixture(scope="module", params=["cold", "stale", "fresh"])
