@@ -104,7 +104,7 @@ def carry_out(run: Run) -> None:
     begun = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         record = Path(folder) / "record.xml"
-        spread = ["--numprocesses", str(CORES), "--dist", "loadfile"]
+        spread = ["--numprocesses", str(CORES + 1), "--dist", "loadfile", "--no-loadscope-reorder"]
         command = [sys.executable, "-m", "pytest", f"--junit-xml={record}", *spread, *run.arguments]
         environment = {**os.environ, "QORWORKER_TEST_DATABASE": run.database}
         run.status = subprocess.run(command, cwd=ROOT, env=environment).returncode

@@ -17,9 +17,12 @@ def pytest_configure(config):
 
 def pytest_collection_modifyitems(config, items):
     elsewhere = [item for item in items if not belongs_here(item)]
+    # What waits for processes comes first, so that no core is left alone with it at the end.
+    waiting = {item.path for item in items if item.get_closest_marker("process")}
     if elsewhere:
         config.hook.pytest_deselected(items=elsewhere)
         items[:] = [item for item in items if item not in set(elsewhere)]
+    items.sort(key=lambda item: item.path not in waiting)
 
 
 def belongs_here(item):
