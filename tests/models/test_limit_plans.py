@@ -19,6 +19,7 @@ KEY = prefix_of("app.job")
 def crowd(request, django_db_setup, django_db_blocker):
     """Of one key all that may run and 100,000 that wait before everything else; of fifty more keys one each."""
     with django_db_blocker.unblock():
+        forget_all()
         lease = {"attempt_token": f"'{TOKEN}'", "lease_expires_at": "'2999-01-01 00:00:00'"}
         fill("running", RUNNING, **lease)
         fill("running", 1, limit_key=f"'{KEY}full'", **lease)

@@ -65,17 +65,23 @@ def analyze():
 
 
 def forget_all():
-    """No jobs, and nothing that the planner knows of those that were."""
+    """No jobs, and nothing that the planner knows of those that were, nor will hear of by itself."""
     with connection.cursor() as cursor:
         cursor.execute(f"{'DELETE FROM' if connection.vendor == 'sqlite' else 'TRUNCATE'} qorworker_job")
         if connection.vendor == "sqlite":
             cursor.execute("DROP TABLE IF EXISTS sqlite_stat1")
             cursor.execute("DROP TABLE IF EXISTS sqlite_stat4")
+        if connection.vendor == "postgresql":
+            cursor.execute("ALTER TABLE qorworker_job SET (autovacuum_enabled = off)")
+            cursor.execute("SELECT rolsuper FROM pg_roles WHERE rolname = current_user")
+            if cursor.fetchone()[0]:
+                cursor.execute("DELETE FROM pg_statistic WHERE starelid = 'qorworker_job'::regclass")
 
 
 @pytest.fixture(scope="module")
 def many_finished(django_db_setup, django_db_blocker):
     with django_db_blocker.unblock():
+        forget_all()
         fill("done", FINISHED, finished_at=now_sql(connection))
         yield
         forget_all()
