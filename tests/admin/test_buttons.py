@@ -11,7 +11,7 @@ from django.utils import timezone
 from qorworker.models import AuditEntry, Job
 from tests.admin.support import BASE, STATES, in_state, messages_of, page_of, superuser, user_with
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.once]
 
 VERBS = ["abort", "cancel", "run-now", "retry", "run-again", "reschedule"]
 OFFERED = {

@@ -13,7 +13,7 @@ from django.utils import timezone
 from qorworker.models import Attempt, AuditEntry, Job, LogLine, Outcome, ResultsRow
 from tests.admin.support import STATES, a_worker, in_state, make_job, page_of, stored, user_with
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.once]
 
 AUTH_TABLES = ("django_session", "auth_user", "auth_permission", "auth_group", "django_content_type")
 TEXT = "Row {} of 10,000: SKU A-{} is unknown in Berlin, and so the price of the last import is kept"

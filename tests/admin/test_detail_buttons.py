@@ -11,7 +11,7 @@ from django.utils import timezone
 from qorworker.models import AuditEntry, Job
 from tests.admin.support import STATES, in_state, messages_of, page_of, superuser, text_of, user_with
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.once]
 
 # What there is for whom may do everything, the first button first; "!" marks that which stands out.
 OFFERED = {

@@ -28,7 +28,7 @@ from tests.admin.support import (
 )
 from tests.testapp.models import Shop
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.once]
 
 URL = BASE + "run/tests.{}/"
 GREET, OPEN = URL.format("greet"), URL.format("open")

@@ -16,7 +16,7 @@ from tests.admin.filled_in import filled_in
 from tests.admin.support import BASE, make_job, stored, superuser, user_with
 from tests.testapp.models import Shop
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.once]
 
 GREET = BASE + "run/tests.greet/"
 EVERYTHING = BASE + "run/tests.everything/"

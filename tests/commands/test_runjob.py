@@ -19,7 +19,7 @@ from tests.support import MARK, ROOT, census, ended, environment, wait_until, wi
 from tests.testapp import jobs
 from tests.testapp.models import Shop
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.once]
 
 
 def call(*options, given=""):

@@ -12,7 +12,7 @@ from tests.admin.support import BASE, make_job, page_of, stored, text_of, user_w
 from tests.security.people import READING, USING
 from tests.security.walk import paths
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.once]
 
 OTHERS = "what-others-typed"
 

@@ -8,7 +8,7 @@ from qorworker.models import Job
 from tests.support import ended, wait_until
 from tests.testapp import jobs
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.once]
 
 
 def names(ledger):
