@@ -211,7 +211,8 @@ class Many(ABC):
             )
             return [text % {"number": many, "status": state}, *sentences]
         if by_state:
-            each = ", ".join(f"{many} {state}" for state, many in by_state.most_common())
+            in_order = sorted(by_state.items(), key=lambda item: (-item[1], item[0]))
+            each = ", ".join(f"{many} {state}" for state, many in in_order)
             text = _("%(number)d will be left alone: %(each)s.")
             return [text % {"number": by_state.total(), "each": each}, *sentences]
         return sentences

@@ -50,7 +50,7 @@ def paused():
     [
         ("run_now", "Run now 3 of 3.", []),
         ("pause", "Pause 2 of 3.", ["1 is “Paused” and will be left alone."]),
-        ("resume", "Resume 1 of 3.", ["2 will be left alone: 1 From code, 1 Active."]),
+        ("resume", "Resume 1 of 3.", ["2 will be left alone: 1 Active, 1 From code."]),
         ("delete", "Delete 2 of 3.", ["1 is “From code” and will be left alone."]),
     ],
 )
