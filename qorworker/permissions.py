@@ -50,9 +50,10 @@ def can(user: Any, action: str, job_type: JobType[Any] | None = None, job: Job |
        and pausing schedules of a type needs ``qorworker.manage_schedule`` and the right to schedule it (3). Pausing a
        type needs ``qorworker.pause_job_type`` and the right to look at its jobs (4). Queues and workers are of no type:
        ``qorworker.pause_queue`` and ``qorworker.manage_worker`` decide alone.
-    3. A job type's own ``permission`` decides alone about running, scheduling, running again, aborting, cancelling,
-       rescheduling and retrying. A text is the name of a Django permission; a callable is asked with
-       ``(user, job_type, action)``. A type without one needs the permission of Django named in ``PERMISSIONS``.
+    3. A job type's own ``permission`` decides alone about running, scheduling, running again, aborting (which is also
+       what marking as failed needs), cancelling, rescheduling and retrying. A text is the name of a Django
+       permission; a callable is asked with ``(user, job_type, action)``. A type without one needs the permission of
+       Django named in ``PERMISSIONS``.
     4. Looking (job, arguments, log) is allowed by the type's own permission or by Django's. Who has neither the right
        to use a type nor ``qorworker.view_job`` sees nothing of its jobs; arguments and log need a visible job too.
     5. What is done with an existing job needs that job to be visible; running one again also needs a look at its

@@ -6,6 +6,7 @@ from django.db import transaction
 from qorworker import signals
 from qorworker.models import Job
 from qorworker.worker.supervisor import Options, Supervisor
+from tests.models.rows import make_job
 from tests.testapp import jobs
 
 NAMES = ("job_enqueued", "job_started", "job_progressed", "job_finished", "worker_started", "worker_stopped")
@@ -68,6 +69,17 @@ def test_a_cancelled_job_has_finished_once_that_is_committed(heard):
         assert [name for name, _ in heard] == ["job_enqueued"]
     [(name, told)] = heard[1:]
     assert (name, told["job_id"], told["status"], told["outcome"]) == ("job_finished", job.pk, "cancelled", "")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_job_that_was_marked_as_failed_has_finished_once_that_is_committed(heard):
+    job = make_job("running")
+    with transaction.atomic():
+        job.mark_failed()
+        assert heard == []
+    [(name, told)] = heard
+    assert (name, told["job_id"], told["attempt"]) == ("job_finished", job.pk, 1)
+    assert (told["status"], told["outcome"], told["error"]) == ("exception", "lost", job.error)
 
 
 @pytest.mark.process

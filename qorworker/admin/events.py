@@ -23,6 +23,7 @@ DONE: dict[str, Any] = {
     "reschedule": gettext_lazy("%(who)s moved it to another time"),
     "run now": gettext_lazy("%(who)s queued it without waiting for its time"),
     "abort": gettext_lazy("%(who)s asked it to stop"),
+    "mark failed": gettext_lazy("%(who)s marked it as failed"),
     "retry": gettext_lazy("%(who)s queued it for one more attempt"),
     "delete": gettext_lazy("%(who)s deleted it"),
 }
@@ -40,6 +41,7 @@ TOO_LATE: dict[str, Any] = {
     "reschedule": gettext_lazy("%(who)s tried to change its time, but it was too late"),
     "run now": gettext_lazy("%(who)s tried to queue it, but it was not scheduled any more"),
     "abort": gettext_lazy("%(who)s tried to abort it, but it was not running any more"),
+    "mark failed": gettext_lazy("%(who)s tried to mark it as failed, but it was too late"),
     "retry": gettext_lazy("%(who)s tried to retry it, but it had not failed"),
     "delete": gettext_lazy("%(who)s tried to delete it, but it had not ended"),
 }

@@ -60,14 +60,14 @@ _AFTER = ("run_again", "delete_finished")
 ACTIONS: dict[str, tuple[str, ...]] = {
     "queued": ("cancel", "reschedule"),
     "running": ("abort",),
-    "not_responding": ("abort",),
+    "not_responding": ("mark_failed", "abort"),
     "scheduled": ("run_now", "reschedule", "cancel"),
     "will_retry": ("run_now", "reschedule", "cancel"),
     "done": _AFTER,
     "failed": ("retry", *_AFTER),
     "aborted": ("retry", *_AFTER),
     "cancelled": _AFTER,
-    "not_in_code": ("cancel", "abort", "delete_finished"),
+    "not_in_code": ("cancel", "abort", "mark_failed", "delete_finished"),
 }
 
 

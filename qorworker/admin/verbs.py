@@ -90,6 +90,23 @@ VERBS: dict[str, Verb] = {
             gettext_lazy("Retry failed and aborted jobs"),
         ),
         Verb(
+            "mark-failed",
+            "abort",
+            pgettext_lazy("verb", "Mark as failed"),
+            lambda job: job.can_mark_failed,
+            _asks("mark_failed"),
+            gettext_lazy("%(job)s was marked as failed."),
+            npgettext_lazy("bulk", "%d job was marked as failed", "%d jobs were marked as failed"),
+            gettext_lazy("Mark jobs that do not respond as failed"),
+            gettext_lazy("Mark %(job)s as failed?"),
+            gettext_lazy(
+                "If its process still runs somewhere, it goes on until its worker notices. What it has already changed"
+                " stays changed. It can be retried afterwards; while the old process goes on, it would run twice."
+            ),
+            "danger",
+            takes_reason=True,
+        ),
+        Verb(
             "abort",
             "abort",
             pgettext_lazy("verb", "Abort"),
@@ -214,6 +231,8 @@ def refusal(error: QorWorkerError, job: Job) -> str:
 def _too_late(error: InvalidTransition, job: Job) -> str:
     if error.status == "deleted":
         return _("It was deleted meanwhile.")
+    if error.verb == "mark failed" and error.status == JobStatus.RUNNING:
+        return " ".join((_("Its worker answers."), _("Nothing was changed.")))
     told: dict[str, tuple[str, Any]] = {
         JobStatus.DONE: (_("It had already finished at %s."), job.finished_at),
         JobStatus.EXCEPTION: (_("It had already failed at %s."), job.finished_at),

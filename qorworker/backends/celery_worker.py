@@ -23,9 +23,7 @@ from qorworker.conf import settings
 from qorworker.models import Job, Outcome, Worker
 from qorworker.models.worker import HEARTBEAT, WorkerKind
 from qorworker.registry import registry
-from qorworker.worker import processes
-from qorworker.worker.database import Database
-from qorworker.worker.reaper import Reaper
+from qorworker.worker import processes, takeover
 
 logger = logging.getLogger(__name__)
 
@@ -132,5 +130,5 @@ def settle(job_id: int, using: str, told: str) -> None:
         send_next(job, "new")
     elif job.status == "running" and job.worker_id == row.number and processes.is_gone(job.process_id or 0):
         text = _("The process ended unexpectedly: %s.") % told.partition(" Job:")[0].rstrip(".")
-        Reaper(Database(using), row.number or 0, processes.identity()).settle(job, job.worker, text, Outcome.CRASHED)
+        takeover.settle(using, job, job.worker, text, Outcome.CRASHED)
         send_next(jobs.first(), "scheduled")

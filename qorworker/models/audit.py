@@ -45,6 +45,7 @@ ACTIONS: dict[str, Any] = {
     "replace arguments": pgettext_lazy("audit", "Replace arguments"),
     "cancel": pgettext_lazy("audit", "Cancel"),
     "abort": pgettext_lazy("audit", "Abort"),
+    "mark failed": pgettext_lazy("audit", "Mark as failed"),
     "retry": pgettext_lazy("audit", "Retry"),
     "rerun": pgettext_lazy("audit", "Run again"),
     "delete": pgettext_lazy("audit", "Delete"),

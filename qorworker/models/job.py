@@ -228,6 +228,10 @@ class Job(JobVerbs):
         return not asked and backend_of(self.queue_name).supports_abort
 
     @property
+    def can_mark_failed(self) -> bool:
+        return self.not_responding
+
+    @property
     def can_reschedule(self) -> bool:
         return self.status in WAITING and backend_of(self.queue_name).supports_schedule
 

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, cast
 from asgiref.sync import sync_to_async
 from django.core.exceptions import ObjectDoesNotExist
 from django.db import IntegrityError, models, router, transaction
+from django.utils import timezone
+from django.utils.translation import gettext as _
 from django.views.decorators.debug import sensitive_variables
 
 from qorworker.backends import backend_of, tell_of
@@ -47,6 +49,7 @@ class JobVerbs(models.Model):
     status: Any
     run_after: Any
     attempt: Any
+    attempt_token: Any
 
     class Meta:
         abstract = True
@@ -79,6 +82,20 @@ class JobVerbs(models.Model):
             asked.moved = running.filter(abort_requested_at=None).update(abort_requested_at=DatabaseNow())
             if not asked.moved:
                 asked.repeated = running.exists()
+
+    def mark_failed(self, *, by: Any = None, reason: str = "", origin: str = Origin.CODE) -> None:
+        """End a running job whose worker does not answer, as failed, also if it has attempts left.
+
+        For when nobody is there to take it over. Its processes are not ended: if they still run, they go on until
+        their worker notices. Raises ``InvalidTransition`` if the worker answers after all.
+        """
+        from qorworker.worker import takeover
+
+        with self._verb("mark failed", by, origin, reason=reason) as asked:
+            lease = self._row().values_list("lease_expires_at", flat=True).first()
+            if lease is not None:
+                text = _marked_failed(by, lease, reason)
+                asked.moved = takeover.fail(self._write_database(), self.pk, self.attempt_token or "", text)
 
     def retry(self, *, by: Any = None, origin: str = Origin.CODE) -> None:
         """Queue a failed or aborted job for one more attempt; what it did so far stays on record.
@@ -136,6 +153,9 @@ class JobVerbs(models.Model):
 
     async def aabort(self, **options: Any) -> None:
         await sync_to_async(self.abort)(**options)
+
+    async def amark_failed(self, **options: Any) -> None:
+        await sync_to_async(self.mark_failed)(**options)
 
     async def aretry(self, **options: Any) -> None:
         await sync_to_async(self.retry)(**options)
@@ -203,6 +223,16 @@ class JobVerbs(models.Model):
                 tell_of([job], backend)
 
         transaction.on_commit(tell, using=using, robust=True)
+
+
+def _marked_failed(by: Any, lease: dt.datetime, reason: str) -> str:
+    """The error of a job that was marked as failed; the lease may have run out days ago."""
+    since = timezone.localtime(lease) if timezone.is_aware(lease) else lease
+    told = {"who": by.get_username() if by is not None else "", "moment": f"{since:%Y-%m-%d %H:%M:%S}"}
+    text = _("Marked as failed: its worker had not answered since %(moment)s.") % told
+    if told["who"]:
+        text = _("Marked as failed by %(who)s: its worker had not answered since %(moment)s.") % told
+    return f"{text} ({reason})" if reason else text
 
 
 def wake(using: str) -> None:

@@ -9,20 +9,16 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
-import secrets
 from dataclasses import dataclass
 
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from qorworker.conf import settings
-from qorworker.models import Job, Outcome, Worker
-from qorworker.models.sql import Claimed
+from qorworker.models import Job, Worker
 from qorworker.models.worker import WorkerKind
-from qorworker.worker import processes
-from qorworker.worker.attempt import RunningAttempt
+from qorworker.worker import processes, takeover
 from qorworker.worker.database import Database
-from qorworker.worker.writer import End, Writer
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +55,7 @@ class Reaper:
                 if worker.kind == WorkerKind.CELERY and not (job.process_id and processes.is_gone(job.process_id)):
                     continue  # a child that has outlived its worker ends its job itself
                 text = _("The worker %s ended without finishing this job.") % worker.name
-                settled += self.settle(job, worker, text)
+                settled += takeover.settle(self.using, job, worker, text)
             Worker.objects.using(self.using).stop(worker.pk)
         return settled
 
@@ -88,24 +84,11 @@ class Reaper:
 
     def seize(self, pk: int) -> int:
         """Become the owner of a job whose own did not come back, and settle it; 0 if the owner was faster."""
-        sighting, token = self.seen[pk], secrets.token_hex(16)
-        jobs = Job.objects.using(self.using)
-        if not jobs.seize(pk, sighting.token, token, float(settings.LEASE)):
+        sighting = self.seen[pk]
+        job = takeover.seize(self.using, pk, sighting.token)
+        if job is None:
             return 0
-        job = jobs.get(pk=pk)
-        return self.settle(job, job.worker, _silence(job.worker, sighting.lease))
-
-    def settle(self, job: Job, worker: Worker | None, text: str, outcome: str = Outcome.LOST) -> int:
-        """End the attempt in the name of the worker that cannot; 0 if it did after all."""
-        attempt = RunningAttempt(_claimed(job), self.using, process_id=job.process_id)
-        attempt.progress, attempt.progress_text = job.progress, job.progress_text
-        if job.abort_requested_at is not None:
-            outcome, text = Outcome.ABORTED, " ".join((_("Aborted."), text))
-        duration = (timezone.now() - job.last_attempted_at).total_seconds() if job.last_attempted_at else 0.0
-        writer = Writer(self.using, worker.pk if worker else None, worker.name if worker else "")
-        writer.end(End(attempt, attempt.end(outcome, text), outcome, duration=max(0.0, duration)))
-        writer.flush(())
-        return int(not attempt.lost and not writer.held_up)
+        return takeover.settle(self.using, job, job.worker, _silence(job.worker, sighting.lease))
 
 
 def _silence(worker: Worker | None, lease: dt.datetime) -> str:
@@ -114,23 +97,3 @@ def _silence(worker: Worker | None, lease: dt.datetime) -> str:
         return _("The worker of this job stopped answering; its hold on the job ran out at %s.") % f"{since:%H:%M:%S}"
     told = _("The worker %(name)s stopped answering; its hold on the job ran out at %(time)s.")
     return told % {"name": worker.name, "time": f"{since:%H:%M:%S}"}
-
-
-def _claimed(job: Job) -> Claimed:
-    return Claimed(
-        job.pk,
-        job.priority,
-        job.name,
-        job.queue_name,
-        "{}",
-        job.attempt,
-        job.max_attempts,
-        job.crashes,
-        job.log_lines,
-        job.log_bytes,
-        job.log_dropped,
-        job.results_rows,
-        job.results_errors,
-        job.attempt_token or "",
-        limit_key=job.limit_key,
-    )

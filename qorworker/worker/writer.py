@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 
 from django.db import DatabaseError, DataError, InterfaceError, OperationalError, connections, transaction
 
@@ -44,10 +45,11 @@ class End:
 class Writer:
     """Collects ends and signs of progress, and writes them: all or none, but for what somebody else has locked."""
 
-    def __init__(self, using: str, worker_id: int | None, worker_name: str) -> None:
+    def __init__(self, using: str, worker_id: int | None, worker_name: str, *, after_commit: bool = False) -> None:
         self.using = using
         self.worker_id = worker_id
         self.worker_name = worker_name
+        self.after_commit = after_commit  # signals wait until the transaction that is open has committed
         self.ends: list[End] = []
         self.places_freed = False  # jobs of limited types have ended since somebody looked here
         self.held_up: list[End] = []  # somebody else has their rows locked; the next ``flush`` tries again
@@ -94,7 +96,11 @@ class Writer:
         tried = set(map(id, ends))
         self.ends = [end for end in self.ends if id(end) not in tried]
         self.held_up += [end for end in ends if end.attempt.job.id in busy]
-        self._tell([end for end in ends if end.attempt.job.id not in busy], progressed)
+        tell = partial(self._tell, [end for end in ends if end.attempt.job.id not in busy], progressed)
+        if self.after_commit:
+            transaction.on_commit(tell, using=self.using, robust=True)
+        else:
+            tell()
         if any(end.attempt.job.limit_key for end in ends):
             self.places_freed = True
             wake(self.using)

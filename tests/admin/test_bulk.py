@@ -24,6 +24,7 @@ def statuses():
     ("action", "fitting"),
     [
         ("abort", {"running", "silent"}),
+        ("mark_failed", {"silent"}),
         ("cancel", {"new", "scheduled", "will_retry"}),
         ("run_now", {"scheduled", "will_retry"}),
         ("retry", {"exception", "killed"}),
@@ -70,6 +71,26 @@ def test_jobs_that_moved_between_the_question_and_the_answer_are_left_alone(type
     response = choose(visitor, "cancel", [job], confirmed="1")
     assert statuses() == {job.pk: "running"}
     assert messages_of(response)[0].startswith("Nothing was changed")
+
+
+def test_jobs_whose_worker_answered_between_the_question_and_the_answer_are_not_marked_as_failed(
+    types, visitor, monkeypatch
+):
+    answering, silent = in_state(types["open"], "silent", attempt_token="a" * 32), in_state(types["open"], "silent")
+    sort_out = bulk.ManyJobs.sorted_out
+
+    def overtaken(*args):
+        found = sort_out(*args)
+        Job.objects.renew({answering.pk: "a" * 32}, 15)
+        return found
+
+    monkeypatch.setattr(bulk.ManyJobs, "sorted_out", overtaken)
+    response = choose(
+        visitor, "mark_failed", [answering, silent], query="?tab=not_responding", confirmed="1", reason="power cut"
+    )
+    assert statuses() == {answering.pk: "running", silent.pk: "exception"}
+    assert messages_of(response) == ["1 job was marked as failed. 1 was left alone: Running."]
+    assert "(power cut)" in Job.objects.get(pk=silent.pk).error
 
 
 def test_jobs_one_may_see_but_not_touch_are_left_alone_and_written_down(types, client):
@@ -126,9 +147,10 @@ def offered(client, query=""):
 @pytest.mark.parametrize(
     ("query", "actions"),
     [
-        ("", {"run_now", "retry", "abort", "cancel", "run_again", "reschedule", "delete_finished"}),
+        ("", {"run_now", "retry", "mark_failed", "abort", "cancel", "run_again", "reschedule", "delete_finished"}),
         ("?tab=queued", {"cancel", "reschedule"}),
         ("?tab=running", {"abort"}),
+        ("?tab=not_responding", {"mark_failed", "abort"}),
         ("?tab=scheduled", {"run_now", "reschedule", "cancel"}),
         ("?tab=done", {"run_again", "delete_finished"}),
         ("?tab=failed", {"retry", "run_again", "delete_finished"}),
@@ -146,10 +168,10 @@ def test_only_what_one_may_do_with_the_jobs_of_some_type_is_offered(types, clien
     client.force_login(user_with("qorworker.view_job", name="viewer"))
     assert offered(client) == set()
     client.force_login(user_with("qorworker.view_job", "qorworker.abort_job", name="stopper"))
-    assert offered(client) == {"abort", "cancel"}
+    assert offered(client) == {"mark_failed", "abort", "cancel"}
     client.force_login(user_with("testapp.change_shop", name="owner of a type"))
     in_state(types["by_name"], "new")
-    assert offered(client) == {"run_now", "retry", "abort", "cancel", "run_again", "reschedule"}
+    assert offered(client) == {"run_now", "retry", "mark_failed", "abort", "cancel", "run_again", "reschedule"}
 
 
 def test_with_nothing_selected_django_warns_and_nothing_happens(types, visitor):

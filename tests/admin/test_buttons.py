@@ -13,20 +13,21 @@ from tests.admin.support import BASE, STATES, in_state, messages_of, page_of, su
 
 pytestmark = [pytest.mark.django_db, pytest.mark.once]
 
-VERBS = ["abort", "cancel", "run-now", "retry", "run-again", "reschedule"]
+VERBS = ["mark-failed", "abort", "cancel", "run-now", "retry", "run-again", "reschedule"]
 OFFERED = {
     "new": {"cancel", "reschedule"},
     "scheduled": {"run-now", "cancel", "reschedule"},
     "will_retry": {"run-now", "cancel", "reschedule"},
     "running": {"abort", "run-again"},
     "aborting": {"run-again"},
-    "silent": {"abort", "run-again"},
+    "silent": {"mark-failed", "abort", "run-again"},
     "done": {"run-again"},
     "exception": {"retry", "run-again"},
     "killed": {"retry", "run-again"},
     "cancelled": {"run-again"},
 }
 NEEDS = {
+    "mark-failed": ["qorworker.abort_job"],
     "abort": ["qorworker.abort_job"],
     "cancel": ["qorworker.abort_job"],
     "run-now": ["qorworker.reschedule_job"],
@@ -83,6 +84,7 @@ def test_without_the_permission_nothing_changes_and_the_attempt_is_written_down(
         ("retry", "killed", "new"),
         ("reschedule", "new", "scheduled"),
         ("abort", "running", "running"),
+        ("mark-failed", "silent", "exception"),
     ],
 )
 def test_a_button_does_what_it_says_in_the_name_of_who_pressed_it(types, visitor, root, verb, state, after):
@@ -111,9 +113,9 @@ def test_run_again_makes_a_new_job_and_lands_on_it(types, visitor, root):
     assert (new.rerun_of_id, new.created_by, new.status) == (job.pk, root, "new")
 
 
-@pytest.mark.parametrize("verb", ["abort", "cancel"])
-def test_abort_and_cancel_ask_first_and_change_nothing_until_confirmed(types, visitor, verb):
-    job = in_state(types["open"], "running" if verb == "abort" else "new")
+@pytest.mark.parametrize(("verb", "state"), [("abort", "running"), ("mark-failed", "silent"), ("cancel", "new")])
+def test_what_cannot_be_undone_is_asked_first_and_changes_nothing_until_confirmed(types, visitor, verb, state):
+    job = in_state(types["open"], state)
     before = Job.objects.values().get()
     response = visitor.post(page_of(job, verb) + "/")
     assert response.status_code == 200
@@ -135,6 +137,10 @@ def test_run_again_asks_what_its_type_wants_to_be_confirmed(types, visitor):
         ("abort", "done", "It had already finished at"),
         ("abort", "exception", "It had already failed at"),
         ("abort", "killed", "It was already aborted at"),
+        ("mark-failed", "running", "Its worker answers."),
+        ("mark-failed", "aborting", "Its worker answers."),
+        ("mark-failed", "exception", "It had already failed at"),
+        ("mark-failed", "will_retry", "It is scheduled for"),
         ("cancel", "running", "It was already started at"),
         ("cancel", "cancelled", "It was already cancelled at"),
         ("retry", "running", "It was already started at"),

@@ -20,7 +20,7 @@ OFFERED = {
     "will_retry": "!Run-now Cancel… Update-schedule",
     "running": "Abort… Run-again…",
     "aborting": "Run-again…",
-    "silent": "Abort… Run-again…",
+    "silent": "Mark-as-failed… Abort… Run-again…",
     "done": "!Run-again Delete…",
     "exception": "!Retry Run-again Delete…",
     "killed": "!Run-again Retry Delete…",
@@ -28,7 +28,7 @@ OFFERED = {
 }
 CHANGES = "Run-again-with-changes…"  # the run form with the job's arguments, from every state
 RIGHTS: dict[str, set[str]] = {
-    "qorworker.abort_job": {"Abort…", "Cancel…"},
+    "qorworker.abort_job": {"Mark-as-failed…", "Abort…", "Cancel…"},
     "qorworker.reschedule_job": {"Run-now", "Schedule", "Update-schedule"},
     "qorworker.retry_job": {"Retry"},
     "qorworker.delete_job": {"Delete…"},
@@ -68,7 +68,8 @@ def test_each_state_offers_exactly_what_makes_sense_and_is_allowed(types, client
 
 @pytest.mark.parametrize("state", STATES)
 def test_a_state_without_its_code_offers_only_what_needs_none(types, visitor, state):
-    left = {"Cancel…", "Abort…", "Run-now", "!Run-now", "Schedule", "Update-schedule", "!Update-schedule", "Delete…"}
+    left = {"Cancel…", "Abort…", "Mark-as-failed…", "Run-now", "!Run-now", "Schedule", "Update-schedule", "Delete…"}
+    left |= {"!Update-schedule"}
     shown = offered(text_of(visitor.get(page_of(in_state("tests.gone", state)))))
     assert set(shown) == left & set(OFFERED[state].split())
 
@@ -130,6 +131,44 @@ def test_who_aborts_at_the_same_moment_as_another_is_not_told_that_it_was_them(t
     monkeypatch.setattr(Job, "abort", late)
     response = visitor.post(page_of(job, "abort/"), {"confirmed": "1"}, follow=True)
     assert messages_of(response) == ["ben asked to abort it 10 s ago."]
+
+
+# Marking as failed
+
+
+def test_who_marks_a_job_as_failed_is_told_the_risk_before_and_named_afterwards(types, visitor):
+    job = in_state(types["greet"], "silent")
+    asked = text_of(visitor.post(page_of(job, "mark-failed/")))
+    assert f"Mark Send greetings #{job.pk} as failed?" in asked
+    assert "If its process still runs somewhere, it goes on until its worker notices." in asked
+    assert 'name="reason"' in asked
+    form = {"confirmed": "1", "reason": "switched\noff"}
+    response = visitor.post(page_of(job, "mark-failed/"), form, follow=True)
+    assert messages_of(response) == [f"Send greetings #{job.pk} was marked as failed."]
+    page = text_of(response)
+    assert "Marked as failed by root: its worker had not answered since " in page
+    assert "(switched off)" in page
+    assert "!Retry" in offered(page)
+    assert AuditEntry.objects.get().details == {"reason": "switched off"}
+
+
+def test_a_job_whose_abort_nobody_carries_out_can_be_marked_as_failed(types, visitor):
+    job = in_state(types["open"], "silent", abort_requested_at=timezone.now())
+    assert "Mark-as-failed…" in offered(text_of(visitor.get(page_of(job))))
+    visitor.post(page_of(job, "mark-failed/"), {"confirmed": "1"})
+    job.refresh_from_db()
+    assert job.status == "exception"
+
+
+def test_a_worker_that_answers_between_the_question_and_the_answer_keeps_its_job(types, visitor):
+    job = in_state(types["open"], "silent")
+    assert 'name="confirmed"' in text_of(visitor.post(page_of(job, "mark-failed/")))
+    Job.objects.renew({job.pk: job.attempt_token}, 15)
+    before = Job.objects.values().get()
+    response = visitor.post(page_of(job, "mark-failed/"), {"confirmed": "1"}, follow=True)
+    assert messages_of(response) == ["Its worker answers. Nothing was changed."]
+    assert "Mark-as-failed…" not in offered(text_of(response))
+    assert Job.objects.values().get() == before
 
 
 # Around

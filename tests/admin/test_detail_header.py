@@ -137,10 +137,11 @@ def test_a_done_job_with_bad_rows_says_how_many(types, visitor):
     assert "12 rows with errors" in head_of(visitor.get(page_of(job)))
 
 
-def test_a_silent_job_says_that_nothing_has_to_be_done(types, visitor):
+def test_a_silent_job_says_who_ends_it_and_what_to_do_if_nobody_is_left(types, visitor):
     head = head_of(visitor.get(page_of(in_state(types["open"], "silent"))))
     assert "no sign of life" in head
-    assert "Nothing has to be done here." in head
+    assert "another worker takes the job over" in head
+    assert "or until somebody marks it as failed" in head
 
 
 def test_the_time_limit_is_told_while_it_matters(types, visitor):

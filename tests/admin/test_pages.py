@@ -13,6 +13,7 @@ from django.urls import URLPattern
 from django.utils import timezone
 
 import qorworker
+from qorworker.admin import verbs
 from qorworker.admin.downloads import safe_cell
 from qorworker.models import Attempt, AuditEntry, Job, LogLine, Outcome, ResultsRow, Worker, job_page
 from qorworker.registry import registry
@@ -38,6 +39,7 @@ pytestmark = pytest.mark.django_db
 CATALOGUE = BASE + "catalogue/"
 WORKERS = BASE.replace("/job/", "/worker/")
 OF_A_JOB = ["change/", "live/", "log.txt", "results.csv", "history/"]
+VERBS = (*verbs.VERBS, "reschedule")
 AUTH_TABLES = ("django_session", "auth_user", "auth_permission", "auth_group", "django_content_type")
 
 
@@ -111,7 +113,7 @@ def test_a_job_one_may_not_see_is_not_found_exactly_like_one_that_does_not_exist
     assert without_tokens(text_of(forbidden)) == without_tokens(text_of(unknown))
 
 
-@pytest.mark.parametrize("verb", ["abort", "cancel", "run-now", "retry", "run-again", "reschedule"])
+@pytest.mark.parametrize("verb", VERBS)
 def test_a_verb_on_a_job_one_may_not_see_is_not_found_and_changes_nothing(types, client, verb):
     hidden = in_state(types["open"], "new")
     client.force_login(user_with("testapp.change_shop"))
@@ -180,7 +182,7 @@ def test_looking_never_changes_anything(types, visitor):
         for method in ("get", "head", "options"):
             response = getattr(visitor, method)(path)
             assert response.status_code in (200, 302, 403, 404, 405), path
-            if any(f"/{verb}/" in path for verb in ("abort", "cancel", "run-now", "retry", "run-again", "reschedule")):
+            if any(f"/{verb}/" in path for verb in VERBS):
                 assert response.status_code == 405
     assert [list(model.objects.values()) for model in tables] == before
 

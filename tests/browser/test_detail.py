@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from django.utils import timezone
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 
 from qorworker.models import AuditEntry, Job, LogLine, ResultsRow, job_page
 from tests.admin.conftest import types  # noqa: F401
-from tests.admin.support import make_job, page_of, superuser
+from tests.admin.support import LONG_AGO, make_job, page_of, superuser
 from tests.browser import missing_browser
 
 pytestmark = [
@@ -121,6 +122,24 @@ def test_an_abort_asks_in_a_dialog_for_a_reason_and_puts_the_focus_on_the_status
     page.wait(lambda: "root asked it to stop" in page.text, "the page to tell of it")
     assert "“wrong file”" in page.text
     assert AuditEntry.objects.get().details == {"reason": "wrong file"}
+    assert page.driver.switch_to.active_element.get_attribute("id") == "qw-header"
+
+
+def test_a_job_that_stops_responding_can_be_marked_as_failed_without_a_reload_and_says_what_that_risks(page, job):
+    page.open(page_of(job))
+    page.mark()
+    assert "Mark as failed" not in page.text
+    Job.objects.filter(pk=job.pk).update(lease_expires_at=timezone.now() - LONG_AGO)
+    page.wait(lambda: "Mark as failed…" in page.text, "the button")
+    assert page.is_marked
+    page.click("Mark as failed…")
+    dialog = page.driver.find_element(By.CSS_SELECTOR, "dialog.qw-dialog[open]")
+    assert f"Mark Send greetings #{job.pk} as failed?" in dialog.text
+    assert "it goes on until its worker notices" in dialog.text
+    dialog.find_element(By.NAME, "reason").send_keys("power cut")
+    dialog.find_element(By.CSS_SELECTOR, "button[type=submit]").click()
+    page.wait(lambda: "Marked as failed by root" in page.text, "the page to tell of it")
+    assert AuditEntry.objects.get().details == {"reason": "power cut"}
     assert page.driver.switch_to.active_element.get_attribute("id") == "qw-header"
 
 

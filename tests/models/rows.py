@@ -3,6 +3,7 @@
 import secrets
 import threading
 from contextlib import contextmanager
+from datetime import timedelta
 
 from django.db import connection, connections
 
@@ -20,7 +21,8 @@ def make_job(status="new", **fields):
     now = database_now("default")
     defaults = {"name": "app.job", "run_after": now, "enqueued_at": now}
     if status == "running":
-        defaults |= {"attempt": 1, "attempt_token": token(), "lease_expires_at": now, "started_at": now}
+        past = now - timedelta(seconds=1)
+        defaults |= {"attempt": 1, "attempt_token": token(), "lease_expires_at": past, "started_at": now}
         defaults |= {"last_attempted_at": now, "worker_id": 1}
     elif status in ("done", "exception", "killed"):
         defaults |= {"attempt": 1, "started_at": now, "last_attempted_at": now, "finished_at": now}

@@ -1,25 +1,30 @@
 import asyncio
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.auth.models import AnonymousUser, User
 from django.db import connection, connections, transaction
+from django.utils import timezone
 
 from qorworker.exceptions import InvalidTransition
-from qorworker.models import AuditEntry, Job, Origin, database_now
+from qorworker.models import Attempt, AuditEntry, Job, Origin, Worker, database_now
 from qorworker.models.sql import claim
-from tests.models.rows import STATUSES, claim_ids, columns, leaving, make_job, race, wanted, written
+from qorworker.worker import takeover
+from tests.models.rows import STATUSES, claim_ids, columns, leaving, make_job, race, token, wanted, written
 from tests.support import wait_until
 
 pytestmark = pytest.mark.django_db
 LATER = datetime(2099, 1, 2, 3, 4, 5, tzinfo=UTC)
+LONG_AGO = datetime(2020, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 VERBS = {
     "cancel": (lambda job, **by: job.cancel(**by), {"new", "scheduled"}, "cancelled"),
     "reschedule": (lambda job, **by: job.reschedule(LATER, **by), {"new", "scheduled"}, "scheduled"),
     "run now": (lambda job, **by: job.run_now(**by), {"scheduled"}, "new"),
     "abort": (lambda job, **by: job.abort(**by), {"running"}, "running"),
+    "mark failed": (lambda job, **by: job.mark_failed(**by), {"running"}, "exception"),
     "retry": (lambda job, **by: job.retry(**by), {"exception", "killed"}, "new"),
 }
 PAIRS = [(verb, status) for verb in VERBS for status in STATUSES]
@@ -154,6 +159,88 @@ class TestAbort:
         assert columns(job)["abort_requested_at"] is None
 
 
+class TestMarkFailed:
+    """The lease of a running job of these tests is past."""
+
+    @property
+    def since(self):
+        return f"{timezone.localtime(LONG_AGO):%Y-%m-%d %H:%M:%S}"
+
+    def test_the_attempt_is_lost_and_says_who_gave_it_up_and_why(self, user):
+        worker = Worker.objects.start(name="web-1:7", host="web-1", process_id=7, version="1", slots=2, queues=[])
+        job = make_job("running", worker_id=worker.pk, process_id=4711, lease_expires_at=LONG_AGO, log_lines=3)
+        before = database_now("default")
+        job.mark_failed(by=user, reason="it was switched off")
+        attempt = Attempt.objects.get()
+        told = f"Marked as failed by lou: its worker had not answered since {self.since}. (it was switched off)"
+        assert (job.status, job.error) == ("exception", told)
+        assert (job.attempt_token, job.lease_expires_at, job.log_lines) == (None, None, 3)
+        assert before <= job.finished_at <= database_now("default")
+        assert (attempt.number, attempt.outcome, attempt.error) == (1, "lost", told)
+        assert (attempt.worker_id, attempt.worker_name, attempt.process_id) == (worker.pk, "web-1:7", 4711)
+        assert AuditEntry.objects.get().details == {"reason": "it was switched off"}
+
+    def test_code_that_names_nobody_is_told_as_nobody(self):
+        job = make_job("running", lease_expires_at=LONG_AGO)
+        job.mark_failed()
+        assert job.error == f"Marked as failed: its worker had not answered since {self.since}."
+
+    def test_attempts_that_are_left_are_not_used(self):
+        job = make_job("running", max_attempts=5, crashes=2)
+        job.mark_failed()
+        assert (job.status, job.attempt, job.max_attempts) == ("exception", 1, 5)
+        assert "not tried again" not in job.error
+        assert claim_ids() == []
+        job.retry()
+        assert claim_ids() == [job.pk]
+
+    def test_an_abort_that_nobody_carried_out_does_not_make_it_an_aborted_one(self):
+        job = make_job("running", max_attempts=5, abort_requested_at=LONG_AGO)
+        job.mark_failed()
+        assert (job.status, Attempt.objects.get().outcome) == ("exception", "lost")
+
+    def test_its_unique_key_and_its_place_within_a_limit_are_free(self):
+        job = make_job("running", unique_key="k", unique_place=1, unique_among="waiting", limit_key="app.job")
+        job.mark_failed()
+        assert job.unique_place is None
+        assert not Job.objects.holding("app.job").exists()
+
+    @pytest.mark.parametrize("way", ["renewed", "next attempt", "another owner"])
+    def test_a_worker_that_answers_after_all_keeps_the_job(self, way):
+        seen = make_job("running")
+        tokens = {seen.pk: seen.attempt_token if way == "renewed" else token()}
+        Job.objects.filter(pk=seen.pk).update(attempt_token=tokens[seen.pk])
+        if way == "renewed":
+            assert Job.objects.renew(tokens, 15) == 1
+        before = columns(seen)
+        with pytest.raises(InvalidTransition, match="is running: it is not possible to mark failed it"):
+            seen.mark_failed()
+        assert columns(seen) == before
+        assert not Attempt.objects.exists()
+        assert AuditEntry.objects.get().outcome == "too late"
+
+    @pytest.mark.parametrize("end", ["done", "exception", "scheduled", "new", "killed"])
+    def test_a_worker_that_comes_back_later_does_not_end_it_again(self, end):
+        job = make_job("running", max_attempts=3)
+        late, tokens = leaving(job, end, error="late"), {job.pk: job.attempt_token}
+        job.mark_failed()
+        before = columns(job)
+        assert written(late) == set()
+        assert Job.objects.renew(tokens, 15) == 0
+        assert Job.objects.abort_requests(tokens) == {}
+        assert Job.objects.end_in_transaction(job.pk, tokens[job.pk]) is False
+        assert columns(job) == before
+
+    def test_what_is_rolled_back_leaves_the_job_to_its_worker(self):
+        job = make_job("running")
+        before = columns(job)
+        with transaction.atomic():
+            job.mark_failed()
+            transaction.set_rollback(True)
+        assert columns(job) == before
+        assert not Attempt.objects.exists()
+
+
 class TestRetry:
     @pytest.mark.parametrize("status", ["exception", "killed"])
     def test_it_starts_afresh_and_keeps_its_attempts(self, status):
@@ -201,7 +288,7 @@ class TestAudit:
 @pytest.mark.django_db(transaction=True)
 class TestAtOnce:
     @pytest.mark.parametrize(
-        ("verb", "status"), [pair for pair in POSSIBLE if pair[0] in ("cancel", "run now", "retry")]
+        ("verb", "status"), [pair for pair in POSSIBLE if pair[0] in ("cancel", "run now", "mark failed", "retry")]
     )
     def test_of_two_people_one_is_first_and_the_other_hears_it(self, verb, status):
         job = make_job(status)
@@ -233,6 +320,34 @@ class TestAtOnce:
             assert ended == {job.pk}
             status = columns(job)["status"]
             assert status == update.status == ("killed" if aborted is None else "scheduled")
+
+    def test_a_worker_that_renews_and_a_person_that_gives_it_up_have_one_winner(self):
+        for _ in range(12):
+            job = make_job("running")
+            tokens = {job.pk: job.attempt_token}
+            marked, renewed = race(job.mark_failed, lambda: Job.objects.renew(tokens, 15))  # noqa: B023
+            if marked is None:
+                assert (renewed, columns(job)["status"]) == (0, "exception")
+            else:
+                assert isinstance(marked, InvalidTransition)
+                assert (renewed, columns(job)["attempt_token"]) == (1, tokens[job.pk])
+            assert Attempt.objects.filter(job=job.pk).count() == (marked is None)
+
+    def test_a_person_that_gives_it_up_and_an_end_make_exactly_one_end(self):
+        for _ in range(12):
+            job = make_job("running")
+            update = leaving(job, "done")
+            marked, ended = race(job.mark_failed, lambda: written(update))  # noqa: B023
+            assert columns(job)["status"] == ("exception" if marked is None else "done")
+            assert ended == (set() if marked is None else {job.pk})
+
+    def test_of_a_person_and_a_worker_that_takes_it_over_one_gets_it(self):
+        for _ in range(12):
+            job = make_job("running", max_attempts=3)
+            seize = partial(takeover.seize, "default", job.pk, job.attempt_token)
+            marked, seized = race(job.mark_failed, seize)
+            assert (marked is None) is (seized is None)
+            assert columns(job)["status"] == ("exception" if marked is None else "running")
 
     def test_two_reschedules_both_succeed_one_after_the_other(self):
         job = make_job()
@@ -272,11 +387,12 @@ def test_every_verb_has_an_asynchronous_twin():
         await jobs[2].arun_now()
         await jobs[3].aabort()
         await jobs[4].aretry()
+        await jobs[5].amark_failed()
         with pytest.raises(InvalidTransition):
             await jobs[0].acancel()
         await sync_to_async(connections.close_all)()  # those of the thread that did the work
 
-    jobs = [make_job(status) for status in ("new", "new", "scheduled", "running", "exception")]
+    jobs = [make_job(status) for status in ("new", "new", "scheduled", "running", "exception", "running")]
     asyncio.run(all_of_them(jobs))
-    assert [columns(job)["status"] for job in jobs] == ["cancelled", "scheduled", "new", "running", "new"]
+    assert [columns(job)["status"] for job in jobs] == ["cancelled", "scheduled", "new", "running", "new", "exception"]
     assert columns(jobs[3])["abort_requested_at"] is not None

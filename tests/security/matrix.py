@@ -103,6 +103,7 @@ MATRIX: dict[str, Row] = {
     "job/<int:pk>/reschedule/": Row(**VERB, state="scheduled", data=LATER),
     "job/<int:pk>/run-now/": Row(**VERB, state="scheduled"),
     "job/<int:pk>/retry/": Row(**VERB),
+    "job/<int:pk>/mark-failed/": Row(**VERB, state="silent", data=CONFIRMED),
     "job/<int:pk>/abort/": Row(**VERB, state="running", data=CONFIRMED),
     "job/<int:pk>/cancel/": Row(**VERB, state="new", data=CONFIRMED),
     "job/<int:pk>/run-again/": Row(**VERB),

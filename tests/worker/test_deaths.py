@@ -8,6 +8,7 @@ from collections import Counter
 
 import pytest
 
+from qorworker.exceptions import InvalidTransition
 from qorworker.models import Job, Worker
 from qorworker.worker import processes
 from tests.support import alive, census, ended, log_of, wait_until, with_status
@@ -165,6 +166,31 @@ def test_the_processes_of_a_taken_job_are_ended_when_its_worker_goes_on(start, l
     first.signal(signal.SIGCONT)
     wait_until(lambda: not first.running("sleep"))
     assert second.running("sleep") == []
+    assert_one_end_each(transitions)
+
+
+def test_a_job_marked_as_failed_while_its_worker_stands_still_ends_once(start, ledger, transitions):
+    """No other worker is there; the processes are ended by their own when it goes on."""
+    worker = start(**QUICK)
+    single, again = jobs.family.enqueue(ledger=str(ledger)), jobs.wait_again.enqueue(ledger=str(ledger))
+    ledger.wait(2)
+    wait_until(lambda: len(worker.running("sleep")) == 3)
+    single.refresh_from_db()
+    with pytest.raises(InvalidTransition):
+        single.mark_failed()
+    worker.signal(signal.SIGSTOP)
+    wait_until(lambda: Job.objects.not_responding().count() == 2)
+    for job in (single, again):
+        job.refresh_from_db()
+        job.mark_failed(reason="a test")
+        assert (job.status, job.attempts.get().outcome) == ("exception", "lost")
+    assert len(worker.running("sleep")) == 3
+    before = {job.pk: _stored(job) for job in (single, again)}
+    worker.signal(signal.SIGCONT)
+    wait_until(lambda: not worker.running("sleep"), why=lambda: worker.said)
+    assert ended(jobs.noop.enqueue()).status == "done"
+    assert {job.pk: _stored(job) for job in (single, again)} == before
+    assert starts(ledger) == {single.pk: 1, again.pk: 1}
     assert_one_end_each(transitions)
 
 
