@@ -165,6 +165,7 @@ class Button:
     verb: Verb
     url: str
     question: str
+    warning: str
     kind: str
 
 
@@ -177,6 +178,7 @@ def buttons(user: Any, job: Job) -> list[Button]:
             verb,
             reverse(f"admin:{verb.url_name}", args=(job.pk,)),
             question_of(verb, job),
+            warning_of(verb, job),
             "primary" if verb.name == primary else verb.kind,
         )
         for verb in sorted(found, key=lambda verb: verb.name != primary)

@@ -58,6 +58,9 @@ def test_what_the_queue_cannot_do_is_told_on_the_form(admin_client, settings):
 def test_abort_says_what_it_can_do(admin_client, settings):
     settings.QORWORKER = {"QUEUES": QUEUES}
     here, there = running("now"), running("default")
+    pages = {job.pk: text_of(admin_client.get(f"/admin/qorworker/job/{job.pk}/change/")) for job in (here, there)}
+    assert 'data-qw-warning="It ends where it looks for this' in pages[here.pk]
+    assert 'data-qw-warning="Its process is ended' in pages[there.pk]
     asked = {job.pk: text_of(admin_client.post(f"/admin/qorworker/job/{job.pk}/abort/")) for job in (here, there)}
     assert "It ends where it looks for this" in asked[here.pk]
     assert "Its process is ended" in asked[there.pk]
