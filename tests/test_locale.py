@@ -144,3 +144,11 @@ def test_no_text_is_translated_inside_of_an_f_string():
     """There xgettext does not see it."""
     hidden = re.compile(r"\{\s*(_|n?p?gettext(_lazy)?)\(")
     assert [path.name for path in PACKAGE.rglob("*.py") if hidden.search(path.read_text())] == []
+
+
+def test_quotes_on_pages_are_part_of_what_is_translated():
+    """Each language has its own."""
+    tags = re.compile(r"\{% blocktranslate\b.*?\{% endblocktranslate %\}|\{%.*?%\}", re.DOTALL)
+    pages = sorted(PACKAGE.rglob("templates/**/*.html"))
+    assert pages
+    assert [page.name for page in pages if set("“”") & set(tags.sub("", page.read_text()))] == []
