@@ -60,6 +60,7 @@ class Reason:
     until: dt.datetime | None = None
     by: str = ""  # the name of the user who paused it
     comment: str = ""  # what that user gave as a reason
+    pause: Pause | None = None  # what all this is read from
     jobs: tuple[int, ...] = ()  # the numbers of those that hold it
     place: int | None = None  # in line; 1 is next
     starts_in: dt.timedelta | None = None  # an estimate
@@ -282,4 +283,5 @@ def _paused(pause: Pause) -> Reason:
         until=pause.until,
         by=pause.paused_by.get_username() if pause.paused_by is not None else "",
         comment=pause.reason,
+        pause=pause,
     )
