@@ -27,7 +27,7 @@ def cells(client, name="mail"):
     """The texts of a queue's row."""
     page = client.get(QUEUES + "live/").json()["html"]
     rows = [row for row in re.findall(r"<tr.*?</tr>", page, re.DOTALL) if f"<strong>{name}</strong>" in row]
-    found = re.findall(r"<td>(.*?)</td>", rows[0], re.DOTALL)
+    found = re.findall(r"<td\b[^>]*>(.*?)</td>", rows[0], re.DOTALL)
     return [" ".join(re.sub(r"<[^>]+>", " ", cell).replace("\xa0", " ").split()) for cell in found]
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from qorworker import pause_queue
@@ -110,6 +111,14 @@ def test_no_page_scrolls_sideways_on_a_narrow_screen(site, page, screen):
         screen.shoot(f"{name}-360-dark")
         found += [f"{name}: {what}" for what in screen.overflow()]
     assert found == []
+
+
+def test_the_buttons_of_every_queue_are_on_a_narrow_screen(site, page, screen):
+    page.open(BASE.replace("/job/", "/queue/"))
+    screen.look(360, "light")
+    buttons = page.driver.find_elements(By.CSS_SELECTOR, "#qw-queues tbody .button")
+    assert {button.text.split()[0] for button in buttons} == {"Pause…", "Resume"}
+    assert [button.text for button in buttons if button.rect["x"] + button.rect["width"] > 360] == []
 
 
 def test_texts_as_long_as_can_be_do_not_widen_a_narrow_screen(site, page, screen):
