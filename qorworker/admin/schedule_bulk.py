@@ -43,7 +43,7 @@ class ManySchedules(Many):
 
     def shown(self, row: Schedule) -> SafeString:
         url = reverse("admin:qorworker_schedule_change", args=(row.pk,))
-        return format_html('<a href="{}">{}</a>', url, qw_visible(row.name))
+        return format_html('<a href="{}">{}</a>', url, qw_visible(row.title))
 
     def deny(self, row: Schedule) -> None:
         access.record(self.request, "manage_schedule", access.DENIED, job_name=row.job_name, schedule=row)

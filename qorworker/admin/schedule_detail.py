@@ -57,7 +57,7 @@ def show(
     form = form or PauseForm(zone=schedule.zone)
     context = {
         **model_admin.admin_site.each_context(request),
-        "title": schedule.name,
+        "title": schedule.title,
         "opts": Schedule._meta,
         "media": form.media + FORM_MEDIA + SCHEDULE_MEDIA,
         "schedule": schedule,

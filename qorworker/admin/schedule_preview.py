@@ -109,4 +109,4 @@ def _odd(plan: Plan, slots: list[Slot], begin: dt.datetime) -> list[str]:
 
 def _alike(draft: Schedule) -> list[str]:
     others = Schedule.objects.alike(draft)[:3]
-    return [_("“%(name)s” runs the same job at the same times.") % {"name": other.name} for other in others]
+    return [_("“%(name)s” runs the same job at the same times.") % {"name": other.title} for other in others]

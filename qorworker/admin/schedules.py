@@ -174,7 +174,7 @@ class ScheduleAdmin(NumberedActions, ScheduleAdminBase):
 
     @admin.display(description=_("Name"))
     def shown_name(self, schedule: Schedule) -> str:
-        return qw_visible(schedule.name)
+        return qw_visible(schedule.title)
 
     @admin.display(description=pgettext_lazy("schedule", "State"))
     def state(self, schedule: Schedule) -> SafeString:

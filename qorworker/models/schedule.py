@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -234,7 +235,15 @@ class Schedule(ScheduleTimes, ScheduleVerbs):
         )
 
     def __str__(self) -> str:
-        return self.name
+        return self.title
+
+    @property
+    def title(self) -> str:
+        """The name as people know it: one that the code declares without a name is called like its job type."""
+        unnamed = self.declared_in_code and re.fullmatch(re.escape(self.job_name) + r"( \d+)?", self.name)
+        if not unnamed or self.job_type is None:
+            return self.name
+        return f"{self.job_type.title}{unnamed[1] or ''}"
 
     @property
     def job_type(self) -> JobType[Any] | None:

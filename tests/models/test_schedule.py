@@ -117,6 +117,24 @@ class TestMaking:
             made("* * * * *")
 
 
+@pytest.mark.parametrize(
+    ("name", "in_code", "title"),
+    [
+        ("{}", True, "Noop"),
+        ("{} 2", True, "Noop 2"),
+        ("{}s of the night", True, "{}s of the night"),
+        ("nightly", True, "nightly"),
+        ("{}", False, "{}"),
+    ],
+)
+def test_only_what_the_code_declares_without_a_name_is_called_like_its_job_type(name, in_code, title):
+    own = jobs.noop.name
+    schedule = Schedule(name=name.format(own), job_name=own, declared_in_code=in_code)
+    assert (schedule.title, str(schedule)) == (title.format(own), title.format(own))
+    schedule.job_name = "app.gone"
+    assert schedule.title == name.format(own)
+
+
 class TestChanging:
     def test_other_arguments_leave_the_next_time(self, clock):
         schedule = made(Every(minutes=15), jobs.noop_again, arguments={"number": 1})
