@@ -1,4 +1,4 @@
-"""One submit of a run form makes one job, however often it arrives. Web.
+"""One submit of a form that starts a job makes one job, however often it arrives. Web.
 
 The form carries a random token together with the number of a job that was there at that time; the job that it starts
 keeps the token in ``meta``. Both are looked at under a lock on the user's own row, taken by an UPDATE that changes
@@ -18,7 +18,7 @@ from django.db import router, transaction
 from django.db.models import F
 
 from qorworker import permissions
-from qorworker.models import Job, pages
+from qorworker.models import Job, Schedule, pages
 
 Started = tuple[Job, bool]
 TOKEN = re.compile(r"[0-9]{1,18}\.[A-Za-z0-9_-]{16,64}")
@@ -51,9 +51,9 @@ def start_once(user: Any, token: str, start: Callable[[], Job]) -> Started:
             return job, True
 
 
-def repeat_once(user: Any, token: str, job: Job, repeat: Callable[[], Job]) -> Started:
-    """Run *job* again, once for each token: that of a page with many jobs counts for each of them."""
-    own = f"{token}-{job.pk}"
+def repeat_once(user: Any, token: str, row: Job | Schedule, repeat: Callable[[], Job]) -> Started:
+    """Run a job again, or what is scheduled, once for each token: that of a page with many counts for each of them."""
+    own = f"{token}-{row.pk}"
     if is_token(own):
         return start_once(user, own, repeat)
     permissions.check_number(user)

@@ -16,8 +16,8 @@ from django.utils.translation import pgettext
 from qorworker import permissions
 from qorworker.admin import access
 from qorworker.admin.many import Many
-from qorworker.admin.schedule_verbs import DELETE, VERBS
-from qorworker.exceptions import QorWorkerError
+from qorworker.admin.schedule_verbs import DELETE, VERBS, NothingNew
+from qorworker.exceptions import QorWorkerError, TooManyJobs
 from qorworker.models.schedule import Schedule
 from qorworker.schedule_forms import PauseForm
 from qorworker.templatetags.qorworker_admin import qw_visible
@@ -59,6 +59,10 @@ class ManySchedules(Many):
             self.verb.perform(self.request, schedule, self.form)
         except Schedule.DoesNotExist:
             left[_("deleted meanwhile")] += 1
+        except TooManyJobs:
+            left[_("you have as many unfinished jobs as are allowed")] += 1
+        except NothingNew as nothing:
+            left[nothing.reason] += 1
         except QorWorkerError as error:
             left[str(error)] += 1
         else:

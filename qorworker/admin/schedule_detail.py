@@ -11,7 +11,7 @@ from django.http import HttpRequest, HttpResponseBase, HttpResponseNotAllowed
 from django.template.response import TemplateResponse
 
 from qorworker import permissions, words
-from qorworker.admin import access
+from qorworker.admin import access, once
 from qorworker.admin.asked import number
 from qorworker.admin.media import FORM_MEDIA, SCHEDULE_MEDIA
 from qorworker.admin.schedule_form import visible_schedule
@@ -71,6 +71,7 @@ def show(
         "may_delete": model_admin.has_delete_permission(request, schedule),
         "verbs": [verb for verb in VERBS.values() if verb.name != "pause" and may_manage and verb.offered(schedule)],
         "may_pause": may_manage and VERBS["pause"].offered(schedule),
+        "token": once.new_token() if may_manage else "",
         "form": form,
         "rows": rows,
         "story": _story(rows),

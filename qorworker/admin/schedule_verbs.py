@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from django.contrib import messages
@@ -15,7 +16,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, npgettext_lazy
 
 from qorworker import permissions
-from qorworker.admin import access, conflict
+from qorworker.admin import access, conflict, once
 from qorworker.admin.schedule_form import to_schedule, visible_schedule
 from qorworker.exceptions import QorWorkerError
 from qorworker.models import Origin
@@ -38,12 +39,23 @@ class ScheduleVerb:
     bulk: str | Promise = ""
     warning: str | Promise = ""
     kind: str = "primary"
+    makes_job: bool = False
+
+
+class NothingNew(Exception):
+    """No job was made; *message* tells people why not, *reason* is for many in a word."""
+
+    def __init__(self, message: str, reason: str) -> None:
+        self.message, self.reason = message, reason
 
 
 def _run_now(request: HttpRequest, schedule: Schedule, form: PauseForm) -> str:
-    job = schedule.run_now(by=request.user, origin=Origin.ADMIN)
+    run = partial(schedule.run_now, by=request.user, origin=Origin.ADMIN)
+    job, is_first = once.repeat_once(request.user, request.POST.get("qw-token", ""), schedule, run)
     if job.is_existing:
-        return conflict.told_instead(request.user, job)
+        raise NothingNew(conflict.told_instead(request.user, job), _("another job like it is there already"))
+    if not is_first:
+        raise NothingNew(_("This run was already started."), _("done before"))
     return _("Job #%(number)s was queued. The next time stays as it is.") % {"number": job.pk}
 
 
@@ -92,6 +104,7 @@ VERBS = {
             _run_now,
             npgettext_lazy("bulk schedules", "%d job was queued", "%d jobs were queued"),
             gettext_lazy("Run schedules now"),
+            makes_job=True,
         ),
         ScheduleVerb(
             "skip-next", gettext_lazy("Skip the next time"), lambda schedule: schedule.next_slot is not None, _skip_next
@@ -145,6 +158,8 @@ def verb(model_admin: Any, request: HttpRequest, name: str, pk: int) -> HttpResp
         messages.success(request, asked.perform(request, schedule, PauseForm(request.POST, zone=schedule.zone)))
     except _Unclear as unclear:
         return show(model_admin, request, schedule, unclear.form, status=422)
+    except NothingNew as nothing:
+        messages.warning(request, nothing.message)
     except QorWorkerError as error:
         messages.error(request, str(error))
     except Schedule.DoesNotExist:

@@ -205,7 +205,8 @@ def test_every_page_tells_of_a_paused_queue_and_how_many_wait_in_it(types, visit
     pause_queue("mail", reason=XSS)
     for page in (BASE, BASE + "catalogue/", WORKERS, page_of(make_job(types["open"], "done"))):
         shown = " ".join(re.sub(r"<[^>]+>", " ", text_of(visitor.get(page))).split())
-        assert re.search(rf"The queue “mail” has been paused since today [0-9:]+ : “{re.escape(escape(XSS))}” 1 job", shown)
+        told = rf"The queue “mail” has been paused since today [0-9:]+ : “{re.escape(escape(XSS))}” 1 job"
+        assert re.search(told, shown)
         assert "is paused" not in shown
         assert XSS not in text_of(visitor.get(page))
     assert text_of(visitor.get(QUEUES)).count("Paused <time") == 1  # in its row

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 
 import pytest
 from django.urls import reverse
@@ -97,6 +98,16 @@ def test_each_makes_a_job_now(boss, three):
     assert messages_of(choose(boss, "run_now", three, **CONFIRMED)) == ["3 jobs were queued."]
     assert set(Job.objects.values_list("schedule__name", flat=True)) == {"waits", "paused", "declared"}
     assert paused() == {"paused"}
+
+
+def test_confirmed_twice_each_makes_one_job(boss, three):
+    token = re.search(r'name="qw-token" value="([^"]+)"', text_of(choose(boss, "run_now", three)))[1]
+    click = {**CONFIRMED, "qw-token": token}
+    assert messages_of(choose(boss, "run_now", three, **click)) == ["3 jobs were queued."]
+    assert messages_of(choose(boss, "run_now", three, **click)) == [
+        "Nothing was changed. 3 were left alone: done before."
+    ]
+    assert Job.objects.count() == 3
 
 
 def test_arguments_that_no_longer_fit_are_told(boss, three):

@@ -273,6 +273,19 @@ class TestButtons:
         assert (job.schedule, job.created_by.username) == (schedule, "root")
         assert "by hand" in text_of(response)
 
+    def test_run_now_clicked_twice_makes_one_job_and_from_the_next_page_another(self, boss, types):
+        schedule = made(types)
+
+        def token():
+            return re.search(r'run-now/">.*?name="qw-token" value="([^"]+)"', text_of(boss.get(url_of(schedule))))[1]
+
+        click = {"qw-token": token()}
+        first, second = (messages_of(boss.post(url_of(schedule, "run-now/"), click, follow=True)) for _ in range(2))
+        assert [first[0].endswith("The next time stays as it is."), second] == [True, ["This run was already started."]]
+        assert (Job.objects.count(), AuditEntry.objects.filter(action="run schedule").count()) == (1, 1)
+        boss.post(url_of(schedule, "run-now/"), {"qw-token": token()})
+        assert Job.objects.count() == 2
+
     def test_each_button_leads_to_what_it_says(self, boss, types):
         schedule = made(types)
         page = url_of(schedule)

@@ -127,3 +127,16 @@ def test_the_page_of_a_schedule_tells_which_job_was_in_the_way(visitor):
 
 def test_a_job_without_a_rule_says_nothing_of_it(visitor, types):
     assert "no second one like it" not in text_of(visitor.get(page_of(make_job(types["open"]))))
+
+
+def test_a_schedule_that_is_run_now_says_which_job_was_there_instead(visitor):
+    only = declare()
+    schedule = Schedule.objects.create_for(only, Every(minutes=15), {"shop": 1})
+    waits = only.enqueue(shop=1)
+    schedules = reverse("admin:qorworker_schedule_changelist")
+    (message,) = visitor.post(f"{schedules}{schedule.pk}/run-now/", follow=True).context["messages"]
+    assert (message.level_tag, f"#{waits.pk}" in str(message)) == ("warning", True)
+    data = {"action": "run_now", "_selected_action": [schedule.pk], "confirmed": "1"}
+    (message,) = messages_of(visitor.post(schedules, data, follow=True))
+    assert message == "Nothing was changed. 1 was left alone: another job like it is there already."
+    assert Job.objects.count() == 1

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from django.urls import reverse
 
+from qorworker import Every, Schedule
 from qorworker.models import Job
 from tests.admin.support import BASE, in_state, make_job, messages_of, page_of, superuser, user_with
 from tests.admin.test_run_form import token_of
@@ -69,6 +71,20 @@ def test_in_bulk_as_many_start_as_are_allowed(client, types, ann):
     answer = client.post(BASE, {**data, "qw-token": "0." + "x" * 20}, follow=True)
     assert Job.objects.queued().count() == 2
     assert "1 was left alone: you have as many unfinished jobs as are allowed." in messages_of(answer)[0]
+
+
+def test_a_schedule_that_is_run_by_hand_counts_too(client, types, ann):
+    user = user_with(*USING, *READING, "qorworker.manage_schedule", name="planner")
+    client.force_login(user)
+    schedules = [Schedule.objects.create_for(types["open"], Every(minutes=15)) for _ in range(2)]
+    make_job(types["open"], created_by=user)
+    url = reverse("admin:qorworker_schedule_changelist")
+    data = {"action": "run_now", "_selected_action": [schedule.pk for schedule in schedules], "confirmed": "1"}
+    (message,) = messages_of(client.post(url, data, follow=True))
+    assert message.endswith("1 was left alone: you have as many unfinished jobs as are allowed.")
+    answer = client.post(f"{url}{schedules[0].pk}/run-now/", follow=True)
+    assert messages_of(answer)[0].startswith(TOLD)
+    assert Job.objects.count() == 2
 
 
 def test_a_superuser_has_no_limit(client, types, ann):
