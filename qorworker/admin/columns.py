@@ -21,6 +21,11 @@ NOTHING = mark_safe('<span class="qw-none">—</span>')
 ARGUMENTS = 80  # characters
 
 
+def named(column: Any, text: str) -> SafeString:
+    """With the name of the column before it, for narrow screens, where rows are cards without a head."""
+    return format_html('<span class="qw-narrow">{}: </span>{}', column, text)
+
+
 class Columns:
     def __init__(self, user: Any, jobs: Iterable[Job] = ()) -> None:
         self.user = user
@@ -108,9 +113,7 @@ class Columns:
         return self._named("by", job.created_by.get_username() if job.created_by is not None else NOTHING)
 
     def _named(self, column: str, text: str) -> str:
-        """With the name of the column before it, for narrow screens, where rows are cards without a head."""
-        name = getattr(Columns, column).short_description
-        return format_html('<span class="qw-narrow">{}: </span>{}', name, text)
+        return named(getattr(Columns, column).short_description, text)
 
     def _moment(self, moment: Any) -> str:
         if moment is None:

@@ -14,15 +14,17 @@ from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import pgettext_lazy
+from django.utils.translation import pgettext, pgettext_lazy
 from django.views.decorators.debug import sensitive_post_parameters, sensitive_variables
 
 from qorworker import permissions, words
 from qorworker.admin import access, schedule_bulk, schedule_calendar, schedule_detail, schedule_form, schedule_verbs
 from qorworker.admin.asked import number
 from qorworker.admin.bases import ScheduleAdminBase
+from qorworker.admin.columns import NOTHING, named
 from qorworker.admin.many import NumberedActions
 from qorworker.admin.media import SCHEDULE_MEDIA
+from qorworker.admin.schedule_strip import add_runs, strip_of
 from qorworker.exceptions import InvalidSchedule
 from qorworker.models import Job, Origin
 from qorworker.models.schedule import Schedule
@@ -65,16 +67,13 @@ class ScheduleChangeList(ChangeList):
             for name, label in TABS.items()
         ]
         self.result_list = list(self.result_list)
-        jobs = permissions.visible_jobs(request.user, Job.objects.all())
-        last = jobs.in_bulk([schedule.last_job_id for schedule in self.result_list if schedule.last_job_id])
-        for schedule in self.result_list:
-            schedule.last_job = last.get(schedule.last_job_id)
+        add_runs(self.result_list, permissions.visible_jobs(request.user, Job.objects.all()))
 
 
 @admin.register(Schedule)
 class ScheduleAdmin(NumberedActions, ScheduleAdminBase):
     change_list_template = "admin/qorworker/schedule/list.html"
-    list_display = ("shown_name", "state", "job", "when", "next", "last")
+    list_display = ("shown_name", "state", "job", "when", "next", "last", "runs")
     search_fields = ("name", "job_name")
     list_per_page = 50
     actions = tuple(schedule_bulk.ACTIONS)
@@ -147,7 +146,7 @@ class ScheduleAdmin(NumberedActions, ScheduleAdminBase):
     # The list
 
     def get_queryset(self, request: HttpRequest) -> Any:
-        return permissions.visible_schedules(request.user, Schedule.objects.all()).with_last_job().next_first()
+        return permissions.visible_schedules(request.user, Schedule.objects.all()).next_first()
 
     def get_ordering(self, request: HttpRequest) -> Any:
         return ("place", "next_slot", "name")
@@ -194,17 +193,23 @@ class ScheduleAdmin(NumberedActions, ScheduleAdminBase):
     @admin.display(description=pgettext_lazy("schedule", "Next"))
     def next(self, schedule: Schedule) -> Any:
         if schedule.next_slot is None:
-            return "—"
-        return format_html("{}<br>{}", qw_from_now(schedule.next_slot), qw_moment(schedule.next_slot))
+            return NOTHING
+        told = format_html("{}<br>{}", qw_from_now(schedule.next_slot), qw_moment(schedule.next_slot))
+        return named(pgettext("schedule", "Next"), told)
 
     @admin.display(description=pgettext_lazy("schedule", "Last"))
     def last(self, schedule: Any) -> Any:
         job = schedule.last_job
         if job is None:
-            return "—"
+            return NOTHING
         badge = render_to_string("admin/qorworker/badge.html", qw_badge(job))
         url = reverse("admin:qorworker_job_change", args=(job.pk,))
-        return format_html('<a href="{}">{}</a><br>{}', url, badge, qw_moment(job.enqueued_at))
+        told = format_html('<a href="{}">{}</a><br>{}', url, badge, qw_moment(job.enqueued_at))
+        return named(pgettext("schedule", "Last"), told)
+
+    @admin.display(description=_("Last runs"))
+    def runs(self, schedule: Any) -> SafeString | str:
+        return strip_of(schedule.runs) or NOTHING
 
     # Deleting
 

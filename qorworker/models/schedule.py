@@ -110,11 +110,6 @@ class ScheduleQuerySet(models.QuerySet["Schedule"]):
 
     # What the pages ask.
 
-    def with_last_job(self) -> ScheduleQuerySet:
-        """Each with the number of its newest job as ``last_job_id``."""
-        newest = Job.objects.filter(schedule=models.OuterRef("pk")).newest_first().values("pk")[:1]
-        return self.annotate(last_job_id=models.Subquery(newest))
-
     def next_first(self) -> ScheduleQuerySet:
         """What needs somebody first, then by the next time, then what waits for none."""
         need = models.Case(

@@ -406,6 +406,29 @@ class TestList:
         for text in ("weekdays", "Send greetings", "Monday to Friday at 6:30", f"/job/{job.pk}/change/"):
             assert text in page
 
+    def test_the_last_runs_are_a_strip_of_signs_that_words_tell_too(self, boss, types):
+        schedule = made(types)
+        now = timezone.now() if timezone.is_aware(timezone.now()) else aware(timezone.now())
+        for state in ("done", "exception", "killed", "done", "running"):
+            make_job(types["greet"], state, schedule=schedule)
+        ScheduleSlot.objects.note(schedule, Slot(now, "a"), outcome="skipped", reason="overlap")
+        page = text_of(boss.get(LIST))
+        strip = re.search(r'<svg class="qw-runs".*?</svg>', page, re.DOTALL)[0]
+        looks = ["done", "exception", "killed", "done", "running", "cancelled"]
+        assert sorted(re.findall(r'data-look="(\w+)"', strip)) == sorted(looks)
+        assert 'role="img" aria-label="Last runs: 2 Done, ' in strip
+        assert all(f"1 {label}" in strip for label in ("Failed", "Aborted", "Running", "Skipped"))
+        assert re.search(r"<title>Skipped, [^<]+: An earlier run had not ended\.</title>", strip)
+        assert len(set(re.findall(r' d="([^"]+)"', strip))) == 5  # not by colour alone
+        assert "style=" not in strip
+
+    def test_jobs_that_one_may_not_see_have_no_sign(self, client, types, settings):
+        settings.QORWORKER = {**settings.QORWORKER, "OWN_JOBS_ONLY": True}
+        user = user_with(*MANAGE)
+        client.force_login(user)
+        make_job(types["greet"], "exception", schedule=made(types, by=user))
+        assert "qw-runs" not in text_of(client.get(LIST))
+
     def test_tabs(self, boss, types):
         made(types, name="first one")
         made(types, name="second one").pause()
