@@ -69,6 +69,10 @@ class InvalidTransition(QorWorkerError):
         super().__init__(message or f"Job {job_id} is {status}: it is not possible to {verb} it. Nothing was changed.")
 
 
+class ChangedMeanwhile(QorWorkerError):
+    """Somebody else has given the job other arguments since it was read. Nothing was changed."""
+
+
 class JobTimeout(QorWorkerError, TimeoutError):
     """The job has not ended within the time for which its end was waited for. It goes on."""
 

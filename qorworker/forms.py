@@ -25,7 +25,7 @@ from django.utils.translation import gettext_lazy, ngettext, pgettext_lazy
 from qorworker.conf import settings
 from qorworker.options import PRIORITIES
 
-NOW, LATER = "now", "later"
+NOW, LATER, KEEP = "now", "later", "keep"
 
 
 class LocalMomentField(forms.SplitDateTimeField):
@@ -105,6 +105,8 @@ class WhenForm(forms.Form):
     )
     at = LocalMomentField(label=gettext_lazy("Starts at"), required=False)
 
+    without_time: Any = gettext_lazy("Choose a date and a time, or “Now”.")
+
     def __init__(self, data: Any = None, **options: Any) -> None:
         super().__init__(data, prefix="qw", **options)
         self.fields["at"].help_text = f"{zone_sentence()} {window_rule()}"
@@ -118,7 +120,7 @@ class WhenForm(forms.Form):
             if error.code == "ambiguous":
                 self._ask_which(cast("dict[str, Any]", error.params), cleaned)
         if not cleaned.get("at") and not self.errors.keys() & {"at", "which"}:
-            self.add_error("at", ValidationError(_("Choose a date and a time, or “Now”."), code="required"))
+            self.add_error("at", ValidationError(self.without_time, code="required"))
         return cleaned
 
     def _ask_which(self, told: dict[str, Any], cleaned: dict[str, Any]) -> None:
@@ -141,6 +143,17 @@ class WhenForm(forms.Form):
     def moment(self) -> dt.datetime | None:
         """The chosen time; None for now."""
         return self.cleaned_data["at"] if self.cleaned_data["when"] == LATER else None
+
+
+class MoveForm(WhenForm):
+    """Keep the time of a job that has not started, or choose another; *keeps* says in words what is kept."""
+
+    without_time = gettext_lazy("Choose a date and a time, or leave it as it is.")
+
+    def __init__(self, data: Any = None, *, keeps: str = "", **options: Any) -> None:
+        super().__init__(data, **options)
+        when = cast(forms.ChoiceField, self.fields["when"])
+        when.choices, when.initial = [(KEEP, keeps), (LATER, _("Another time"))], KEEP
 
 
 class RescheduleForm(forms.Form):

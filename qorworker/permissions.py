@@ -37,6 +37,8 @@ PERMISSIONS: dict[str, str] = {
 }
 # For these Django's permission is needed whatever the type says, beside the right to what it is done with.
 ALWAYS = {"delete": "view", "choose_queue": "run", "share": "run", "manage_schedule": "schedule", "pause": "view"}
+# What takes several rights, each by its own rule.
+TOGETHER = {"update": ("reschedule", "run", "view_arguments")}
 ALL_JOBS = "qorworker.view_all_jobs"
 LOOKING = frozenset({"view", "view_arguments", "view_log"})
 
@@ -57,7 +59,8 @@ def can(user: Any, action: str, job_type: JobType[Any] | None = None, job: Job |
     4. Looking (job, arguments, log) is allowed by the type's own permission or by Django's. Who has neither the right
        to use a type nor ``qorworker.view_job`` sees nothing of its jobs; arguments and log need a visible job too.
     5. What is done with an existing job needs that job to be visible; running one again also needs a look at its
-       arguments, because that is what would be run.
+       arguments, because that is what would be run. Changing one that waits needs the right to choose another time
+       for it, to run its type, and to look at its arguments.
     6. With the setting ``OWN_JOBS_ONLY``, a job that somebody else made is visible only with
        ``qorworker.view_all_jobs``, beside all that is needed otherwise.
 
@@ -70,12 +73,19 @@ def can(user: Any, action: str, job_type: JobType[Any] | None = None, job: Job |
     if job is not None and job.created_by_id != user.pk and not sees_all(user):
         return False
     job_type = job.job_type if job is not None else job_type
+    if action in TOGETHER:
+        return lacking(user, action, job_type, job) == action
     if not _granted(user, action, job_type):
         return False
     needs = {**ALWAYS, "view_arguments": "view", "view_log": "view", "rerun": "view_arguments"}.get(action)
     if needs is None and job is not None and action != "view":
         needs = "view"
     return needs is None or can(user, needs, job_type, job)
+
+
+def lacking(user: Any, action: str, job_type: JobType[Any] | None = None, job: Job | None = None) -> str:
+    """Of an action that takes several rights the first that *user* lacks; *action* itself if there is no such."""
+    return next((part for part in TOGETHER.get(action, ()) if not can(user, part, job_type, job)), action)
 
 
 def _granted(user: Any, action: str, job_type: JobType[Any] | None) -> bool:

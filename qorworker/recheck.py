@@ -17,7 +17,9 @@ from qorworker.models import AuditEntry
 from qorworker.registry import JobType
 
 # What people do to have a job run -> the right that this needs.
-ASKED_FOR = {"enqueue": "run", "run now": "reschedule", "reschedule": "reschedule", "retry": "retry"}
+ASKED_FOR = {
+    "enqueue": "run", "update": "run", "run now": "reschedule", "reschedule": "reschedule", "retry": "retry",
+}  # fmt: skip
 
 
 def is_due(created_by: Any, has_waited: bool) -> bool:
@@ -31,8 +33,8 @@ def is_due(created_by: Any, has_waited: bool) -> bool:
 def check(job_id: int, created_by: str, job_type: JobType[Any], using: str) -> None:
     """Raise ``NoLongerAllowed`` unless somebody who asked for the job in the admin may still do so.
 
-    That is who started it, or who retried or moved it since. What code has asked for in the name of somebody is not
-    checked: nobody's rights were asked then.
+    That is who started it, or who retried, changed or moved it since. What code has asked for in the name of somebody
+    is not checked: nobody's rights were asked then.
     """
     asked = AuditEntry.objects.using(using).who_asked(job_id, ASKED_FOR) or [("enqueue", created_by)]
     people = {user_id for _action, user_id in asked}

@@ -39,6 +39,7 @@ REFUSALS: dict[str, Any] = {
     "abort": gettext_lazy("You may not abort “%s”."),
     "cancel": gettext_lazy("You may not cancel “%s”."),
     "reschedule": gettext_lazy("You may not choose another time for “%s”."),
+    "update": gettext_lazy("You may not change “%s”."),
     "retry": gettext_lazy("You may not retry “%s”."),
     "delete": gettext_lazy("You may not delete “%s”."),
     "manage_schedule": gettext_lazy("You may not make or change schedules of “%s”."),
@@ -117,7 +118,8 @@ def deny(
     if request.method == "POST":
         record(request, action, DENIED, job=job, job_name=job_type.name if job_type else "")
     subject = str(job) if job is not None else (job_type.title if job_type else "")
-    codename = "" if reason else permissions.told_permission(job_type, action)
+    lacking = permissions.lacking(request.user, action, job_type, job)
+    codename = "" if reason else permissions.told_permission(job_type, lacking)
     context = {
         **model_admin.admin_site.each_context(request),
         "title": _("Not allowed"),

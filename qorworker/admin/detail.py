@@ -114,6 +114,14 @@ class Story:
         return self.job_type is not None and permissions.can(self.user, "rerun", job=self.job)
 
     @cached_property
+    def can_update(self) -> bool:
+        """Whether the form to change it can be opened."""
+        arguments = self.job_type.arguments if self.job.can_update and self.job_type is not None else None
+        if arguments is None or arguments.problems() or not (arguments.fields or self.job.arguments):
+            return False
+        return permissions.can(self.user, "update", job=self.job)
+
+    @cached_property
     def schedule_form(self) -> RescheduleForm | None:
         if self._form is not None:
             return self._form

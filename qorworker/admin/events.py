@@ -7,18 +7,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.utils.dateparse import parse_datetime
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from qorworker.admin.tries import Try
 from qorworker.models import AuditEntry, Job, Origin
-from qorworker.templatetags.qorworker_admin import qw_duration, qw_moment
+from qorworker.templatetags.qorworker_admin import qw_duration, qw_moment, qw_visible
 
 DONE: dict[str, Any] = {
     "enqueue": gettext_lazy("%(who)s created it"),
     "replace arguments": gettext_lazy("%(who)s asked for the same job: it has the new arguments since then"),
+    "update": gettext_lazy("%(who)s changed it"),
     "cancel": gettext_lazy("%(who)s cancelled it"),
     "reschedule": gettext_lazy("%(who)s moved it to another time"),
     "run now": gettext_lazy("%(who)s queued it without waiting for its time"),
@@ -30,6 +31,7 @@ DONE: dict[str, Any] = {
 DENIED: dict[str, Any] = {
     "run": gettext_lazy("%(who)s tried to run it, without the right to"),
     "rerun": gettext_lazy("%(who)s tried to run it again, without the right to"),
+    "update": gettext_lazy("%(who)s tried to change it, without the right to"),
     "cancel": gettext_lazy("%(who)s tried to cancel it, without the right to"),
     "reschedule": gettext_lazy("%(who)s tried to change its time, without the right to"),
     "abort": gettext_lazy("%(who)s tried to abort it, without the right to"),
@@ -37,6 +39,7 @@ DENIED: dict[str, Any] = {
     "delete": gettext_lazy("%(who)s tried to delete it, without the right to"),
 }
 TOO_LATE: dict[str, Any] = {
+    "update": gettext_lazy("%(who)s tried to change it, but it was too late"),
     "cancel": gettext_lazy("%(who)s tried to cancel it, but it was too late"),
     "reschedule": gettext_lazy("%(who)s tried to change its time, but it was too late"),
     "run now": gettext_lazy("%(who)s tried to queue it, but it was not scheduled any more"),
@@ -46,6 +49,7 @@ TOO_LATE: dict[str, Any] = {
     "delete": gettext_lazy("%(who)s tried to delete it, but it had not ended"),
 }
 TAKEN: dict[str, Any] = {
+    "update": gettext_lazy("%(who)s tried to change it, but another job like it was there"),
     "retry": gettext_lazy("%(who)s tried to retry it, but another job like it was there"),
 }
 SENTENCES = {"ok": DONE, "denied": DENIED, "too late": TOO_LATE, "taken": TAKEN}
@@ -86,7 +90,9 @@ def _asked(entry: AuditEntry) -> Event:
     told = sentence % {"who": who} if sentence else f"{who}: {entry.action_label} ({entry.outcome_label})"
     door = entry.door if entry.user_name else ""
     before, after = (_moment(details.get(key)) for key in ("before", "after"))
-    change = format_html("{} → {}", before, after) if before and after else ""
+    changes = [(qw_visible(name),) for name in details.get("arguments") or ()]
+    changes += [(format_html("{} → {}", before, after),)] if before and after else []
+    change = format_html_join(", ", "{}", changes)
     return Event(entry.at, told, door, change, str(details.get("reason") or ""))
 
 

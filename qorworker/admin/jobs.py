@@ -26,6 +26,7 @@ from qorworker.admin import (
     live,
     presets,
     run,
+    update,
     verb_view,
 )
 from qorworker.admin.asked import number
@@ -66,6 +67,7 @@ class JobAdmin(NumberedActions, JobAdminBase):
             self._page("<int:pk>/results.xlsx", "xlsx", downloads.spreadsheet),
             self._page("<int:pk>/file/<str:name>/", "file", downloads.file),
             self._page("<int:pk>/reschedule/", "reschedule", verb_view.reschedule),
+            self._page("<int:pk>/update/", "update", update.update),
         ]
         own += [self._page(f"<int:pk>/{name}/", name.replace("-", "_"), verb_view.verb, name) for name in VERBS]
         return own + super().get_urls()

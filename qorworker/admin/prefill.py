@@ -1,12 +1,14 @@
 """What a run form starts with: values of an earlier job or of saved arguments, then those in its URL. Web.
 
-Never a secret, never a file. What is left out is told; what is filled in stands in the fields, and nowhere else.
+Never a secret, never a file. What is left out is told; what is filled in stands in the fields, and nowhere else. A form
+that changes what is stored keeps its secrets and files behind fields that are left empty.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from django import forms
@@ -18,8 +20,9 @@ from qorworker.admin import access
 from qorworker.admin.asked import number as number_in_url
 from qorworker.arguments import codec
 from qorworker.arguments.drift import drift_of
-from qorworker.arguments.fields import ListField
+from qorworker.arguments.fields import ListField, SecretField
 from qorworker.arguments.values import python_value
+from qorworker.exceptions import SecretsUnavailable
 from qorworker.models import Job, Preset
 from qorworker.registry import JobType
 
@@ -48,16 +51,11 @@ def filled(request: HttpRequest, job_type: JobType[Any], fields: Mapping[str, fo
             continue
         if name not in fields:
             found.notes.append(_("There is no field “%s”; it was ignored.") % name)
-        elif is_private(fields[name]):
+        elif codec.is_private(fields[name]):
             found.notes.append(_("“%s” is never filled in from a link.") % (fields[name].label or name))
         else:
             _from_address(found, name, fields[name], request.GET.getlist(name))
     return found
-
-
-def is_private(field: forms.Field) -> bool:
-    """Whether the value of a field must not come from a link, nor be kept to start from: secrets and files."""
-    return isinstance(field, forms.FileField) or codec.is_secret(field)
 
 
 def _from_address(found: Filled, name: str, field: forms.Field, given: list[str]) -> None:
@@ -86,7 +84,7 @@ def _from_job(found: Filled, request: HttpRequest, job_type: JobType[Any], field
         found.notes.append(_("Job #%s cannot be used as a start; the form shows its defaults.") % raw)
         return
     found.source = job
-    _from_stored(found, job_type, fields, job.arguments)
+    from_stored(found, job_type, fields, job.arguments)
 
 
 def _from_preset(
@@ -99,10 +97,10 @@ def _from_preset(
         found.notes.append(_("There are no such saved arguments; the form shows its defaults."))
         return
     found.preset = preset
-    _from_stored(found, job_type, fields, preset.arguments, preset.left_out)
+    from_stored(found, job_type, fields, preset.arguments, preset.left_out)
 
 
-def _from_stored(
+def from_stored(
     found: Filled,
     job_type: JobType[Any],
     fields: Mapping[str, forms.Field],
@@ -110,7 +108,7 @@ def _from_stored(
     left_out: Collection[str] = (),
 ) -> None:
     """By the fields of this form, not by a fingerprint: a row may be gone, or be none that the user may choose."""
-    drift = drift_of(fields, stored)
+    drift = job_type.arguments.compare(fields, stored)
     drift = replace(drift, new=tuple(name for name in drift.new if name not in left_out))
     values = job_type.arguments.initial(stored)
     found.values.update({name: value for name, value in values.items() if name not in drift.changed})
@@ -118,10 +116,41 @@ def _from_stored(
         found.notes.append(drift.explain())
 
 
+def keep_private(form: forms.BaseForm, stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Have the fields of *form* for secrets and files stand for what is *stored* while they are empty; what of it."""
+    private = {name: field for name, field in form.fields.items() if codec.is_private(field) and stored.get(name)}
+    unfit = drift_of(private, stored).changed
+    kept = {name: stored[name] for name in private if name not in unfit}
+    for name, value in kept.items():
+        field = private[name]
+        field.required = field.widget.is_required = False
+        field.help_text = " ".join((str(field.help_text), _("Leave this empty to keep what is stored."))).strip()
+        field.clean = partial(_given_or_kept, field.clean, field, name, value)  # type: ignore[method-assign]
+    return kept
+
+
+def left_empty(form: forms.BaseForm, kept: Mapping[str, Any]) -> dict[str, Any]:
+    """What of *kept* stays: nothing was sent for it."""
+    return {name: value for name, value in kept.items() if not form[name].data}
+
+
+def _given_or_kept(
+    clean: Callable[..., Any], field: forms.Field, name: str, stored: Any, given: Any, *initial: Any
+) -> Any:
+    """A stored value as if it had been sent: the form as a whole may look at it."""
+    if given:
+        return clean(given, *initial)
+    try:
+        value = codec.load(field, name, stored)
+    except SecretsUnavailable as error:
+        raise forms.ValidationError(str(error)) from None
+    return value if isinstance(field, (SecretField, forms.FileField)) else codec.plain(value)
+
+
 def to_enter_again(form: forms.BaseForm) -> list[tuple[Any, bool]]:
     """Fields of a sent form that were filled in and come back empty, and whether they are files."""
     return [
         (form[name], isinstance(field, forms.FileField))
         for name, field in form.fields.items()
-        if is_private(field) and field.widget.value_from_datadict(form.data, form.files, form.add_prefix(name))
+        if codec.is_private(field) and field.widget.value_from_datadict(form.data, form.files, form.add_prefix(name))
     ]

@@ -21,7 +21,6 @@ from django.utils.translation import gettext as _
 from qorworker import permissions
 from qorworker.admin import access
 from qorworker.admin.media import RUN_MEDIA
-from qorworker.admin.prefill import is_private
 from qorworker.admin.run import RunPage, runnable
 from qorworker.admin.start import may_delete
 from qorworker.arguments import codec
@@ -91,7 +90,7 @@ def _collect(page: RunPage) -> dict[str, Any] | None:
     for wrong in [name for name, told in form.errors.as_data().items() if _is_no_reason(form, name, told)]:
         del form.errors[wrong]
     for name, field in form.fields.items():
-        if name in form.cleaned_data and not is_private(field):
+        if name in form.cleaned_data and not codec.is_private(field):
             try:
                 stored[name] = codec.dump(field, form.cleaned_data[name])
             except ValidationError as error:
@@ -107,7 +106,7 @@ def _is_no_reason(form: Any, name: str, told: list[ValidationError]) -> bool:
     """Whether the error of a field matters only for a run: it is empty, or never saved anyway."""
     if name not in form.fields:
         return True  # of the form as a whole, which may look at what is left out
-    return is_private(form.fields[name]) or all(error.code == "required" for error in told)
+    return codec.is_private(form.fields[name]) or all(error.code == "required" for error in told)
 
 
 def _refuse(page: RunPage) -> HttpResponseBase:

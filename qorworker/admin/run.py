@@ -20,6 +20,7 @@ from qorworker.admin.limits import tell_limits
 from qorworker.admin.media import RUN_MEDIA
 from qorworker.admin.start import starts
 from qorworker.admin.verbs import clock
+from qorworker.arguments import codec
 from qorworker.autocomplete import JobAutocompleteView, limit_rows
 from qorworker.backends import backend_of
 from qorworker.conf import settings
@@ -62,24 +63,41 @@ def autocomplete(model_admin: Any, request: HttpRequest, name: str, field: str) 
 
 
 class RunPage:
-    """The forms on the page and what becomes of them."""
+    """The forms on the page and what becomes of them. With *filled* it was not sent: that is what it starts with."""
 
-    def __init__(self, model_admin: Any, request: HttpRequest, job_type: JobType[Any]) -> None:
+    template = "admin/qorworker/job/run.html"
+
+    def __init__(
+        self,
+        model_admin: Any,
+        request: HttpRequest,
+        job_type: JobType[Any],
+        filled: prefill.Filled | None = None,
+    ) -> None:
         self.model_admin, self.request, self.job_type = model_admin, request, job_type
-        posted = request.POST if request.method == "POST" else None
+        posted = request.POST if request.method == "POST" and filled is None else None
         self.arguments: BaseForm = job_type.arguments.form_class(posted, request.FILES if posted is not None else None)
         limit_rows(self.arguments, request, model_admin.admin_site)
         tell_limits(self.arguments)
-        self.filled = prefill.Filled()
+        self.filled = filled or prefill.Filled()
         if posted is None:
-            self.filled = prefill.filled(request, job_type, self.arguments.fields)
+            self.filled = filled or self._start()
             self.arguments.initial.update(self.filled.values)
-        may_wait = job_type.schedulable and backend_of(job_type.queue_name).supports_schedule
-        self.when = WhenForm(posted) if may_wait and self._may("schedule") else None
-        self.queue = QueueForm(job_type, posted) if self._may("choose_queue") else None
+        self.when = self._when_form(posted)
+        self.queue = self._queue_form(posted)
         self.confirm = ConfirmForm(posted, job_type.title) if job_type.confirm else None
         self.token = posted.get("qw-token", "") if posted is not None else once.new_token()
         self.was_saving = False
+
+    def _start(self) -> prefill.Filled:
+        return prefill.filled(self.request, self.job_type, self.arguments.fields)
+
+    def _when_form(self, posted: Any) -> WhenForm | None:
+        may_wait = self.job_type.schedulable and backend_of(self.job_type.queue_name).supports_schedule
+        return WhenForm(posted) if may_wait and self._may("schedule") else None
+
+    def _queue_form(self, posted: Any) -> QueueForm | None:
+        return QueueForm(self.job_type, posted) if self._may("choose_queue") else None
 
     def _may(self, action: str) -> bool:
         return permissions.can(self.request.user, action, self.job_type)
@@ -88,14 +106,10 @@ class RunPage:
     def forms(self) -> list[BaseForm]:
         return [form for form in (self.arguments, self.when, self.queue, self.confirm) if form is not None]
 
-    def show(self) -> HttpResponseBase:
+    def show(self, status: int = 200) -> HttpResponseBase:
         has_errors = any(form.is_bound and form.errors for form in self.forms)
-        running = starting.running_of_type(
-            permissions.visible_jobs(self.request.user, Job.objects.all()), self.job_type.name
-        )
         context = {
             **self.model_admin.admin_site.each_context(self.request),
-            "title": _("Run “%s”") % self.job_type.title,
             "opts": Job._meta,
             "media": sum((form.media for form in self.forms), RUN_MEDIA),
             "job_type": self.job_type,
@@ -110,14 +124,23 @@ class RunPage:
             "token": self.token,
             "immediate_window": settings.IMMEDIATE_WINDOW,
             "filled": self.filled,
+            **self._more(),
+        }
+        return TemplateResponse(self.request, self.template, context, status=status)
+
+    def _more(self) -> dict[str, Any]:
+        """What only this page shows."""
+        visible = permissions.visible_jobs(self.request.user, Job.objects.all())
+        running = starting.running_of_type(visible, self.job_type.name)
+        return {
+            "title": _("Run “%s”") % self.job_type.title,
             "starts": starts(self.request, self.job_type, self.filled),
-            "can_save": any(not prefill.is_private(field) for field in self.arguments.fields.values()),
+            "can_save": any(not codec.is_private(field) for field in self.arguments.fields.values()),
             "running": running,
             "is_more_running": len(running) == starting.SOME,
             "obstacles": obstacles(self.job_type.queue_name, self.job_type.name),
             "may_view": self._may("view"),
         }
-        return TemplateResponse(self.request, "admin/qorworker/job/run.html", context)
 
     def _sections(self) -> list[Any]:
         """The native fieldsets of the admin, so that each version and theme shows them its way."""
@@ -144,19 +167,8 @@ class RunPage:
             self.arguments.add_error(None, _("The form was not complete. Check it and send it once more."))
         if wrong or self.arguments.errors:
             return self.again()
-        moment = self.when.moment if self.when is not None else None
-        later = moment if moment is not None and not starts_at_once(moment) else None
-        options: dict[str, Any] = {"user": self.request.user, "origin": Origin.ADMIN}
-        if later is not None:
-            options["run_after"] = later
-        if self.queue is not None:
-            options |= self.queue.chosen
         try:
-            job, is_new = once.start_once(
-                self.request.user,
-                self.token,
-                lambda: self.job_type.using(**options).enqueue_cleaned(self.arguments.cleaned_data),
-            )
+            return self._carry_out()
         except InvalidArguments as error:
             return self._refused(error)
         except AlreadyEnqueued as error:
@@ -165,6 +177,20 @@ class RunPage:
         except (SecretsUnavailable, TooManyJobs, UnsupportedByBackend) as error:
             self.arguments.add_error(None, str(error))
             return self.again()
+
+    def _carry_out(self) -> HttpResponseBase:
+        moment = self.when.moment if self.when is not None else None
+        later = moment if moment is not None and not starts_at_once(moment) else None
+        options: dict[str, Any] = {"user": self.request.user, "origin": Origin.ADMIN}
+        if later is not None:
+            options["run_after"] = later
+        if self.queue is not None:
+            options |= self.queue.chosen
+        job, is_new = once.start_once(
+            self.request.user,
+            self.token,
+            lambda: self.job_type.using(**options).enqueue_cleaned(self.arguments.cleaned_data),
+        )
         self._tell(job, is_new, was_near=moment is not None and later is None)
         return HttpResponseRedirect(self._landing(job))
 

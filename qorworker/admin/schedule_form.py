@@ -152,24 +152,12 @@ class SchedulePage:
         self.arguments: BaseForm = job_type.arguments.form_class(posted, request.FILES if posted is not None else None)
         limit_rows(self.arguments, request, model_admin.admin_site)
         tell_limits(self.arguments)
-        self.kept = self._keep_private()
+        self.kept = prefill.keep_private(self.arguments, schedule.arguments if schedule is not None else {})
         source = schedule or copied
         if source is not None and posted is None:
             self.arguments.initial.update(job_type.arguments.initial(source.arguments))
         free = Schedule.objects.free_name(str(job_type.title)) if schedule is None else ""
         self.when = ScheduleForm(posted, schedule=source, name=free, zone=timezone.get_current_timezone_name())
-
-    def _keep_private(self) -> dict[str, Any]:
-        """Stored secrets and files, which stay if their fields are left empty; nothing of them is shown."""
-        stored = self.schedule.arguments if self.schedule is not None else {}
-        kept = {
-            n: stored[n] for n, field in self.arguments.fields.items() if prefill.is_private(field) and stored.get(n)
-        }
-        for name in kept:
-            field = self.arguments.fields[name]
-            field.required = field.widget.is_required = False
-            field.help_text = " ".join((str(field.help_text), _("Leave this empty to keep what is stored."))).strip()
-        return kept
 
     @property
     def forms(self) -> list[BaseForm]:
@@ -244,9 +232,8 @@ class SchedulePage:
     @sensitive_variables()
     def _save(self) -> Schedule:
         arguments, user = self.job_type.arguments, self.request.user
-        cleaned = self.arguments.cleaned_data
-        left_empty = [name for name in self.kept if not cleaned.get(name)]
-        dumped = arguments.dump(cleaned) | {name: self.kept[name] for name in left_empty}
+        kept = prefill.left_empty(self.arguments, self.kept)
+        dumped = arguments.dump(self.arguments.cleaned_data, kept)
         plan = self.when.plan
         if self.schedule is None:
             return Schedule.objects.create_dumped(self.job_type, plan, dumped, by=user, origin=Origin.ADMIN)

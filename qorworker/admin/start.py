@@ -10,7 +10,8 @@ from typing import Any
 from django.http import HttpRequest
 
 from qorworker import permissions
-from qorworker.admin.prefill import Filled, is_private
+from qorworker.admin.prefill import Filled
+from qorworker.arguments import codec
 from qorworker.models import Job, Preset, starting
 from qorworker.registry import JobType
 
@@ -55,7 +56,7 @@ def _runs(user: Any, job_type: JobType[Any], filled: Filled) -> Iterator[Start]:
 def _key(job_type: JobType[Any], stored: dict[str, Any]) -> str:
     """What of the arguments fills the form: the same text for runs that would fill it in the same way."""
     fields = job_type.arguments.fields
-    kept = {name: value for name, value in stored.items() if name in fields and not is_private(fields[name])}
+    kept = {name: value for name, value in stored.items() if name in fields and not codec.is_private(fields[name])}
     return json.dumps(kept, sort_keys=True, default=str)
 
 

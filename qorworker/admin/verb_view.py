@@ -58,18 +58,18 @@ def _confirm(model_admin: Any, request: HttpRequest, asked: Verb, job: Job) -> H
 def _perform(request: HttpRequest, asked: Verb, job: Job) -> HttpResponseBase:
     if asked.name == "abort" and job.is_aborting:
         messages.info(request, asked_before(job_page.last_abort(job), job))
-        return _back(job)
+        return back(job)
     try:
         new, is_first = perform_once(asked, job, request)
     except AlreadyEnqueued as error:
         messages.warning(request, conflict.told(request.user, error.job, error.message))
-        return _back(job)
+        return back(job)
     except QorWorkerError as error:
         messages.warning(request, refusal(error, job))
-        return _gone() if _is_deleted(error) else _back(job)
+        return gone() if is_deleted(error) else back(job)
     if new is not None and new.is_existing:
         messages.warning(request, conflict.told_instead(request.user, new))
-        return _back(job)
+        return back(job)
     first = job_page.last_abort(job) if asked.name == "abort" else None
     if first is not None and first.user_id != str(request.user.pk):
         messages.info(request, asked_before(first, job))  # both at the same moment
@@ -77,7 +77,7 @@ def _perform(request: HttpRequest, asked: Verb, job: Job) -> HttpResponseBase:
         messages.success(request, success_of(asked, job, new))
     else:
         messages.warning(request, _("This run was already started."))
-    return _back(new if new is not None else job)
+    return back(new if new is not None else job)
 
 
 def perform_once(asked: Verb, job: Job, request: HttpRequest) -> tuple[Job | None, bool]:
@@ -105,7 +105,7 @@ def reschedule(model_admin: Any, request: HttpRequest, pk: int) -> HttpResponseB
         return access.deny(model_admin, request, "reschedule", job=job)
     if job.job_type is not None and not job.job_type.schedulable:
         messages.warning(request, _("No time can be chosen for this job. Nothing was changed."))
-        return _back(job)
+        return back(job)
     form = RescheduleForm(request.POST)
     if not form.is_valid():
         return show(model_admin, request, job, form if job.can_reschedule else None, status=422)
@@ -113,8 +113,8 @@ def reschedule(model_admin: Any, request: HttpRequest, pk: int) -> HttpResponseB
         messages.success(request, move(job, form.cleaned_data["at"], request.user))
     except QorWorkerError as error:
         messages.warning(request, refusal(error, job))
-        return _gone() if _is_deleted(error) else _back(job)
-    return _back(job)
+        return gone() if is_deleted(error) else back(job)
+    return back(job)
 
 
 def move(job: Job, when: Any, user: Any) -> str:
@@ -127,13 +127,13 @@ def move(job: Job, when: Any, user: Any) -> str:
     return _("The chosen time is past or so near that it starts at once: it is queued.")
 
 
-def _is_deleted(error: QorWorkerError) -> bool:
+def is_deleted(error: QorWorkerError) -> bool:
     return isinstance(error, InvalidTransition) and error.status == "deleted"
 
 
-def _back(job: Job) -> HttpResponseRedirect:
+def back(job: Job) -> HttpResponseRedirect:
     return HttpResponseRedirect(reverse("admin:qorworker_job_change", args=(job.pk,)))
 
 
-def _gone() -> HttpResponseRedirect:
+def gone() -> HttpResponseRedirect:
     return HttpResponseRedirect(reverse("admin:qorworker_job_changelist"))

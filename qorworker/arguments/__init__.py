@@ -95,13 +95,17 @@ class Arguments:
             raise InvalidArguments(self.job_type, self._masked(errors, given))
         return cleaned
 
-    def dump(self, cleaned: Mapping[str, Any]) -> dict[str, Any]:
-        """*cleaned* as JSON for ``Job.arguments``. Uploads are stored last, when nothing else can fail."""
+    def dump(self, cleaned: Mapping[str, Any], kept: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """*cleaned* as JSON for ``Job.arguments``. Uploads are stored last, when nothing else can fail.
+
+        *kept* are secrets and files that stay as they are stored.
+        """
+        kept = kept or {}
         stored: dict[str, Any] = {}
         errors: dict[str, list[str]] = {}
         for name, field in self.fields.items():
             try:
-                stored[name] = codec.dump(field, cleaned.get(name))
+                stored[name] = kept[name] if name in kept else codec.dump(field, cleaned.get(name))
             except ValidationError as error:
                 errors[name] = error.messages
         if not errors and self.given:
@@ -154,6 +158,25 @@ class Arguments:
             raise InvalidArguments(self.job_type, errors)
         return values
 
+    def change(self, stored: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+        """*stored* with *changes*, cleaned, as JSON again. Secrets and files stay as they are if they are not changed.
+
+        What no longer is an argument is left out. Raises ``InvalidArguments``, or ``SecretsUnavailable``.
+        """
+        known = {name: value for name, value in stored.items() if name in self.fields and name not in changes}
+        private = {n: value for n, value in known.items() if codec.is_private(self.fields[n]) and value is not None}
+        values: dict[str, Any] = {}
+        errors: dict[str, list[str]] = {}
+        for name, value in private.items():
+            try:
+                values[name] = codec.load(self.fields[name], name, value)
+            except ValidationError as error:
+                errors[name] = error.messages
+        if errors:
+            raise InvalidArguments(self.job_type, errors)
+        rest = {name: value for name, value in known.items() if name not in private}
+        return self.dump(self.clean({**values, **self.reuse(rest, changes)}), private)
+
     def identity(self, stored: Mapping[str, Any]) -> dict[str, Any]:
         """*stored* without what differs each time that the same is stored. Holds secrets in the clear."""
         known = self.fields
@@ -184,7 +207,11 @@ class Arguments:
         """What changed in the form since *job* was stored; falsy if it still fits."""
         if job.fingerprint == self.fingerprint:
             return Drift()
-        return drift_of(self.fields, job.arguments)
+        return self.compare(self.fields, job.arguments)
+
+    def compare(self, known: Mapping[str, forms.Field], stored: Mapping[str, Any]) -> Drift:
+        """What of *stored* does not fit these fields, which may be those of one form with fewer rows to choose from."""
+        return drift_of(known, stored)
 
     # For people.
 

@@ -32,6 +32,11 @@ def is_secret(field: forms.Field) -> bool:
     return isinstance(field, fields.SecretField) or isinstance(field.widget, forms.PasswordInput)
 
 
+def is_private(field: forms.Field) -> bool:
+    """Whether the value of a field never fills a form: secrets and files."""
+    return isinstance(field, forms.FileField) or is_secret(field)
+
+
 def plain(value: Any) -> Any:
     return value.get_secret_value() if isinstance(value, Secret) else value
 

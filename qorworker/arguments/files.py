@@ -75,6 +75,11 @@ def discard(arguments: Mapping[str, Any], known: Mapping[str, forms.Field]) -> N
             storage.delete(key)
 
 
+def unused(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+    """What of the arguments *before* is no more in those *after*."""
+    return {name: value for name, value in before.items() if after.get(name) != value}
+
+
 def keys(arguments: Mapping[str, Any]) -> set[str]:
     """The keys in the storage of all that looks like an upload, also of one that is lent."""
     return {str(stored[TAG]) for stored in arguments.values() if isinstance(stored, Mapping) and TAG in stored}

@@ -43,6 +43,7 @@ ACTIONS: dict[str, Any] = {
     "run now": pgettext_lazy("audit", "Run now"),
     "reschedule": pgettext_lazy("audit", "Update schedule"),
     "replace arguments": pgettext_lazy("audit", "Replace arguments"),
+    "update": pgettext_lazy("audit", "Change"),
     "cancel": pgettext_lazy("audit", "Cancel"),
     "abort": pgettext_lazy("audit", "Abort"),
     "mark failed": pgettext_lazy("audit", "Mark as failed"),

@@ -20,7 +20,7 @@ from qorworker.models.clock import database_now
 from qorworker.models.fields import ArgumentsField
 from qorworker.models.indexes import PartialIndex, PartialUniqueConstraint
 from qorworker.models.job_queries import JobQuerySet
-from qorworker.models.verbs import JobVerbs
+from qorworker.models.updating import UpdateVerb
 from qorworker.models.verbs import wake as wake
 from qorworker.models.worker import Worker
 from qorworker.status import ENDED_BADLY, FINISHED, WAITING, JobStatus, can_move
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 PRIORITY_RANGE = (-100, 100)
 
 
-class Job(JobVerbs):
+class Job(UpdateVerb):
     """One run of a job type: what was asked, where it stands, how it ended."""
 
     name = models.CharField(_("job type"), max_length=200)
@@ -234,6 +234,10 @@ class Job(JobVerbs):
     @property
     def can_reschedule(self) -> bool:
         return self.status in WAITING and backend_of(self.queue_name).supports_schedule
+
+    @property
+    def can_update(self) -> bool:
+        return self.status in WAITING
 
     @property
     def can_run_now(self) -> bool:

@@ -72,11 +72,11 @@ class ScheduleVerbs(models.Model):
                 me.take(plan, now)
                 me.revision += 1
         except BaseException as error:
-            files.discard(_without(dumped or {}, before), known)
+            files.discard(files.unused(dumped or {}, before), known)
             if isinstance(error, IntegrityError):
                 raise name_taken(str(changes.get("name", ""))) from None
             raise
-        self._discard(_without(before, self._me.arguments))
+        self._discard(files.unused(before, self._me.arguments))
 
     def pause(
         self, *, by: Any = None, reason: str = "", until: dt.datetime | None = None, origin: str = Origin.CODE
@@ -190,7 +190,3 @@ class ScheduleVerbs(models.Model):
 
 def name_taken(name: str) -> InvalidSchedule:
     return InvalidSchedule(_("There is a schedule called “%(name)s” already.") % {"name": name})
-
-
-def _without(arguments: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in arguments.items() if others.get(name) != value}

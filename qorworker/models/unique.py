@@ -12,19 +12,18 @@ import datetime as dt
 import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import nullcontext
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from django.db import IntegrityError, OperationalError, models, transaction
+from django.db import IntegrityError, OperationalError, transaction
 from django.db.models import BooleanField, Case, F, Value, When
 from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 
-from qorworker.arguments import files
 from qorworker.exceptions import AlreadyEnqueued
 from qorworker.models.audit import AuditEntry, Origin
 from qorworker.models.clock import DatabaseNow, database_now
+from qorworker.models.rewriting import RewritingQuerySet
 from qorworker.models.sql import BATCH, insert_unless_taken
 from qorworker.status import WAITING, JobStatus
 from qorworker.unique import PERIOD, RAISE, REPLACE, Unique
@@ -39,7 +38,7 @@ DEADLOCKS = {"40P01", 1213}  # PostgreSQL's and MariaDB's number of the error
 PAUSES = (0.05, 0.2, 0.5)
 
 
-class UniqueQuerySet(models.QuerySet["Job"]):
+class UniqueQuerySet(RewritingQuerySet):
     def enqueue_unique(
         self,
         jobs: Sequence[Job],
@@ -147,6 +146,11 @@ class UniqueQuerySet(models.QuerySet["Job"]):
             return None
         return type(self)(self.model, using=self.db).holders([key]).get(key)
 
+    def beside(self, job: Job, key: str) -> Job | None:
+        """Who holds *key*, which *job* is about to have; None if it is free, or *job* takes part no more."""
+        held = self.holders([job.unique_key, key])
+        return held.get(key) if self.filter(pk=job.pk, unique_place__isnull=False).exists() else None
+
     # What is done about a conflict.
 
     def _gives_way(self, holder: Job, job: Job, rule: Unique, user: Any, origin: str) -> bool:
@@ -164,13 +168,11 @@ class UniqueQuerySet(models.QuerySet["Job"]):
     def _replace(self, holder: Job, job: Job, user: Any, origin: str) -> bool:
         """Give *holder* the arguments of *job*, if it still waits with the key; with its number, place and time."""
         with transaction.atomic(using=self.db):
-            before = self.filter(pk=holder.pk).select_for_update().values_list("arguments", flat=True).first()
-            mine = self.filter(pk=holder.pk, unique_place=HOLDS, status__in=sorted(WAITING))
-            if not mine.update(arguments=job.arguments, fingerprint=job.fingerprint, limit_key=job.limit_key):
+            row = self.filter(pk=holder.pk).select_for_update().first()
+            changes = {"fingerprint": job.fingerprint, "limit_key": job.limit_key}
+            if row is None or not self.filter(unique_place=HOLDS).rewrite(row, job.arguments, **changes):
                 return False
             AuditEntry.objects.using(self.db).record("replace arguments", job=holder, user=user, origin=origin)
-            known = holder.job_type.arguments.fields if holder.job_type is not None else {}
-            transaction.on_commit(partial(files.discard, before or {}, known), using=self.db, robust=True)
         holder.arguments, holder.fingerprint = job.arguments, job.fingerprint
         return True
 
@@ -178,6 +180,11 @@ class UniqueQuerySet(models.QuerySet["Job"]):
 def taken() -> Case:
     """For the UPDATE that queues an ended job again: it takes its key, if its rule is about what has not ended."""
     return Case(When(unique_among__in=("", PERIOD), then=F("unique_place")), default=Value(HOLDS))
+
+
+def passed_on() -> Case:
+    """For the UPDATE that gives a job another key: it holds that one, if it takes part at all."""
+    return Case(When(unique_place__isnull=True, then=None), default=Value(HOLDS))
 
 
 def given_back() -> Case:

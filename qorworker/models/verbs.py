@@ -175,8 +175,10 @@ class JobVerbs(models.Model):
         )  # fmt: skip
 
     def _row(self) -> JobQuerySet:
-        rows = type(self)._default_manager.using(self._write_database()).filter(pk=self.pk)
-        return cast("JobQuerySet", rows)
+        return self._rows().filter(pk=self.pk)
+
+    def _rows(self) -> JobQuerySet:
+        return cast("JobQuerySet", type(self)._default_manager.using(self._write_database()))
 
     def _write_database(self) -> str:
         # Not _state.db: the instance may have been read from a replica.

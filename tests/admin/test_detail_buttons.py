@@ -15,9 +15,9 @@ pytestmark = [pytest.mark.django_db, pytest.mark.once]
 
 # What there is for whom may do everything, the first button first; "!" marks that which stands out.
 OFFERED = {
-    "new": "Cancel… Schedule",
-    "scheduled": "Run-now Cancel… !Update-schedule",
-    "will_retry": "!Run-now Cancel… Update-schedule",
+    "new": "Cancel… Schedule Change…",
+    "scheduled": "Run-now Cancel… !Update-schedule Change…",
+    "will_retry": "!Run-now Cancel… Update-schedule Change…",
     "running": "Abort… Run-again…",
     "aborting": "Run-again…",
     "silent": "Mark-as-failed… Abort… Run-again…",
@@ -35,8 +35,11 @@ RIGHTS: dict[str, set[str]] = {
     "qorworker.run_job": set(),  # running again needs a look at the arguments too
     "qorworker.view_job_arguments": set(),
     "qorworker.run_job qorworker.view_job_arguments": {"Run-again", "Run-again…", CHANGES},
+    "qorworker.reschedule_job qorworker.run_job qorworker.view_job_arguments": {
+        "Run-now", "Schedule", "Update-schedule", "Change…", "Run-again", "Run-again…", CHANGES,
+    },
     "qorworker.view_job_log": set(),
-}
+}  # fmt: skip
 
 
 def offered(page):

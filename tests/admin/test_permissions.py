@@ -29,13 +29,14 @@ NEEDED = {
     "cancel": {"abort_job", "view_job"},
     "reschedule": {"reschedule_job", "view_job"},
     "retry": {"retry_job", "view_job"},
+    "update": {"reschedule_job", "run_job", "view_job", "view_job_arguments"},
     "view_arguments": {"view_job_arguments", "view_job"},
     "view_log": {"view_job_log", "view_job"},
     "delete": {"delete_job", "view_job"},
     "choose_queue": {"choose_job_queue", "run_job", "view_job"},
     "share": {"share_preset", "run_job", "view_job"},
 }
-DOING = ("run", "schedule", "rerun", "abort", "cancel", "reschedule", "retry")
+DOING = ("run", "schedule", "rerun", "abort", "cancel", "reschedule", "retry", "update")
 LOOKING = ("view", "view_arguments", "view_log")
 
 

@@ -9,6 +9,7 @@ from django.utils import timezone
 from qorworker.exceptions import UnsupportedByBackend
 from qorworker.models import Job, database_now
 from qorworker.testing import jobs
+from tests.admin.filled_in import filled_in
 from tests.backends.test_immediate import QUEUES
 
 pytestmark = pytest.mark.django_db
@@ -111,3 +112,19 @@ def test_a_job_is_run_again_in_its_own_queue(settings):
     assert job.rerun().queue_name == "now"
     settings.QORWORKER = {"QUEUES": {"default": QUEUES["default"]}}
     assert job.rerun().queue_name == "default"
+
+
+def test_a_job_where_none_can_wait_for_a_time_can_be_changed_but_not_moved(admin_client, settings):
+    settings.QORWORKER = {"QUEUES": QUEUES}
+    made = jobs.story.using(queue_name="default").enqueue()
+    Job.objects.update(queue_name="now")
+    page = f"/admin/qorworker/job/{made.pk}/update/"
+    shown = filled_in(admin_client.get(page))
+    assert "qw-when" not in shown
+    later = {"qw-when": "later", "qw-at_0": "2999-01-01", "qw-at_1": "09:00"}
+    assert admin_client.post(page, {**shown, **later}).status_code == 302
+    again = Job.objects.get()
+    assert (again.status, again.run_after) == ("new", made.run_after)
+    with pytest.raises(UnsupportedByBackend):
+        again.update(run_after=database_now("default") + dt.timedelta(days=1))
+    assert Job.objects.get().run_after == made.run_after

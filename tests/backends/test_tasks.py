@@ -14,6 +14,7 @@ from qorworker.exceptions import JobCancelled
 from qorworker.models import Job
 from qorworker.registry import registry
 from qorworker.testing.task_backends import TaskBackendContract, heard
+from tests.admin.filled_in import filled_in
 from tests.support import log_of
 from tests.testapp import jobs
 from tests.testapp import tasks as documented
@@ -161,6 +162,24 @@ def test_a_task_is_run_again_with_the_same_call(in_process):
     in_process()
     again = task_backends["default"].get_result(str(Job.objects.exclude(pk=job.pk).get().pk))
     assert (again.args, again.return_value) == (result.args, "str str [7] None None")
+
+
+def test_a_task_that_waits_is_changed(in_process, admin_client):
+    documented.positional.enqueue(1, second=2)
+    job = Job.objects.get()
+    job.update(second=5)
+    page = admin_client.get(f"/admin/qorworker/job/{job.pk}/update/")
+    assert page.context["filled"].notes == []
+    sent = {**filled_in(page), "first": "4"}
+    assert admin_client.post(f"/admin/qorworker/job/{job.pk}/update/", sent).status_code == 302
+    in_process()
+    assert Job.objects.get().result == [4, 5, 3]
+
+
+def test_how_a_task_was_called_is_no_argument_that_is_gone(in_process, admin_client):
+    documented.positional.enqueue(1, second=2)
+    page = admin_client.get(f"/admin/qorworker/job/{Job.objects.get().pk}/update/")
+    assert page.context["filled"].notes == ["The field “third” is new."]
 
 
 def test_a_positional_parameter_is_passed_by_position(in_process):

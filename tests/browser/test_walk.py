@@ -70,6 +70,7 @@ def addresses(jobs: dict[str, Job]) -> dict[str, str]:
         "list-empty": BASE + "?q=nothing-like-that",
         "list-scheduled": BASE + "?tab=scheduled",
         **{f"job-{state}": page_of(job) for state, job in jobs.items()},
+        "update": page_of(jobs["scheduled"], "update/"),
         "delete": page_of(jobs["done"], "delete/"),
         "schedules": SCHEDULES,
         "schedule-calendar": SCHEDULES + "calendar/",

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from qorworker.admin.update import revision_of
+
 LATER = {"qw-at_0": "2999-01-01", "qw-at_1": "09:00"}
 CONFIRMED = {"confirmed": "1"}
 RUN = {"qw-token": "0." + "x" * 20, "qw-when": "now", "subject": "Tea", "copies": "1", "mode": "plain"}
@@ -25,6 +27,10 @@ class Row:
     data: dict[str, Any] = field(default_factory=dict)
     is_paused: bool = False  # the schedule or worker that is asked for, and the queue “reports”
     name: str = ""  # of the type in the URL, if it is not that of the job
+
+    def sent(self, pk: int, job: Any) -> dict[str, str]:
+        """What is posted about the row *pk*, and a form about *job*."""
+        return {key: value.format(pk=pk, revision=revision_of(job)) for key, value in self.data.items()}
 
 
 LOOK = {"post": "302 405 405 405 405 405 405 405 405", "other": "302 405 405 405 405 405 405 405 405"}
@@ -101,6 +107,14 @@ MATRIX: dict[str, Row] = {
     "job/<int:pk>/results.xlsx": Row(get="302 404 403 200 200 404 200 404 200", **LOOK),
     "job/<int:pk>/file/<str:name>/": Row(get="302 404 403 404 404 404 404 404 404", **LOOK, name="subject"),
     "job/<int:pk>/reschedule/": Row(**VERB, state="scheduled", data=LATER),
+    "job/<int:pk>/update/": Row(
+        get="302 404 403 403 200 404 200 404 200",
+        post="302 404 403 403 302 404 302 404 302",
+        other="302 404 405 405 405 404 405 404 405",
+        changes="operator owner root",
+        state="scheduled",
+        data={**RUN, "qw-when": "keep", "qw-revision": "{revision}"},
+    ),
     "job/<int:pk>/run-now/": Row(**VERB, state="scheduled"),
     "job/<int:pk>/retry/": Row(**VERB),
     "job/<int:pk>/mark-failed/": Row(**VERB, state="silent", data=CONFIRMED),

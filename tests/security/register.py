@@ -107,12 +107,15 @@ CASES: dict[str, Case] = {
     "S36": Case("fields of the model in a POST", "ignored", (
         f"{REQUESTS}::test_fields_that_a_form_does_not_have_change_nothing",)),
     "S37": Case("arguments of another job", "refused", (
+        "admin/test_update.py::test_jobs_of_others_are_not_found_where_one_sees_ones_own",
         "test_arguments_forms.py::test_unknown_and_wrong_arguments_are_named",
         "test_arguments_refused.py::test_a_name_that_is_no_argument_any_more_stops_the_job")),
     "S38": Case("another type for a scheduled job", "immutable", (
-        f"{REQUESTS}::test_another_time_is_all_that_can_be_changed_of_a_scheduled_job",)),
+        f"{REQUESTS}::test_another_time_is_all_that_can_be_changed_of_a_scheduled_job",
+        f"{REQUESTS}::test_only_time_and_arguments_can_be_changed_of_a_job_that_waits")),
     "S39": Case("a secret on any page, in any table, file or process", "nowhere", (
-        SECRET, "admin/test_secrets.py::test_the_report_of_an_error_on_the_page_does_not_have_it")),
+        SECRET, f"{REQUESTS}::test_what_a_form_carries_of_a_job_tells_nothing_of_its_secrets",
+        "admin/test_secrets.py::test_the_report_of_an_error_on_the_page_does_not_have_it")),
     "S40": Case("a job that prints its secret, also in two writes", "masked before it is stored", (SECRET,)),
     "S41": Case("secrets without encryption", "refused", (
         "test_arguments_secret.py::test_without_the_extra_nothing_is_stored",

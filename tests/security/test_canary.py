@@ -16,6 +16,7 @@ from django.utils import timezone
 
 import qorworker
 from qorworker import Arg
+from qorworker.admin.update import revision_of
 from qorworker.models import Attempt, AuditEntry, Job, LogLine, ResultsRow, Worker
 from qorworker.registry import registry
 from tests.admin.support import BASE, a_worker, make_job, page_of, text_of, user_with
@@ -58,9 +59,10 @@ odd.__doc__ = canary("description")
 INPUTS = {
     "title", "group", "description", "label", "confirm", "queue", "user", "text", "lines", "row", "file", "item", "key",
     "value", "log", "progress", "error", "cell", "cell_error", "attempt_error", "traceback", "reason", "worker", "host",
-    "version", "worker_queue", "worker_type",
+    "gone", "version", "worker_queue", "worker_type",
 }  # fmt: skip
-ASKED = {"asked_q", "asked_job", "asked_text", "asked_again"}  # in an address, or in a form that is wrong
+# In an address, or in a form that is wrong.
+ASKED = {"asked_q", "asked_job", "asked_text", "asked_again", "asked_change", "asked_late"}
 
 
 @pytest.fixture
@@ -116,7 +118,9 @@ def tell_all(job: Job) -> Job:
 def others(job: Job) -> list[Job]:
     like = {"arguments": job.arguments, "queue_name": job.queue_name, "created_by": job.created_by}
     running = make_job(job.job_type, "running", progress_text=canary("progress"), **like)
-    return [running, make_job(job.job_type, "new", rerun_of=job, **like), make_job(job.job_type, "scheduled", **like)]
+    waiting = make_job(job.job_type, "new", rerun_of=job, **like)
+    drifted = {**like, "arguments": {**job.arguments, canary("gone"): 1}, "fingerprint": ""}
+    return [running, waiting, make_job(job.job_type, "scheduled", **drifted)]
 
 
 def answers(visitor, job_type, jobs):
@@ -149,6 +153,16 @@ def answers_to_forms(visitor, jobs):
     run = reverse("admin:qorworker_job_run", args=(ODD_NAME,))
     wrong = {"text": canary("asked_again"), "lines": "x", "number": canary("asked_number"), "row": canary("asked_row")}
     yield visitor.post(run, wrong)
+    yield visitor.post(page_of(scheduled, "update/"), {**wrong, "text": canary("asked_change")})
+    yield visitor.post(page_of(running, "update/"), {**wrong, "text": canary("asked_late")})
+    right = {
+        "text": canary("text"), "lines": canary("lines"), "number": "1", "row": Shop.objects.get().pk, "items": "x",
+        "data": "{}", "choice": "a", "qw-token": "0." + "x" * 20, "qw-when": "keep", "qw-confirmed": "on",
+        "qw-revision": revision_of(scheduled),
+    }  # fmt: skip
+    saved = visitor.post(page_of(scheduled, "update/"), right, follow=True)
+    assert saved.redirect_chain
+    yield saved
     for job, verb in ((running, "abort"), (waiting, "cancel"), (failed, "retry"), (failed, "run-again")):
         yield visitor.post(page_of(job, f"{verb}/"))
     yield visitor.post(page_of(scheduled, "reschedule/"), {"qw-at_0": canary("asked_at"), "qw-at_1": "09:00"})

@@ -9,6 +9,7 @@ from django.apps import apps
 from django.core import mail
 from django.test import Client
 
+from qorworker.admin.update import revision_of
 from qorworker.models import Job
 from tests.admin.support import BASE, page_of, superuser, text_of
 from tests.security.walk import paths
@@ -36,6 +37,10 @@ def test_a_secret_is_nowhere_but_in_the_job(start, tmp_path, settings):
         form = {"qw-token": token, "qw-when": "now", "password": CANARY, "how": way or "error"}
         assert visitor.post(RUN, {**form, "how": ""}).status_code == 200  # the page with the error
         assert visitor.post(RUN, form).status_code == 302
+    first = Job.objects.earliest("pk")
+    changed = {**form, "how": WAYS[0], "qw-when": "keep", "qw-revision": revision_of(first)}
+    assert visitor.post(page_of(first, "update/"), {**changed, "how": ""}).status_code == 200
+    assert visitor.post(page_of(first, "update/"), changed).status_code == 302
     worker = start(processes=2)
     all_ended()
     jobs = list(Job.objects.order_by("pk"))

@@ -57,7 +57,7 @@ def test_every_role_gets_the_answer_that_is_declared(visits, route):
         expected = {"GET": row.get, "HEAD": row.get, **dict.fromkeys(OTHERS, row.other), "POST": row.post}
         for method, codes in expected.items():
             before = everything()
-            data = {key: value.format(pk=subject(route, visitor).pk) for key, value in row.data.items()}
+            data = row.sent(subject(route, visitor).pk, visitor.job)
             answer = visitor.client.post(url, data) if method == "POST" else visitor.client.generic(method, url)
             if method == "HEAD":
                 assert not b"".join(answer.streaming_content) if answer.streaming else not answer.content
@@ -77,7 +77,7 @@ def test_who_is_refused_a_change_is_on_record(visits, route):
     row = MATRIX[route]
     refused = []
     for visitor, place in visits(row):
-        visitor.client.post(address(route, visitor), row.data)
+        visitor.client.post(address(route, visitor), row.sent(subject(route, visitor).pk, visitor.job))
         if row.post.split()[place] == "403":
             refused.append(visitor.role)
     denied = AuditEntry.objects.filter(outcome="denied").order_by("id")

@@ -13,6 +13,7 @@ from django.urls import reverse
 import qorworker
 from qorworker.admin.jobs import FOR_SCRIPTS
 from qorworker.models import AuditEntry, Job, LogLine, Origin
+from tests.admin.filled_in import filled_in
 from tests.admin.support import BASE, a_worker, in_state, make_job, page_of, stored, text_of, user_with
 from tests.admin.test_run_form import token_of
 from tests.security.matrix import MATRIX
@@ -40,7 +41,7 @@ def ready(route: str, types) -> tuple[str, dict[str, str]]:
     job = in_state(types["greet"], row.state)
     about = subject(route, job, row.is_paused)
     url = path(route, pk=about.pk, object_id=about.pk, name=job.name)
-    return url, {key: value.format(pk=about.pk) for key, value in row.data.items()}
+    return url, row.sent(about.pk, job)
 
 
 def subject(route: str, job: Job, is_paused: bool):
@@ -244,6 +245,27 @@ def test_another_time_is_all_that_can_be_changed_of_a_scheduled_job(types, visit
     visitor.post(page_of(job, "reschedule/"), {"qw-at_0": "2999-01-01", "qw-at_1": "09:00", **INTERNALS})
     after = Job.objects.values().get()
     assert {name for name in before if before[name] != after[name]} == {"run_after"}
+
+
+def test_only_time_and_arguments_can_be_changed_of_a_job_that_waits(types, visitor):
+    job = in_state(types["greet"], "scheduled", arguments=stored(types["greet"], subject="x"))
+    before = Job.objects.values().get()
+    shown = filled_in(visitor.get(page_of(job, "update/")))
+    later = {"qw-when": "later", "qw-at_0": "2999-01-01", "qw-at_1": "09:00"}
+    more = {**INTERNALS, "qw-priority": "9", "qw-queue_name": "mail"}
+    sent = {**more, **shown, **later, "subject": "Tea"}
+    assert visitor.post(page_of(job, "update/"), sent).status_code == 302
+    after = Job.objects.values().get()
+    assert {name for name in before if before[name] != after[name]} == {"run_after", "arguments", "meta"}
+    assert set(after["meta"]) == {"update_token"}
+    assert after["arguments"] == {"subject": "Tea", "copies": 1, "mode": "plain"}
+
+
+def test_what_a_form_carries_of_a_job_tells_nothing_of_its_secrets(types, visitor):
+    job = in_state(types["log_in"], "scheduled", arguments=stored(types["log_in"], password="opensesame"))
+    page = text_of(visitor.get(page_of(job, "update/")))
+    assert "opensesame" not in page
+    assert job.arguments["password"]["$secret"] not in page
 
 
 # What is told

@@ -139,9 +139,9 @@ class TaskArguments(Arguments):
     def clean(self, values: Mapping[str, Any], files: Mapping[str, Any] | None = None) -> dict[str, Any]:
         return values if isinstance(values, Given) else super().clean(values, files)
 
-    def dump(self, cleaned: Mapping[str, Any]) -> dict[str, Any]:
+    def dump(self, cleaned: Mapping[str, Any], kept: Mapping[str, Any] | None = None) -> dict[str, Any]:
         if not isinstance(cleaned, Given):
-            return {name: _marked(cleaned.get(name), value) for name, value in super().dump(cleaned).items()}
+            return {name: _marked(cleaned.get(name), value) for name, value in super().dump(cleaned, kept).items()}
         if (size := len(json.dumps(cleaned))) > settings.ARGUMENTS_BYTES:
             told = f"The arguments take {size} bytes, and {settings.ARGUMENTS_BYTES} are allowed."
             raise InvalidArguments(self.job_type, {"__all__": [told]})
@@ -166,11 +166,14 @@ class TaskArguments(Arguments):
             return Given(stored)
         return super().reuse(_opened(stored), changes)
 
+    def change(self, stored: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+        return super().change(_opened(stored), changes)
+
     def identity(self, stored: Mapping[str, Any]) -> dict[str, Any]:
         return super().identity(_opened(stored))
 
-    def drift(self, job: Any) -> Any:
-        return super().drift(_Opened(job.fingerprint, _opened(job.arguments)))
+    def compare(self, known: Mapping[str, Any], stored: Mapping[str, Any]) -> Any:
+        return super().compare(known, _opened(stored))
 
     def display(self, stored: Mapping[str, Any]) -> Any:
         return super().display(_opened(stored))
@@ -180,11 +183,6 @@ class TaskArguments(Arguments):
 
     def initial(self, stored: Mapping[str, Any]) -> dict[str, Any]:
         return super().initial(_opened(stored))
-
-
-class _Opened:
-    def __init__(self, fingerprint: str, arguments: Mapping[str, Any]) -> None:
-        self.fingerprint, self.arguments = fingerprint, arguments
 
 
 def _normal(value: Any) -> Any:
