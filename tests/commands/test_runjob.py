@@ -9,6 +9,7 @@ from datetime import timedelta
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import OperationalError
 
 from qorworker import Unique, job
 from qorworker.management.commands import runjob
@@ -197,6 +198,27 @@ def test_it_follows_a_job_that_a_worker_runs(start, ledger, tmp_path):
         assert process.wait(30) == 0
     assert "Done." in output.read_text()
     assert len(ledger.lines()) == 1
+
+
+def test_it_follows_a_job_past_an_outage_of_the_database(transactional_db, monkeypatch, capsys):
+    job, seen, real = jobs.noop.enqueue(), [], runjob.Printer.print_new
+    Job.objects.filter(pk=job.pk).update(
+        status="running", attempt_token="f" * 32, lease_expires_at=database_now("default")
+    )
+
+    def out_of_order(printer):
+        seen.append(printer.job.status)
+        if len(seen) in (2, 3):
+            Job.objects.filter(pk=job.pk).update(
+                status="done", attempt_token=None, lease_expires_at=None, finished_at=database_now("default")
+            )
+            raise OperationalError("server closed the connection unexpectedly")
+        return real(printer)
+
+    monkeypatch.setattr(runjob.Printer, "print_new", out_of_order)
+    call_command("runjob", id=job.pk)
+    assert set(seen) == {"running"}
+    assert "Done." in capsys.readouterr().out
 
 
 def test_two_at_once_run_a_job_once(transactional_db, ledger, tmp_path):

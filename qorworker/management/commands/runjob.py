@@ -27,6 +27,8 @@ from qorworker.models.limits import RATE
 from qorworker.models.unique import conflict_of
 from qorworker.registry import JobType, registry
 from qorworker.status import JobStatus
+from qorworker.worker.database import Database
+from qorworker.worker.processes import monotonic
 from qorworker.worker.supervisor import Duty, Options, Supervisor
 
 EXIT = {
@@ -114,18 +116,15 @@ class Command(BaseCommand):
         return self._follow(job) if supervisor.missed else job
 
     def _follow(self, job: Job) -> Job:
-        """Follow a job that runs elsewhere. Ctrl-C ends the following, not the job."""
-        printer = Printer(self, job)
+        """Follow a job that runs elsewhere, also past an outage of its database. Ctrl-C ends this, not the job."""
+        printer, database = Printer(self, job), Database(job._state.db or "default")
         stop = threading.Event()
         before = signal.signal(signal.SIGINT, lambda *_: stop.set())
         try:
-            while True:
-                printer.print_new()
-                if job.is_finished or stop.wait(INTERVAL):
-                    break
+            while not database.attempt(monotonic(), printer.print_new) and not stop.wait(INTERVAL):
+                pass
         finally:
             signal.signal(signal.SIGINT, before)
-        printer.print_new()
         return job
 
     def _say_end(self, job: Job) -> None:
@@ -141,7 +140,8 @@ class Printer:
         self.command, self.job, self.seen = command, job, 0
         self.progress = ""
 
-    def print_new(self) -> None:
+    def print_new(self) -> bool:
+        """Whether that was all, because the job has ended."""
         # The row first: a line that came with the end is then not missed.
         self.job.refresh_from_db()
         for line in LogLine.objects.using(self.job._state.db).after(self.job.pk, self.seen):
@@ -153,6 +153,7 @@ class Printer:
         if progress and progress != self.progress:
             self.progress = progress
             self.command.stdout.write(f"         {progress}")
+        return bool(self.job.is_finished)
 
 
 def _add_option(parser: Any, name: str, field: forms.Field) -> None:
