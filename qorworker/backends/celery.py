@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from celery import current_app, shared_task, signals  # type: ignore[import-not-found, import-untyped, unused-ignore]
 from django.core import checks
-from django.db import router
+from django.db import InterfaceError, OperationalError, router
 from django.utils.translation import gettext as _
 
 from qorworker.backends.base import BaseBackend
@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 TOLD_AGAIN = 3600.0  # seconds after which a waiting job is sent once more: its message may be lost
 SOON = TOLD_AGAIN / 2  # seconds: Redis delivers again what it gave to a worker an hour ago
 CLOCKS_DIFFER = 5.0  # seconds by which those of a worker and of the database may
+LATER = 5.0  # seconds until a job is tried again with which the database was out of order
 PREFORK = "prefork"
 RUN_JOB = "qorworker.run_job"
 CELERY_PRIORITIES = 9
@@ -95,10 +96,18 @@ class CeleryBackend(BaseBackend):
 
 
 @shared_task(  # type: ignore[untyped-decorator, unused-ignore]
-    bind=True, name=RUN_JOB, acks_late=True, reject_on_worker_lost=False, ignore_result=True, max_retries=0
+    bind=True, name=RUN_JOB, acks_late=True, reject_on_worker_lost=False, ignore_result=True, max_retries=None
 )
 def run_job(self: Any, job_id: int, using: str) -> str:
     """Run one attempt of a job, if it still waits and its time has come."""
+    try:
+        return _run(self, job_id, using)
+    except (OperationalError, InterfaceError) as error:
+        # Else its message would be gone, and the next one come much later.
+        raise self.retry(exc=error, countdown=LATER) from error
+
+
+def _run(task: Any, job_id: int, using: str) -> str:
     from qorworker.backends.celery_worker import row
     from qorworker.backends.inprocess import run_stored
     from qorworker.backends.prefork import Guard, is_child
@@ -106,7 +115,7 @@ def run_job(self: Any, job_id: int, using: str) -> str:
 
     jobs = Job.objects.using(using).filter(pk=job_id)
     jobs.promote_due()
-    me: dict[str, Any] = {"worker_name": str(self.request.hostname or "celery"), "worker_id": row.number}
+    me: dict[str, Any] = {"worker_name": str(task.request.hostname or "celery"), "worker_id": row.number}
     if not is_child():
         status = run_stored(job_id, using, **me)
         send_next(jobs.first(), status)

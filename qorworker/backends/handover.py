@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from django.db import DatabaseError
+from django.db import Error
 
 from qorworker.backends import BaseBackend, backend_of
 from qorworker.conf import settings
@@ -41,7 +41,7 @@ def hand_over(using: str) -> int:
             continue
         try:
             backend.jobs_ready(jobs)
-        except DatabaseError:
+        except Error:
             raise
         except Exception:
             logger.exception("Jobs of the queue “%s” could not be handed over to their backend.", backend.queue_name)

@@ -16,7 +16,7 @@ from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
 
-from django.db import DatabaseError, InterfaceError, OperationalError, connections
+from django.db import Error, connections
 
 from qorworker.conf import settings
 from qorworker.context import JobContext
@@ -163,7 +163,7 @@ class Attendant:
                 self.writer.flush(())
                 if not self.writer.held_up or pause is None:  # somebody else has the row locked
                     return
-            except (OperationalError, InterfaceError):
+            except Error:
                 if pause is None:
                     logger.exception("The end of job %s could not be written.", self.attempt.job.id)
                     raise
@@ -191,7 +191,7 @@ class Attendant:
                     Worker.objects.using(self.using).beat(self.writer.worker_id)
                 self.renewed = now
             self._look()
-        except (DatabaseError, InterfaceError):
+        except Error:
             logger.warning("The database did not take what job %s said; it is tried again.", self.attempt.job.id)
             connections[self.using].close()
         self.watch(self)

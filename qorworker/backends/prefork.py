@@ -113,9 +113,11 @@ class Guard:
             os.kill(os.getpid(), signal.SIGTERM)
         elif now - self.asked_at > float(settings.ABORT_GRACE):
             end_descendants()
-            if not attempt.lost:
-                attendant.finish(Ending(attempt.stop_reason or Outcome.ABORTED, attempt.stop_text))
-            os.kill(os.getpid(), signal.SIGKILL)
+            try:
+                if not attempt.lost:
+                    attendant.finish(Ending(attempt.stop_reason or Outcome.ABORTED, attempt.stop_text))
+            finally:  # also if the database does not take that: nobody else would end it
+                os.kill(os.getpid(), signal.SIGKILL)
 
 
 def end_descendants() -> None:

@@ -12,11 +12,13 @@ import pytest
 
 pytest.importorskip("celery", reason="the extra celery is not installed")
 
+from django.db import OperationalError
+
 from qorworker import At, Schedule
 from qorworker.backends import backend_of
 from qorworker.backends.celery import run_job
 from qorworker.backends.handover import hand_over
-from qorworker.models import Job, Worker
+from qorworker.models import Job, JobQuerySet, Worker
 from qorworker.testing import jobs
 from qorworker.testing.backends import BackendContract, told
 from qorworker.worker.tending import tend
@@ -243,6 +245,23 @@ def test_runworker_leaves_jobs_of_celery_to_celery_and_hands_them_over(start, se
         job.refresh_from_db()
         assert (job.status, job.attempt) == ("new", 0)
         app.close()
+
+
+@pytest.mark.django_db
+def test_a_message_whose_job_the_database_did_not_give_out_comes_again(settings, monkeypatch):
+    settings.QORWORKER = {"QUEUES": queues()}
+    job, real, asked = Job(name=jobs.story.name, queue_name="celery", arguments={}), JobQuerySet.promote_due, []
+    Job.objects.enqueue_rows([job])
+
+    def out_of_order(rows, *given):
+        asked.append(rows)
+        if len(asked) < 3:
+            raise OperationalError("server closed the connection unexpectedly")
+        return real(rows, *given)
+
+    monkeypatch.setattr(JobQuerySet, "promote_due", out_of_order)
+    run_job.apply((job.pk, "default"))
+    assert (len(asked), ended(job).status) == (3, "done")
 
 
 def test_flags_tell_what_the_pool_can_do(settings):
