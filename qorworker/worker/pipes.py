@@ -79,10 +79,15 @@ class Pipes:
         self.on_nonsense: Callable[[Child], None] = lambda child: None
 
     def open(self, number: int) -> tuple[Child, list[int]]:
-        """A child's ends here, and the descriptors of the others: for its work, its records and its output."""
-        work_read, work_write = os.pipe()
-        ours, theirs = socket.socketpair(socket.AF_UNIX, message_socket())
-        output_read, output_write = os.pipe()
+        """A child's ends here, and the descriptors of the others: for its work, its records and its output.
+
+        Raises ``OSError`` if there are too few descriptors; then none is taken.
+        """
+        with contextlib.ExitStack() as taken:
+            work_read, work_write = _pipe(taken)
+            ours, theirs = map(taken.enter_context, socket.socketpair(socket.AF_UNIX, message_socket()))
+            output_read, output_write = _pipe(taken)
+            taken.pop_all()
         for descriptor in (work_write, output_read):
             os.set_blocking(descriptor, False)
         ours.setblocking(False)
@@ -220,6 +225,14 @@ class Pipes:
     def _ignore(self, end: Any) -> None:
         with contextlib.suppress(KeyError, ValueError):
             self.selector.unregister(end)
+
+
+def _pipe(taken: contextlib.ExitStack) -> tuple[int, int]:
+    """A pipe that is closed with *taken*."""
+    ends = os.pipe()
+    for end in ends:
+        taken.callback(os.close, end)
+    return ends
 
 
 def _unread(child: Child) -> int:

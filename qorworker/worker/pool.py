@@ -84,9 +84,15 @@ class Pool:
 
     # The children.
 
-    def _fork(self) -> Child:
+    def _fork(self) -> Child | None:
+        """A child that is new; None while the machine has no room for its pipes."""
         self._numbers += 1
-        child, theirs = self.pipes.open(self._numbers)
+        try:
+            child, theirs = self.pipes.open(self._numbers)
+        except OSError as error:
+            logger.error("A child process could not be started: %s", error)
+            self._fork_at = processes.monotonic() + FORK_PAUSE
+            return None
         self.link.tell({"fork": child.number}, theirs)
         for descriptor in theirs:
             os.close(descriptor)
@@ -101,7 +107,7 @@ class Pool:
             self.pipes.hang_up(child)
 
     def replace(self, child: Child) -> Child | None:
-        """A fresh child in the place of an idle one; None while there is no template."""
+        """A fresh child in the place of an idle one; None while there is no template, or no room."""
         if not self.ready:
             return None
         self.dismiss(child)

@@ -20,7 +20,7 @@ def seize(using: str, pk: int, token: str) -> Job | None:
     jobs = Job.objects.using(using)
     if not jobs.seize(pk, token, secrets.token_hex(16), float(settings.LEASE)):
         return None
-    return jobs.select_related("worker").get(pk=pk)
+    return jobs.select_related("worker").filter(pk=pk).first()  # it may have been deleted, and so may its worker
 
 
 def settle(using: str, job: Job, worker: Worker | None, text: str, outcome: str = Outcome.LOST) -> int:

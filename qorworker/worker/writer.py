@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 
-from django.db import DatabaseError, DataError, InterfaceError, OperationalError, connections, transaction
+from django.db import DatabaseError, DataError, Error, InterfaceError, OperationalError, connections, transaction
 
 from qorworker.models import Attempt, Job, LogLine, Outcome, ResultsRow
 from qorworker.models.job import wake
@@ -83,16 +83,12 @@ class Writer:
         progressed = [attempt for attempt in running if attempt.changed and attempt.job.id not in ending]
         if not ends and not progressed and wanted is None:
             return [], None
-        claimed: list[Claimed] | None = None
         try:
-            busy, claimed = self._write(ends, progressed, wanted)
-        except (OperationalError, InterfaceError):
+            busy, claimed = self._write_somehow(ends, progressed, wanted)
+        except Error:
             for attempt in progressed:
                 attempt.changed = True
             raise
-        except DatabaseError:
-            logger.exception("A batch could not be written; writing its attempts one by one.")
-            busy = self._write_singly(ends, progressed)
         tried = set(map(id, ends))
         self.ends = [end for end in self.ends if id(end) not in tried]
         self.held_up += [end for end in ends if end.attempt.job.id in busy]
@@ -105,6 +101,18 @@ class Writer:
             self.places_freed = True
             wake(self.using)
         return [attempt for attempt in progressed if attempt.lost], claimed
+
+    def _write_somehow(
+        self, ends: list[End], progressed: list[RunningAttempt], wanted: Claim | None
+    ) -> tuple[set[int], list[Claimed] | None]:
+        """Together if the database takes all of it, else one by one."""
+        try:
+            return self._write(ends, progressed, wanted)
+        except (OperationalError, InterfaceError):
+            raise
+        except DatabaseError:
+            logger.exception("A batch could not be written; writing its attempts one by one.")
+            return self._write_singly(ends, progressed), None
 
     def _write(
         self, ends: list[End], progressed: list[RunningAttempt], wanted: Claim | None = None

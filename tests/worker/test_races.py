@@ -1,5 +1,6 @@
 """Moments in which a child is ahead of what its parent has read; played step by step, with no process."""
 
+import errno
 import os
 import secrets
 import selectors
@@ -8,7 +9,7 @@ import sqlite3
 import subprocess
 
 import pytest
-from django.db import OperationalError, connections
+from django.db import InternalError, OperationalError, connections
 
 from qorworker.models import Job
 from qorworker.models.sql import Claim, claim_one
@@ -258,6 +259,46 @@ class TestTheTemplateThatDoesNotStart:
         os.kill(pid, signal.SIGSTOP)
         link.close()
         assert not alive(pid)
+
+
+def test_progress_that_could_not_be_written_one_by_one_either_is_written_later(dispatcher, child, monkeypatch):
+    [attempt] = given(dispatcher, child, job := jobs.noop.enqueue())
+    attempt.hear(["progress", job.pk, 40, None])
+    errors = [InternalError("terminating connection"), OperationalError("the connection is closed")]
+
+    def refused(writer, ends, progressed, wanted=None):
+        assert [each.update().progress for each in progressed] == [40]
+        raise errors.pop(0)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Writer, "_write", refused)
+        with pytest.raises(OperationalError):
+            flushed(dispatcher, job)
+    flushed(dispatcher, job)
+    assert job.progress == 40
+
+
+class TestAMachineWithoutRoom:
+    def test_a_child_that_gets_no_pipes_is_started_later(self, selector, monkeypatch):
+        pool, real, made = Pool(1, "", selector), os.pipe, []
+        pool.link.ready, pool.link.tend = True, lambda now: None
+
+        def one_only():
+            if made:
+                raise OSError(errno.EMFILE, "Too many open files")
+            made.append(real())
+            return made[0]
+
+        before = len(os.listdir("/proc/self/fd"))
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "pipe", one_only)
+            pool.tend(monotonic())
+        assert (pool.children, len(os.listdir("/proc/self/fd"))) == ({}, before)
+        pool.tend(monotonic())
+        assert pool.children == {}
+        pool.tend(monotonic() + 1.0)
+        [child] = pool.children.values()
+        pool.pipes.close(child)
 
 
 def test_a_process_that_is_only_hidden_is_not_gone(monkeypatch):

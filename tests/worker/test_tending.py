@@ -8,12 +8,13 @@ import pytest
 
 from qorworker import At, Every, Schedule, job
 from qorworker.backends import crontab
-from qorworker.models import Job, ScheduleSlot
+from qorworker.models import Job, JobQuerySet, ScheduleSlot, database_now
 from qorworker.registry import registry
 from qorworker.worker import scheduler, tending
 from qorworker.worker.scheduler import Scheduler
 from tests.definitions import own_types  # noqa: F401
 from tests.models.rows import race
+from tests.testapp import jobs
 
 LOCAL = {"BACKEND": "qorworker.backends.local.LocalBackend"}
 CRON = {"BACKEND": "qorworker.backends.crontab.CrontabBackend"}
@@ -47,6 +48,29 @@ def test_a_tick_of_cron_fires_what_is_due(settings, monkeypatch, queue):
     crontab.run_tick()
     assert (made_by(due), made_by(later)) == (["new"], [])
     assert bool(started) is (queue is KEEPER)
+
+
+@pytest.mark.django_db
+def test_a_job_whose_worker_has_no_row_any_more_is_settled(settings):
+    settings.QORWORKER = {"OBSERVATION": 1}
+    job = jobs.noop.enqueue()
+    past = database_now("default") - dt.timedelta(seconds=1)
+    Job.objects.filter(pk=job.pk).update(
+        status="running", attempt=1, attempt_token="f" * 32, lease_expires_at=past, worker_id=2**30
+    )
+    assert tending.rescue("default") == 1
+    job.refresh_from_db()
+    assert (job.status, job.attempts.get().outcome) == ("exception", "lost")
+
+
+@pytest.mark.django_db
+def test_a_job_that_is_deleted_while_it_is_taken_over_is_let_go(settings, monkeypatch):
+    settings.QORWORKER = {"OBSERVATION": 1}
+    job = jobs.noop.enqueue()
+    past = database_now("default") - dt.timedelta(seconds=1)
+    Job.objects.filter(pk=job.pk).update(status="running", attempt=1, attempt_token="f" * 32, lease_expires_at=past)
+    monkeypatch.setattr(JobQuerySet, "seize", lambda jobs, pk, *given: jobs.filter(pk=pk).delete()[0])
+    assert tending.rescue("default") == 0
 
 
 @pytest.mark.django_db
