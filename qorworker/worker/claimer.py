@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
-from django.db import InterfaceError, OperationalError
+from django.db import Error
 
 from qorworker.backends import backend_of
 from qorworker.conf import settings
@@ -82,7 +82,7 @@ class Claimer:
         """Remember the claim if it fails: it may have been carried out and only its answer lost."""
         try:
             yield
-        except (OperationalError, InterfaceError):
+        except Error:
             if wanted is not None:
                 self.unanswered.append(wanted.token)
             raise

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import random
+import sqlite3
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cached_property
 from typing import Any, TypeVar
 
-from django.db import DatabaseError, InterfaceError, connections
+from django.db import Error, connections
 
 from qorworker.conf import settings
 from qorworker.worker.processes import monotonic
@@ -41,6 +43,11 @@ class Database:
     def connection(self) -> Any:
         return connections[self.using]  # it takes longer to find than to use
 
+    @cached_property
+    def errors(self) -> tuple[type[Exception], ...]:
+        """Django's, and the driver's own: those of a cursor that the ORM closes come as they are."""
+        return Error, self.connection.Database.Error
+
     def down(self, now: float) -> bool:
         return now < self.retry_at
 
@@ -51,17 +58,19 @@ class Database:
         try:
             self.prepare()
             result = work()
-        except (DatabaseError, InterfaceError) as error:
+        except self.errors as error:
             self._failed(now, error)
             return None
         if self.failures:
-            logger.warning("The database answers again.")
+            _say("The database answers again.")
             self.failures = 0
         return result
 
     def prepare(self) -> None:
         """Put limits on a new connection, so that a stuck statement cannot stop the worker."""
         connection = self.connection
+        if _is_left_open(connection):
+            self._drop()
         connection.ensure_connection()
         if self._prepared is connection.connection:
             return
@@ -97,11 +106,38 @@ class Database:
         self.failed_at = monotonic()
         self.retry_at = max(now, self.failed_at) + pause
         if self.failures in (1, 5) or self.failures % 20 == 0:
-            logger.warning("The database did not do what was asked (%s); trying again.", str(error).strip())
+            _say("The database did not do what was asked (%s); trying again.", str(error).strip())
+        if not _is_locked(error):
+            self._drop()
+
+    def _drop(self) -> None:
+        """Have the next call make a new connection."""
         connection = self.connection
-        if connection.vendor != "sqlite":
+        if not connection.atomic_blocks:
+            # In a block that could not be left Django would keep the closed connection for ever.
+            connection.in_atomic_block = connection.closed_in_transaction = False
+        with suppress(*self.errors):  # what cannot even be closed is replaced anyway
             connection.close()
 
 
 def _is_mariadb(connection: object) -> bool:
     return bool(getattr(connection, "mysql_is_mariadb", False))
+
+
+def _is_left_open(connection: Any) -> bool:
+    """Whether a transaction was begun that nobody will end: what is written would never be committed."""
+    if connection.atomic_blocks:  # those of a caller
+        return False
+    begun = connection.connection is not None and connection.autocommit != connection.settings_dict["AUTOCOMMIT"]
+    return bool(connection.in_atomic_block or begun)
+
+
+def _is_locked(error: Exception) -> bool:
+    """Whether somebody else writes to SQLite's file; after anything else it is opened again: it may be another one."""
+    code = getattr(error.__cause__, "sqlite_errorcode", 0) & 0xFF
+    return code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+def _say(text: str, *arguments: object) -> None:
+    with suppress(Error):  # a project may log into the very database that is out of order
+        logger.warning(text, *arguments)

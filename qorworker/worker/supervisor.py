@@ -306,15 +306,12 @@ class Supervisor:
             self.dispatcher.hand_back_ready()
 
     def _write_stories(self, now: float) -> None:
-        self._flush(now, list(self.dispatcher.running.values()))
+        for attempt in self.writer.flush(list(self.dispatcher.running.values())):
+            self.dispatcher.forget(attempt)
 
     def _slow_down(self, now: float) -> None:
         """Let children wait while what they said cannot be written."""
         self.pool.pipes.mute(self._backlog() > BUFFER)
-
-    def _flush(self, now: float, running: Collection[Any]) -> None:
-        for attempt in self.database.attempt(now, lambda: self.writer.flush(running)) or ():
-            self.dispatcher.forget(attempt)
 
     def _backlog(self) -> int:
         return sum(attempt.buffered for attempt in self.dispatcher.running.values()) + sum(

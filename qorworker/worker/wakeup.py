@@ -7,7 +7,7 @@ import selectors
 from functools import cached_property
 from typing import Any
 
-from django.db import DatabaseError, connections
+from django.db import Error, connections
 
 from qorworker.conf import settings
 
@@ -92,7 +92,7 @@ class ListenWakeup(Wakeup):
                 cursor.execute("SET application_name = 'qorworker listener'")
             with connection.wrap_database_errors:
                 descriptor = connection.connection.fileno()
-        except (DatabaseError, OSError) as error:
+        except (Error, OSError) as error:
             logger.info("Notifications are not to be had (%s); polling instead.", error)
             self.retry_at = now + RECONNECT
             connection.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import selectors
 
 import pytest
-from django.db import connection
+from django.db import InterfaceError, connection, connections
 
 from qorworker.models.job import wake
 from qorworker.worker.wakeup import RECONNECT, ListenWakeup
@@ -41,6 +41,17 @@ def test_a_server_that_takes_no_new_connections_is_asked_instead(wakeup, monkeyp
     wakeup.look(100.0 + RECONNECT)
     wake("default")
     assert heard(wakeup, 20)
+
+
+def test_a_listener_that_is_gone_as_it_is_made_is_made_later(wakeup, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(type(connections["default"]), "cursor", refused)
+        wakeup.look(100.0)
+    assert (wakeup.connection, wakeup.retry_at) == (None, 100.0 + RECONNECT)
+
+
+def refused(connection):
+    raise InterfaceError("connection already closed")
 
 
 def test_a_listener_that_was_cut_is_made_again(wakeup):
