@@ -26,7 +26,7 @@ NAME = "qorworker.delete_old_jobs"  # of the job type, and of its schedule
 def delete_old_jobs(context: JobContext) -> None:
     """Deletes jobs that ended long enough ago, with their logs, results and uploads.
 
-    How long each is kept is said by `keep_for` of its job type, else by the setting `KEEP_FOR`. What was deleted stays
+    How long each is kept is said by keep_for of its job type, else by the setting KEEP_FOR. What was deleted stays
     in the audit.
     """
     using, number = router.db_for_write(Job), 0

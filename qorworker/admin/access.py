@@ -123,7 +123,7 @@ def deny(
     context = {
         **model_admin.admin_site.each_context(request),
         "title": _("Not allowed"),
-        "opts": Job._meta,
+        "opts": model_admin.opts,
         "media": MEDIA,
         "job": job,
         "refusal": _refusal(action, str(subject)),

@@ -18,6 +18,7 @@ from django.views.decorators.debug import sensitive_variables
 from qorworker import permissions
 from qorworker.admin import access, prefill
 from qorworker.admin.asked import number
+from qorworker.admin.cards import first_paragraph
 from qorworker.admin.limits import tell_limits
 from qorworker.admin.media import FORM_MEDIA, SCHEDULE_MEDIA
 from qorworker.admin.schedule_preview import preview
@@ -62,7 +63,7 @@ def add(model_admin: Any, request: HttpRequest) -> HttpResponseBase:
         "title": _("Add a schedule"),
         "opts": Schedule._meta,
         "media": SCHEDULE_MEDIA,
-        "types": [job_type for job_type in types if not job_type.arguments.problems()],
+        "types": [(each, first_paragraph(each)) for each in types if not each.arguments.problems()],
     }
     return TemplateResponse(request, "admin/qorworker/schedule/choose.html", context)
 

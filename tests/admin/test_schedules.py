@@ -185,6 +185,10 @@ class TestPreview:
         assert re.search(r"06:30 <span class=\"qw-quiet\">Europe/Berlin</span></td><td>[^<]*0[45]:30</td>", html)
         assert not Schedule.objects.exists()
 
+    def test_utc_is_told_once(self, boss, types):
+        html = self.told(boss, **{"qw-zone": "UTC"})
+        assert re.search(r"06:30 <span class=\"qw-quiet\">UTC</span></td><td class=", html)
+
     def test_without_script_too(self, boss, types):
         response = boss.post(add_url(), {**GREET, **DAILY, "qw-preview": "Preview"})
         page = text_of(response)
@@ -329,6 +333,7 @@ class TestRights:
         response = client.post(url_of(schedule, end))
         assert response.status_code == 403
         assert "qorworker.manage_schedule" in text_of(response)
+        assert f'<a href="{LIST}">Schedules</a>' in text_of(response)  # where it comes from
         assert AuditEntry.objects.filter(action="manage_schedule", outcome="denied").count() == 1
         assert not Job.objects.exists()
 
