@@ -82,8 +82,8 @@ def show(
 
 def history(schedule: Schedule, jobs: Any) -> list[Row]:
     """Its last times and its last runs by hand, the newest first."""
-    slots = list(schedule.slots.newest_first()[:ROWS])
-    mine = {job.pk: job for job in jobs.filter(schedule=schedule).newest_first()[: 2 * ROWS]}
+    slots = list(ScheduleSlot.objects.using(jobs.db).newest_of(schedule.pk)[:ROWS])
+    mine = {job.pk: job for job in jobs.newest_of(schedule.pk)[: 2 * ROWS]}
     skipped = [slot.job_id for slot in slots if slot.outcome == SlotOutcome.SKIPPED and slot.job_id]
     instead = jobs.in_bulk(skipped) if skipped else {}
     of_slots = {slot.job_id for slot in slots if slot.outcome == SlotOutcome.FIRED}

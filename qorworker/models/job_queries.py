@@ -12,6 +12,7 @@ from django.db.models import F, Q
 
 from qorworker.models.audit import AuditEntry, Origin
 from qorworker.models.clock import DatabaseNow, database_now
+from qorworker.models.newest import newest_of
 from qorworker.models.sql import BATCH, insert_jobs
 from qorworker.models.unique import UniqueQuerySet, given_back, taken
 from qorworker.status import ENDED_BADLY, FINISHED, WAITING, JobStatus, sources_of
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from qorworker.models.pause import Paused
     from qorworker.registry import JobType
 
-RECENT = 500  # jobs of a schedule among which those that have not ended are looked for
+RECENT = 100  # jobs of a schedule among which those that have not ended are looked for
 
 
 class JobQuerySet(UniqueQuerySet):
@@ -124,7 +125,7 @@ class JobQuerySet(UniqueQuerySet):
 
     def unfinished_of(self, schedule_id: int) -> list[Job]:
         """The jobs of a schedule that have not ended, oldest first; looked for among its newest."""
-        newest = self.filter(schedule_id=schedule_id).newest_first().defer("arguments", "meta", "error")[:RECENT]
+        newest = self.newest_of(schedule_id).defer("arguments", "meta", "error")[:RECENT]
         return [job for job in list(newest)[::-1] if not job.is_finished]
 
     def overdue_of(self, schedule_id: int, seconds: float) -> JobQuerySet:
@@ -134,6 +135,10 @@ class JobQuerySet(UniqueQuerySet):
         waiting = self.few(Q(status__in=WAITING)).filter(schedule_id=schedule_id, attempt=0)
         by_itself = models.Exists(ScheduleSlot.objects.filter(job=models.OuterRef("pk"), outcome=SlotOutcome.FIRED))
         return waiting.filter(by_itself, run_after__lt=DatabaseNow(-seconds))
+
+    def newest_of(self, schedule_id: int) -> JobQuerySet:
+        """The jobs of a schedule, the newest first."""
+        return newest_of(self, schedule_id)
 
     def newest_first(self) -> JobQuerySet:
         return self.order_by("-id")

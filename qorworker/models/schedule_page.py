@@ -11,14 +11,12 @@ from django.db import connections
 from qorworker.models.clock import as_datetime
 from qorworker.models.job import Job
 from qorworker.models.job_queries import JobQuerySet
+from qorworker.models.newest import OWN, OWN_ELSEWHERE
 from qorworker.models.slot import ScheduleSlot
 
 RUNS = 14  # of each schedule
 AT_ONCE = 200  # schedules in one UNION, of two parts for each; SQLite takes 500 parts
 SHOWN = ("name", "status", "attempt", "abort_requested_at", "lease_expires_at", "enqueued_at")
-# Only the index of a schedule's rows has this order. With an equality the primary key would do for PostgreSQL, and it
-# would walk through the newest rows of all schedules. MariaDB before 10.8 has no descending indexes, and would sort.
-OWN = {"postgresql": "schedule_id BETWEEN %s AND %s ORDER BY schedule_id, id DESC"}
 NEWEST = """
     SELECT schedule_id, id, enqueued_at AS moment, '' AS reason FROM (
         SELECT schedule_id, id, enqueued_at FROM {jobs} WHERE {own} LIMIT {runs}
@@ -57,7 +55,7 @@ def last_runs(schedules: Sequence[int], jobs: JobQuerySet) -> dict[int, list[Run
 def _newest(schedules: Sequence[int], using: str) -> Iterator[tuple[int, int, dt.datetime, str]]:
     """Schedule, number of the job or 0, time, and why there is no job."""
     connection = connections[using]
-    own = OWN.get(connection.vendor, "schedule_id = %s ORDER BY id DESC")
+    own = OWN.get(connection.vendor, OWN_ELSEWHERE)
     one = NEWEST.format(jobs=Job._meta.db_table, slots=ScheduleSlot._meta.db_table, own=own, runs=RUNS)
     asked = [schedule for schedule in schedules for _place in range(one.count("%s"))]
     with connection.cursor() as cursor:

@@ -11,6 +11,7 @@ from django.utils.translation import pgettext_lazy
 
 from qorworker.models.clock import DatabaseNow, stored
 from qorworker.models.job import Job
+from qorworker.models.newest import newest_of
 from qorworker.timetable import Slot
 
 
@@ -59,8 +60,9 @@ class ScheduleSlotQuerySet(models.QuerySet["ScheduleSlot"]):
         """Those of times before a moment whose job is gone."""
         return self.filter(fired_at__lt=before, job=None)
 
-    def newest_first(self) -> ScheduleSlotQuerySet:
-        return self.order_by("-id")
+    def newest_of(self, schedule_id: int) -> ScheduleSlotQuerySet:
+        """The slots of a schedule, the newest first."""
+        return newest_of(self, schedule_id)
 
 
 class ScheduleSlot(models.Model):

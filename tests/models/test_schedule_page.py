@@ -118,3 +118,11 @@ def test_a_page_costs_a_few_rows_of_each_schedule_however_many_there_are():
     assert reads_all(plan) == []
     assert "qorworker_job_schedule" in indexes(plan)
     assert "qorworker_slot_newest" in plan
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("crowd")
+@pytest.mark.parametrize("crowd", ["fresh"], indirect=True)  # without statistics PostgreSQL would rather sort
+@pytest.mark.parametrize("schedule", [BUSY, RARE])
+def test_whether_an_earlier_run_goes_on_costs_a_few_rows(schedule):
+    assert read_by(lambda: Job.objects.unfinished_of(schedule)) < ENOUGH

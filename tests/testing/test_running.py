@@ -40,7 +40,7 @@ def types(own_types):  # noqa: F811
                 Types.tell.using(run_after=HOUR).enqueue(number=number)
 
         @staticmethod
-        @job(name="test.second", max_attempts=3)
+        @job(name="test.second", max_attempts=3, backoff=lambda attempt: 3600)
         def second(context: JobContext) -> None:
             if context.attempt < 2:
                 raise ValueError("not yet")
