@@ -33,10 +33,13 @@ def is_due(created_by: Any, has_waited: bool) -> bool:
 def check(job_id: int, created_by: str, job_type: JobType[Any], using: str) -> None:
     """Raise ``NoLongerAllowed`` unless somebody who asked for the job in the admin may still do so.
 
-    That is who started it, or who retried, changed or moved it since. What code has asked for in the name of somebody
-    is not checked: nobody's rights were asked then.
+    That is who started it, or who retried or moved it since; after a change, who changed it last or came later. What
+    code has asked for in the name of somebody is not checked: nobody's rights were asked then.
     """
     asked = AuditEntry.objects.using(using).who_asked(job_id, ASKED_FOR) or [("enqueue", created_by)]
+    actions = [action for action, _user_id in asked]
+    if "update" in actions:  # who asked for it before did not ask for these arguments
+        asked = asked[: actions.index("update") + 1]
     people = {user_id for _action, user_id in asked}
     if "" in people:
         return

@@ -25,6 +25,7 @@ from qorworker.arguments.values import python_value
 from qorworker.exceptions import SecretsUnavailable
 from qorworker.models import Job, Preset
 from qorworker.registry import JobType
+from qorworker.secrets import MASK
 
 OWN = frozenset({"from", "preset", "_changelist_filters", "_popup", "_to_field"})
 # Fields whose value does not stand in the form as it stands in a URL.
@@ -116,35 +117,71 @@ def from_stored(
         found.notes.append(drift.explain())
 
 
-def keep_private(form: forms.BaseForm, stored: Mapping[str, Any]) -> dict[str, Any]:
-    """Have the fields of *form* for secrets and files stand for what is *stored* while they are empty; what of it."""
+def keep_private(form: forms.BaseForm, stored: Mapping[str, Any], *, is_own: bool = True) -> dict[str, Any]:
+    """Have the fields of *form* for secrets and files stand for what is *stored* while they are empty; what of it.
+
+    What is not somebody's own keeps no secret: they could have it sent to a place of their choice.
+    """
     private = {name: field for name, field in form.fields.items() if codec.is_private(field) and stored.get(name)}
     unfit = drift_of(private, stored).changed
     kept = {name: stored[name] for name in private if name not in unfit}
+    for name, secret in private.items():
+        if not is_own and codec.is_secret(secret):
+            kept.pop(name, None)
+            secret.required = secret.widget.is_required = True
+            _advise(secret, _("What is stored is kept only for who started the job: enter it again."))
+    secrets: list[str] = []
     for name, value in kept.items():
-        field = private[name]
-        field.required = field.widget.is_required = False
-        field.help_text = " ".join((str(field.help_text), _("Leave this empty to keep what is stored."))).strip()
-        field.clean = partial(_given_or_kept, field.clean, field, name, value)  # type: ignore[method-assign]
+        _advise(private[name], _("Leave this empty to keep what is stored."))
+        _stand_for(private[name], name, value, secrets)
+    form.add_error = partial(_add_masked, form.add_error, secrets)  # type: ignore[method-assign]
     return kept
+
+
+def _advise(field: forms.Field, advice: str) -> None:
+    field.help_text = " ".join((str(field.help_text), advice)).strip()
+
+
+def _stand_for(field: forms.Field, name: str, stored: Any, secrets: list[str]) -> None:
+    """A stored value as if it had been sent: the form as a whole may look at it. *secrets* is told if it is one."""
+    is_required, clean = field.required, field.clean
+    field.required = field.widget.is_required = False
+
+    def given_or_kept(given: Any, *initial: Any) -> Any:
+        if given:
+            field.required = is_required  # blanks are no secret
+            return clean(given, *initial)
+        try:
+            value = codec.load(field, name, stored)
+        except SecretsUnavailable as error:
+            raise forms.ValidationError(str(error)) from None
+        if codec.is_secret(field):
+            secrets.append(str(codec.plain(value)))
+        return value if isinstance(field, (SecretField, forms.FileField)) else codec.plain(value)
+
+    field.clean = given_or_kept  # type: ignore[assignment,method-assign]
+
+
+def _add_masked(add_error: Callable[..., None], secrets: Collection[str], field: str | None, error: Any) -> None:
+    """An error of the form without the stored secrets that it may quote."""
+    if not isinstance(error, forms.ValidationError):
+        error = forms.ValidationError(error)
+    told = error.message_dict if hasattr(error, "error_dict") else {"": error.messages}
+    masked = {name: [_masked(message, secrets) for message in messages] for name, messages in told.items()}
+    if masked != told:
+        error = forms.ValidationError(masked if hasattr(error, "error_dict") else masked[""])
+    add_error(field, error)
+
+
+def _masked(text: str, secrets: Collection[str]) -> str:
+    for secret in filter(None, secrets):
+        text = text.replace(secret, MASK)
+    return text
 
 
 def left_empty(form: forms.BaseForm, kept: Mapping[str, Any]) -> dict[str, Any]:
     """What of *kept* stays: nothing was sent for it."""
     return {name: value for name, value in kept.items() if not form[name].data}
-
-
-def _given_or_kept(
-    clean: Callable[..., Any], field: forms.Field, name: str, stored: Any, given: Any, *initial: Any
-) -> Any:
-    """A stored value as if it had been sent: the form as a whole may look at it."""
-    if given:
-        return clean(given, *initial)
-    try:
-        value = codec.load(field, name, stored)
-    except SecretsUnavailable as error:
-        raise forms.ValidationError(str(error)) from None
-    return value if isinstance(field, (SecretField, forms.FileField)) else codec.plain(value)
 
 
 def to_enter_again(form: forms.BaseForm) -> list[tuple[Any, bool]]:

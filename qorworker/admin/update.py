@@ -69,7 +69,7 @@ class UpdatePage(RunPage):
     def __init__(self, model_admin: Any, request: HttpRequest, job_type: JobType[Any], job: Job) -> None:
         self.job = job
         super().__init__(model_admin, request, job_type)
-        self.kept = prefill.keep_private(self.arguments, job.arguments)
+        self.kept = prefill.keep_private(self.arguments, job.arguments, is_own=job.created_by_id == request.user.pk)
         self.was_saving = True
 
     def _start(self) -> prefill.Filled:

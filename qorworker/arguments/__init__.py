@@ -98,9 +98,10 @@ class Arguments:
     def dump(self, cleaned: Mapping[str, Any], kept: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """*cleaned* as JSON for ``Job.arguments``. Uploads are stored last, when nothing else can fail.
 
-        *kept* are secrets and files that stay as they are stored.
+        *kept* are secrets and files that stay as they are stored; files that were opened for them are closed.
         """
         kept = kept or {}
+        _close({name: cleaned.get(name) for name in kept})
         stored: dict[str, Any] = {}
         errors: dict[str, list[str]] = {}
         for name, field in self.fields.items():
@@ -172,10 +173,13 @@ class Arguments:
                 values[name] = codec.load(self.fields[name], name, value)
             except ValidationError as error:
                 errors[name] = error.messages
-        if errors:
-            raise InvalidArguments(self.job_type, errors)
-        rest = {name: value for name, value in known.items() if name not in private}
-        return self.dump(self.clean({**values, **self.reuse(rest, changes)}), private)
+        try:
+            if errors:
+                raise InvalidArguments(self.job_type, errors)
+            rest = {name: value for name, value in known.items() if name not in private}
+            return self.dump(self.clean({**values, **self.reuse(rest, changes)}), private)
+        finally:
+            _close(values)
 
     def identity(self, stored: Mapping[str, Any]) -> dict[str, Any]:
         """*stored* without what differs each time that the same is stored. Holds secrets in the clear."""
@@ -198,9 +202,7 @@ class Arguments:
             errors = {"__all__": [told % f"{type(error).__name__}: {error}"]}
             raise InvalidArguments(self.job_type, self._masked(errors, loaded)) from error
         finally:
-            for each in loaded.values():
-                if isinstance(each, File):
-                    each.close()
+            _close(loaded)
         return value
 
     def drift(self, job: Any) -> Drift:
@@ -300,6 +302,12 @@ class Arguments:
         for text in texts:
             told = {name: [str(m).replace(text, MASK) for m in messages] for name, messages in told.items()}
         return told
+
+
+def _close(values: Mapping[str, Any]) -> None:
+    for value in values.values():
+        if isinstance(value, File):
+            value.close()
 
 
 class _AsGiven(forms.Widget):

@@ -53,7 +53,8 @@ class UpdateVerb(JobVerbs):
         What is not named stays, secrets and uploads too; what no longer is an argument of its type is left out.
         Arguments that are called like one of ours are changed with a dict: ``job.update({"by": "Ben"})``.
         Raises ``InvalidTransition`` if it has started, ``InvalidArguments`` if the arguments do not fit,
-        ``AlreadyEnqueued`` if it must be unique and another job like it is there, ``UnknownJobType``.
+        ``AlreadyEnqueued`` if it must be unique and another job like it is there, ``UnknownJobType``,
+        ``ChangedMeanwhile`` if others were faster again and again.
         """
         from qorworker.registry import registry
 
@@ -125,6 +126,8 @@ class UpdateVerb(JobVerbs):
                 asked.moved = self._rows().rewrite(row, dumped, **changes)
         except IntegrityError:  # somebody enqueued its like at this very moment
             asked.instead = self._rows().beside(row, str(unique_key))
+            if asked.instead is None:  # and it has ended since, or this transaction cannot see it
+                raise ChangedMeanwhile(f"Another job like job {self.pk} was there. Nothing was changed.") from None
         if asked.moved and "run_after" in changes:
             self._row().promote_due()
 

@@ -108,7 +108,7 @@ class Pool:
 
     def replace(self, child: Child) -> Child | None:
         """A fresh child in the place of an idle one; None while there is no template, or no room."""
-        if not self.ready:
+        if not self.ready or processes.monotonic() < self._fork_at:
             return None
         self.dismiss(child)
         return self._fork()

@@ -15,6 +15,7 @@ from qorworker import Unique, job, recheck
 from qorworker.exceptions import NoLongerAllowed
 from qorworker.models import AuditEntry, Job
 from qorworker.models.sql import claim_one
+from qorworker.secrets import MASK
 from tests.admin import every_kind
 from tests.admin.filled_in import filled_in
 from tests.admin.support import (
@@ -25,6 +26,7 @@ from tests.admin.support import (
     messages_of,
     page_of,
     stored,
+    superuser,
     text_of,
     user_with,
 )
@@ -73,11 +75,11 @@ class TestForm:
         form = filled_in(page)
         assert (form["subject"], form["copies"], form["mode"], form["qw-when"]) == (["Tea"], ["2"], ["plain"], ["keep"])
 
-    def test_sent_as_it_is_it_changes_nothing(self, visitor, types):
+    def test_sent_as_it_is_it_changes_nothing(self, visitor, root, types):
         everything = every_kind.declare()
         shops = [Shop.objects.create(name=name) for name in ("Berlin", "Lisbon")]
         arguments = stored(everything, line="x", text="y\nz", shop=shops[0], shops=shops, password="hunter2")
-        made = make_job(everything, "scheduled", arguments=arguments)
+        made = make_job(everything, "scheduled", arguments=arguments, created_by=root)
         before = row(made)
         assert messages_of(save(visitor, made)) == [f"“#{made.pk} {made.title}” was saved."]
         assert changed(before, made) <= {"meta"}
@@ -125,8 +127,9 @@ class TestForm:
         assert "Choose a date and a time, or leave it as it is." in text_of(response)
         assert row(tea) == before
 
-    def test_a_type_without_times_asks_for_none_and_takes_none(self, visitor, types):
-        made = in_state(types["log_in"], "scheduled", arguments=stored(types["log_in"], password="opensesame"))
+    def test_a_type_without_times_asks_for_none_and_takes_none(self, visitor, root, types):
+        given = stored(types["log_in"], password="opensesame")
+        made = in_state(types["log_in"], "scheduled", arguments=given, created_by=root)
         assert "qw-when" not in form_of(visitor, made)
         before = row(made)
         save(visitor, made, user_name="anna", **LATER)
@@ -168,9 +171,9 @@ class TestForm:
 
 
 class TestKept:
-    def test_a_secret_is_kept_unless_another_is_entered_and_never_shown(self, visitor, types):
+    def test_a_secret_is_kept_unless_another_is_entered_and_never_shown(self, visitor, root, types):
         kind = types["log_in"]
-        made = in_state(kind, "scheduled", arguments=stored(kind, password="opensesame"))
+        made = in_state(kind, "scheduled", arguments=stored(kind, password="opensesame"), created_by=root)
         page = visitor.get(page_of(made, "update/"))
         assert "opensesame" not in text_of(page)
         assert made.arguments["password"]["$secret"] not in text_of(page)
@@ -184,14 +187,54 @@ class TestKept:
 
     def test_a_secret_that_cannot_be_read_is_to_be_entered_again(self, visitor, types, settings):
         kind = types["log_in"]
-        made = in_state(kind, "scheduled", arguments=stored(kind, password="opensesame"))
+        owner = user_with(*RIGHTS)
+        made = in_state(kind, "scheduled", arguments=stored(kind, password="opensesame"), created_by=owner)
         settings.SECRET_KEY = "another"
-        visitor.force_login(user_with(*RIGHTS))
+        visitor.force_login(owner)
         before = row(made)
         assert "Enter it again" in text_of(save(visitor, made))
         assert row(made) == before
         save(visitor, made, password="closesesame")
         assert kind.arguments.load(row(made)["arguments"])["password"].get_secret_value() == "closesesame"
+
+    def test_a_secret_of_somebody_else_is_to_be_entered_again(self, visitor, types):
+        kind = types["log_in"]
+        for owner in (None, superuser("anna")):
+            made = in_state(kind, "scheduled", arguments=stored(kind, password="opensesame"), created_by=owner)
+            before = row(made)
+            assert "kept only for who started the job" in text_of(visitor.get(page_of(made, "update/")))
+            assert not save(visitor, made, user_name="ben").redirect_chain
+            assert row(made) == before
+            assert save(visitor, made, user_name="ben", password="closesesame").redirect_chain
+            assert kind.arguments.load(row(made)["arguments"])["password"].get_secret_value() == "closesesame"
+
+    def test_what_a_form_says_of_a_kept_secret_is_masked_and_blanks_are_no_secret(self, visitor, root, types):
+        class Form(forms.Form):
+            host = forms.CharField()
+            password = forms.CharField(widget=forms.PasswordInput)
+
+            def clean(self):
+                if self.cleaned_data.get("host") == "bad":
+                    self.add_error("host", f"no {self.cleaned_data['password']} there")
+                    raise forms.ValidationError(f"not with {self.cleaned_data['password']}", code="login")
+                return self.cleaned_data
+
+        @job(name="tests.form", form=Form)
+        def handler(host: str, password: str) -> None: ...
+
+        made = in_state(handler, "scheduled", arguments=stored(handler, host="good", password="opensesame"))
+        Job.objects.filter(pk=made.pk).update(created_by=root)
+        made.refresh_from_db()
+        before = row(made)
+        page = text_of(save(visitor, made, host="bad"))
+        assert f"no {MASK} there" in page
+        assert f"not with {MASK}" in page
+        assert "sesame" not in page
+        assert not save(visitor, made, host="other", password="   ").redirect_chain
+        assert row(made) == before
+        assert save(visitor, made, host="other").redirect_chain
+        assert row(made)["arguments"]["host"] == "other"
+        assert row(made)["arguments"]["password"] == before["arguments"]["password"]
 
     def test_an_upload_stays_until_another_is_chosen(
         self, visitor, types, settings, tmp_path, django_capture_on_commit_callbacks

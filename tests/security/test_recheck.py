@@ -39,9 +39,9 @@ def ben(types):
     return user_with("qorworker.run_job", name="ben")
 
 
-def asked_for(types, user, origin=Origin.ADMIN, name="open"):
+def asked_for(types, user, origin=Origin.ADMIN, name="open", **arguments):
     """A job that *user* has scheduled for later, and whose time has come."""
-    job = types[name].using(user=user, run_after=HOUR, origin=origin).enqueue()
+    job = types[name].using(user=user, run_after=HOUR, origin=origin).enqueue(**arguments)
     Job.objects.update(enqueued_at=timezone.now() - 2 * HOUR, run_after=timezone.now() - HOUR)
     Job.objects.promote_due()
     return job
@@ -113,6 +113,22 @@ def test_somebody_who_may_can_ask_for_it_in_their_place(types, ben, verb):
         Job.objects.update(status="scheduled")
         job.run_now(by=ann, origin=Origin.ADMIN)
     Job.objects.update(enqueued_at=timezone.now() - 2 * HOUR)
+    assert outcome_of(job)[0] == "done"
+
+
+def test_rights_of_who_asked_before_do_not_carry_the_arguments_of_who_changed_it(types, ben):
+    ann = user_with("qorworker.run_job", "qorworker.reschedule_job", name="ann")
+    job = asked_for(types, ben, name="greet", subject="A")
+    job.update(subject="B", by=ann, origin=Origin.ADMIN)
+    deactivate(ann)
+    assert outcome_of(job)[0] == "refused"
+
+
+def test_who_changed_it_last_counts_in_their_place(types, ben):
+    ann = user_with("qorworker.run_job", "qorworker.reschedule_job", name="ann")
+    job = asked_for(types, ben, name="greet", subject="A")
+    job.update(subject="B", by=ann, origin=Origin.ADMIN)
+    deactivate(ben)
     assert outcome_of(job)[0] == "done"
 
 
