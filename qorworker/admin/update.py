@@ -21,7 +21,7 @@ from qorworker.admin.verb_view import back, gone, is_deleted
 from qorworker.admin.verbs import BROKEN, clock, may_choose_time, refusal
 from qorworker.arguments import codec
 from qorworker.exceptions import ChangedMeanwhile, InvalidTransition, UnknownJobType
-from qorworker.forms import MoveForm, QueueForm, WhenForm, starts_at_once
+from qorworker.forms import LATER, MoveForm, QueueForm, WhenForm, starts_at_once
 from qorworker.models import Job, Origin, database_now
 from qorworker.registry import JobType
 from qorworker.status import JobStatus
@@ -143,7 +143,11 @@ class UpdatePage(RunPage):
         url = reverse("admin:qorworker_job_change", args=(self.job.pk,))
         note = format_html('<a href="{}">#{}</a>: {} {}', url, self.job.pk, told, entered)
         filled = prefill.Filled(values=self._entered(), notes=[note])
-        return RunPage(self.model_admin, self.request, self.job_type, filled).show(status=409)
+        page = RunPage(self.model_admin, self.request, self.job_type, filled)
+        sent = MoveForm(self.request.POST)  # a job that has started has none of its own
+        if page.when is not None and sent.is_valid() and sent.moment is not None:
+            page.when.initial = {"when": LATER, "at": sent.moment}
+        return page.show(status=409)
 
     def _entered(self) -> dict[str, Any]:
         """What fits of the form as it was sent; no secret, no file."""
