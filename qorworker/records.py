@@ -17,6 +17,8 @@ import json
 import struct
 from typing import Any
 
+from qorworker.secrets import MASK
+
 Record = list[Any]
 
 TRACEBACK_CHARS = 16_000
@@ -107,6 +109,3 @@ def _masked(value: Any, secrets: list[str]) -> Any:
     if isinstance(value, dict):
         return {mask(key, secrets): _masked(item, secrets) for key, item in value.items()}
     return value
-
-
-MASK = "••••••"

@@ -24,8 +24,8 @@ from qorworker.arguments.fields import ListField, SecretField
 from qorworker.arguments.values import python_value
 from qorworker.exceptions import SecretsUnavailable
 from qorworker.models import Job, Preset
+from qorworker.records import mask
 from qorworker.registry import JobType
-from qorworker.secrets import MASK
 
 OWN = frozenset({"from", "preset", "_changelist_filters", "_popup", "_to_field"})
 # Fields whose value does not stand in the form as it stands in a URL.
@@ -155,28 +155,22 @@ def _stand_for(field: forms.Field, name: str, stored: Any, secrets: list[str]) -
             value = codec.load(field, name, stored)
         except SecretsUnavailable as error:
             raise forms.ValidationError(str(error)) from None
-        if codec.is_secret(field):
+        if codec.is_secret(field) and codec.plain(value):
             secrets.append(str(codec.plain(value)))
         return value if isinstance(field, (SecretField, forms.FileField)) else codec.plain(value)
 
     field.clean = given_or_kept  # type: ignore[assignment,method-assign]
 
 
-def _add_masked(add_error: Callable[..., None], secrets: Collection[str], field: str | None, error: Any) -> None:
+def _add_masked(add_error: Callable[..., None], secrets: list[str], field: str | None, error: Any) -> None:
     """An error of the form without the stored secrets that it may quote."""
     if not isinstance(error, forms.ValidationError):
         error = forms.ValidationError(error)
     told = error.message_dict if hasattr(error, "error_dict") else {"": error.messages}
-    masked = {name: [_masked(message, secrets) for message in messages] for name, messages in told.items()}
+    masked = {name: [mask(message, secrets) for message in messages] for name, messages in told.items()}
     if masked != told:
         error = forms.ValidationError(masked if hasattr(error, "error_dict") else masked[""])
     add_error(field, error)
-
-
-def _masked(text: str, secrets: Collection[str]) -> str:
-    for secret in filter(None, secrets):
-        text = text.replace(secret, MASK)
-    return text
 
 
 def left_empty(form: forms.BaseForm, kept: Mapping[str, Any]) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from qorworker.arguments.signature import MISSING, description
 from qorworker.arguments.values import python_value
 from qorworker.conf import settings
 from qorworker.exceptions import InvalidArguments, JobTypeError
-from qorworker.secrets import MASK
+from qorworker.records import mask
 
 __all__ = ["Arg", "Arguments", "Drift", "Shown"]
 
@@ -299,9 +299,7 @@ class Arguments:
             if name in given and codec.is_secret(field) and codec.plain(given[name])
         ]
         told = {name if name != NON_FIELD_ERRORS else "__all__": list(messages) for name, messages in errors.items()}
-        for text in texts:
-            told = {name: [str(m).replace(text, MASK) for m in messages] for name, messages in told.items()}
-        return told
+        return {name: [mask(str(message), texts) for message in messages] for name, messages in told.items()}
 
 
 def _close(values: Mapping[str, Any]) -> None:

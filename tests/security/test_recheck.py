@@ -116,20 +116,13 @@ def test_somebody_who_may_can_ask_for_it_in_their_place(types, ben, verb):
     assert outcome_of(job)[0] == "done"
 
 
-def test_rights_of_who_asked_before_do_not_carry_the_arguments_of_who_changed_it(types, ben):
+@pytest.mark.parametrize(("who_leaves", "outcome"), [("ann", "refused"), ("ben", "done")])
+def test_after_a_change_the_rights_of_who_changed_it_last_count_and_no_others(types, ben, who_leaves, outcome):
     ann = user_with("qorworker.run_job", "qorworker.reschedule_job", name="ann")
     job = asked_for(types, ben, name="greet", subject="A")
     job.update(subject="B", by=ann, origin=Origin.ADMIN)
-    deactivate(ann)
-    assert outcome_of(job)[0] == "refused"
-
-
-def test_who_changed_it_last_counts_in_their_place(types, ben):
-    ann = user_with("qorworker.run_job", "qorworker.reschedule_job", name="ann")
-    job = asked_for(types, ben, name="greet", subject="A")
-    job.update(subject="B", by=ann, origin=Origin.ADMIN)
-    deactivate(ben)
-    assert outcome_of(job)[0] == "done"
+    deactivate({"ann": ann, "ben": ben}[who_leaves])
+    assert outcome_of(job)[0] == outcome
 
 
 def test_who_may_not_either_cannot(types, ben):
