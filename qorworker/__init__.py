@@ -1,4 +1,4 @@
-"""The names that projects import. Each is loaded when it is first asked for, so settings may import this package."""
+"""The names that projects import. Each is loaded on first use, so settings may import this package."""
 
 from __future__ import annotations
 
@@ -6,19 +6,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from qorworker.actions.pausing import pause_queue, resume_queue
     from qorworker.arguments.arg import Arg
-    from qorworker.context import Cell, JobContext
-    from qorworker.cron import Cron
+    from qorworker.arguments.secrets import Secret
+    from qorworker.definitions.job_type import JobType
+    from qorworker.definitions.registry import job
+    from qorworker.definitions.unique import Unique
     from qorworker.exceptions import InvalidArguments
+    from qorworker.execution.context import Cell, JobContext
     from qorworker.models.job import Job
     from qorworker.models.schedule import Schedule
-    from qorworker.pausing import pause_queue, resume_queue
-    from qorworker.plan import Plan
-    from qorworker.registry import JobType, job
-    from qorworker.secrets import Secret
+    from qorworker.schedules.cron import Cron
+    from qorworker.schedules.plan import Plan
+    from qorworker.schedules.timetable import At, Every
     from qorworker.status import JobStatus
-    from qorworker.timetable import At, Every
-    from qorworker.unique import Unique
 
 __all__ = [
     "Arg",
@@ -44,22 +45,22 @@ __version__ = "0.1.0.dev0"
 
 _HOMES = {
     "Arg": "qorworker.arguments.arg",
-    "At": "qorworker.timetable",
-    "Cell": "qorworker.context",
-    "Cron": "qorworker.cron",
-    "Every": "qorworker.timetable",
+    "At": "qorworker.schedules.timetable",
+    "Cell": "qorworker.execution.context",
+    "Cron": "qorworker.schedules.cron",
+    "Every": "qorworker.schedules.timetable",
     "InvalidArguments": "qorworker.exceptions",
     "Job": "qorworker.models",
-    "JobContext": "qorworker.context",
+    "JobContext": "qorworker.execution.context",
     "JobStatus": "qorworker.status",
-    "JobType": "qorworker.registry",
-    "Plan": "qorworker.plan",
+    "JobType": "qorworker.definitions.job_type",
+    "Plan": "qorworker.schedules.plan",
     "Schedule": "qorworker.models",
-    "Secret": "qorworker.secrets",
-    "Unique": "qorworker.unique",
-    "job": "qorworker.registry",
-    "pause_queue": "qorworker.pausing",
-    "resume_queue": "qorworker.pausing",
+    "Secret": "qorworker.arguments.secrets",
+    "Unique": "qorworker.definitions.unique",
+    "job": "qorworker.definitions.registry",
+    "pause_queue": "qorworker.actions.pausing",
+    "resume_queue": "qorworker.actions.pausing",
 }
 
 

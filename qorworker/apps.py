@@ -1,4 +1,4 @@
-"""The Django app. ``ready`` connects checks and receivers and finds each app's ``jobs``; no query, no process."""
+"""The Django app. ``ready`` connects checks and receivers and finds each app's ``jobs``: no query, no process."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class QorWorkerConfig(AppConfig):
 
 
 def make_backends() -> None:
-    """Have each backend's module imported: that of Celery brings a task, which its workers must know."""
-    from qorworker.backends import backend_of
+    """Import the module of each backend: that of Celery defines a task that its workers need."""
     from qorworker.conf import settings as own
+    from qorworker.queues import backend_of
 
     with suppress(ImproperlyConfigured):  # a check says so
         for name in own.QUEUES:
@@ -38,15 +38,17 @@ def make_backends() -> None:
 
 
 def make_own_jobs() -> None:
-    """Declare the job with which the app keeps its tables small."""
-    from qorworker import housekeeping
+    """Declare the job that deletes old jobs."""
+    from qorworker.maintenance import jobs
 
     with suppress(ImproperlyConfigured):  # a check says so
-        housekeeping.declare()
+        jobs.declare()
 
 
 def uses_tasks() -> bool:
-    """Whether tasks of ``django.tasks`` (or its backport) run as jobs; then the modules that hold them are needed."""
+    """Return whether tasks of ``django.tasks``, or its backport, run as jobs; then the modules that define them are
+    needed.
+    """
     aliases = getattr(settings, "TASKS", None) or {}
     paths = {params.get("BACKEND", "") for params in aliases.values() if isinstance(params, dict)}
     if all(path.startswith(("django.", "django_tasks.")) for path in paths):

@@ -1,6 +1,6 @@
-"""The homes of Django's task framework in one place: ``django.tasks``, or the backport on 5.2. All processes.
+"""The one place that imports Django's task framework: ``django.tasks``, or the backport on 5.2. All processes.
 
-Nothing else imports either. Where both are installed Django's own counts, or results would be of two families.
+If both are installed, Django's own counts; else results would be of two families.
 """
 
 from __future__ import annotations
@@ -52,13 +52,13 @@ __all__ = [
 
 
 def aliases_of(backend_class: type[Any]) -> list[str]:
-    """The aliases in ``settings.TASKS`` whose backend is of this class."""
-    found = []
+    """Return the aliases in ``settings.TASKS`` whose backend is of this class."""
+    aliases = []
     for alias, params in (getattr(settings, "TASKS", None) or {}).items():
         try:
             used = import_string(params["BACKEND"])
         except (ImportError, KeyError, TypeError):
             continue  # the check of the framework itself says so
         if isinstance(used, type) and issubclass(used, backend_class):
-            found.append(alias)
-    return found
+            aliases.append(alias)
+    return aliases

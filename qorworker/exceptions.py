@@ -1,4 +1,4 @@
-"""Every exception that qorworker raises on purpose. Used in all processes."""
+"""Every exception that qorworker raises on purpose. All processes."""
 
 from __future__ import annotations
 
@@ -14,23 +14,40 @@ class QorWorkerError(Exception):
 
 
 class JobTypeError(QorWorkerError):
-    """A job type is declared in a way that cannot work; raised by ``@job`` where the code is imported."""
+    """A job type is declared in a way that cannot work. ``@job`` raises it where the code is imported."""
 
 
 class UnknownJobType(QorWorkerError, LookupError):
     """No job type with this name is registered in this process."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
-        super().__init__(f"No job type is registered under the name {name!r}.")
+    def __init__(self, name: str, hint: str = "") -> None:
+        self.name, self.hint = name, hint
+        super().__init__(
+            f"No job type is registered under the name {name!r}.{hint} Job types are found in the module “jobs”"
+            " of each app in INSTALLED_APPS."
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.name, self.hint)
+
+
+class NotMigrated(QorWorkerError):
+    """The tables of qorworker are missing in the database *using*, or older than its code."""
+
+    def __init__(self, using: str) -> None:
+        self.using = using
+        option = "" if using == "default" else f" --database {using}"
+        super().__init__(
+            f"The tables of qorworker are missing or older than its code; run: manage.py migrate qorworker{option}"
+        )
 
 
 class UnknownQueue(QorWorkerError, ValueError):
-    """The queue is not one of those in QORWORKER["QUEUES"]."""
+    """``QORWORKER["QUEUES"]`` does not have the queue."""
 
 
 class UnsupportedByBackend(QorWorkerError):
-    """The backend of the job's queue cannot do what was asked for; the message says what. Nothing was changed."""
+    """The backend of the job's queue does not support the request. Nothing was changed."""
 
 
 class InvalidArguments(QorWorkerError, ValueError):
@@ -42,11 +59,15 @@ class InvalidArguments(QorWorkerError, ValueError):
     def __init__(self, job_type: str, errors: Mapping[str, Sequence[str]]) -> None:
         self.job_type = job_type
         self.errors = {field: [str(message) for message in messages] for field, messages in errors.items()}
-        told = "; ".join(f"{field}: {' '.join(messages)}" for field, messages in self.errors.items())
-        super().__init__(f"Invalid arguments for {job_type}: {told}")
+        problems = "; ".join(f"{field}: {' '.join(messages)}" for field, messages in self.errors.items())
+        super().__init__(f"Invalid arguments for {job_type}: {problems}")
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.job_type, self.errors)
+
+
+class UploadsUnavailable(InvalidArguments):
+    """The storage did not return an upload, but may later: a job with attempts left is tried again."""
 
 
 class InvalidSchedule(QorWorkerError, ValueError):
@@ -54,15 +75,15 @@ class InvalidSchedule(QorWorkerError, ValueError):
 
 
 class InvalidPause(QorWorkerError, ValueError):
-    """A queue or a job type cannot be paused like that. Nothing was stored."""
+    """A queue or a job type cannot be paused in this way. Nothing was stored."""
 
 
 class InvalidRequest(QorWorkerError):
-    """A worker cannot do what is asked of it: it has stopped, or is about to. Nothing was changed."""
+    """A worker cannot follow the request: it has stopped, or is about to. Nothing was changed."""
 
 
 class InvalidTransition(QorWorkerError):
-    """The job is in a state in which this cannot be done; somebody else may have been faster. Nothing was changed."""
+    """The job's status does not allow this, perhaps because another request was faster. Nothing was changed."""
 
     def __init__(self, job_id: int | None, status: str, verb: str, message: str = "") -> None:
         self.job_id, self.status, self.verb = job_id, status, verb
@@ -70,11 +91,11 @@ class InvalidTransition(QorWorkerError):
 
 
 class ChangedMeanwhile(QorWorkerError):
-    """Somebody else has given the job other arguments since it was read. Nothing was changed."""
+    """The job got other arguments or another time after it was read. Nothing was changed."""
 
 
 class JobTimeout(QorWorkerError, TimeoutError):
-    """The job has not ended within the time for which its end was waited for. It goes on."""
+    """The job has not ended within the time for which its end was awaited. It continues."""
 
     def __init__(self, job_id: int, status: str, seconds: float) -> None:
         self.job_id, self.status, self.seconds = job_id, status, seconds
@@ -82,9 +103,9 @@ class JobTimeout(QorWorkerError, TimeoutError):
 
 
 class AlreadyEnqueued(QorWorkerError):
-    """A job like this one is there, and the rule of its type allows no second. Nothing was stored or changed.
+    """A matching job exists, and the rule of its type allows no second one. Nothing was stored or changed.
 
-    ``job`` is the one that is there; None if it is gone again, or if a batch has the same job twice.
+    ``job`` is the existing one; None if it is gone again, or if a batch has the same job twice.
     """
 
     def __init__(self, job: Job | None, message: str) -> None:
@@ -96,11 +117,11 @@ class AlreadyEnqueued(QorWorkerError):
 
 
 class NoLongerAllowed(QorWorkerError):
-    """Nobody who asked for the job may still run it. It was not started."""
+    """No user who requested the job may still run it. It was not started."""
 
 
 class TooManyJobs(QorWorkerError):
-    """A person has as many unfinished jobs as the setting ``JOBS_PER_USER`` allows. Nothing was stored."""
+    """A user has as many unfinished jobs as the setting ``JOBS_PER_USER`` allows. Nothing was stored."""
 
 
 class JobAborted(BaseException):
@@ -111,7 +132,7 @@ class JobAborted(BaseException):
 
 
 class AttemptError(QorWorkerError):
-    """An attempt that ended badly without an exception of its own; the classes below say how."""
+    """An attempt ended badly without an exception of its own; the classes below say how."""
 
 
 class JobFailed(AttemptError):
@@ -119,7 +140,7 @@ class JobFailed(AttemptError):
 
 
 class JobCancelled(AttemptError):
-    """The job was withdrawn before it started."""
+    """The job was cancelled before it started."""
 
 
 class JobRefused(AttemptError):
@@ -130,7 +151,7 @@ class JobRefused(AttemptError):
 
 
 class WorkerLost(AttemptError):
-    """The process or the worker that ran the attempt ended without a word."""
+    """The process or the worker that ran the attempt ended without a report."""
 
 
 class JobInterrupted(AttemptError):
@@ -146,7 +167,7 @@ class MemoryLimitExceeded(AttemptError):
 
 
 class RowsWithErrors(AttemptError):
-    """The handler returned, and rows of its results carry errors."""
+    """The handler returned, but rows of its results have errors."""
 
 
 class SecretsUnavailable(QorWorkerError):

@@ -1,6 +1,6 @@
-"""Figures for dashboards and alarms: queues, workers, durations. Whoever asks; changes nothing.
+"""Figures for dashboards and alarms: queues, workers, durations. All processes.
 
-Every function takes few statements and looks at a bounded number of rows, whatever the table holds. A count goes up to
+Every function takes few statements and reads a bounded number of rows, whatever the table holds. A count goes up to
 ``CAP + 1``, which means: more than ``CAP``.
 """
 
@@ -13,12 +13,13 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from qorworker.conf import settings
-from qorworker.models import Job, Outcome, Worker, database_now, figures, worker_page
-from qorworker.models.catalogue import last_durations
-from qorworker.models.counting import CAP
+from qorworker.models import Job, Outcome, Worker, database_now
+from qorworker.queries import figures, worker_list
+from qorworker.queries.catalogue import last_durations
+from qorworker.queries.counting import CAP
 
 if TYPE_CHECKING:
-    from qorworker.registry import JobType
+    from qorworker.definitions.job_type import JobType
 
 __all__ = ["CAP", "Activity", "BusyWorker", "Durations", "QueueFigures", "activity", "durations", "queues", "workers"]
 
@@ -28,7 +29,7 @@ FAILURES = frozenset(Outcome) - {Outcome.DONE, Outcome.ABORTED, Outcome.INTERRUP
 
 @dataclass(frozen=True)
 class QueueFigures:
-    """How the jobs of one queue stand."""
+    """The state of the jobs of one queue."""
 
     name: str
     queued: int = 0  # could start now
@@ -40,26 +41,26 @@ class QueueFigures:
 
 
 def queues() -> dict[str, QueueFigures]:
-    """The queues of ``QORWORKER["QUEUES"]`` and all others that have jobs, by name."""
+    """Return the queues of ``QORWORKER["QUEUES"]``, and all others that have jobs, by name."""
     jobs = Job.objects.all()
     now, alive = database_now(jobs.db), list(Worker.objects.using(jobs.db).alive().order_by("id"))
     return {
         name: QueueFigures(
             name,
-            queued=min(found.queued + found.due, CAP + 1),
-            latency=max(now - found.since, dt.timedelta()) if found.since else dt.timedelta(),
-            scheduled=max(found.scheduled - found.due, 0),
-            running=found.running,
-            failed=found.failed,
+            queued=min(backlog.queued + backlog.due, CAP + 1),
+            latency=max(now - backlog.since, dt.timedelta()) if backlog.since else dt.timedelta(),
+            scheduled=max(backlog.scheduled - backlog.due, 0),
+            running=backlog.running,
+            failed=backlog.failed,
             workers=[worker for worker in alive if name in worker.queues],
         )
-        for name, found in sorted(figures.backlogs(jobs, settings.QUEUES).items())
+        for name, backlog in sorted(figures.backlogs(jobs, settings.QUEUES).items())
     }
 
 
 @dataclass(frozen=True)
 class BusyWorker:
-    """A worker that is alive, and the jobs it runs, those that started first at the beginning."""
+    """A living worker and its running jobs, the earliest first."""
 
     worker: Worker
     jobs: Sequence[Job]
@@ -71,15 +72,15 @@ class BusyWorker:
 
 
 def workers() -> list[BusyWorker]:
-    """The workers that are alive, the newest first, with what they are busy with."""
+    """Return the living workers, the newest first, with their running jobs."""
     alive = list(Worker.objects.alive())
-    busy = worker_page.jobs_of(alive)
+    busy = worker_list.jobs_of(alive)
     return [BusyWorker(worker, busy.get(worker.pk, [])) for worker in alive]
 
 
 @dataclass(frozen=True)
 class Durations:
-    """How long something took, from so many cases."""
+    """How long some runs took, and how many they were."""
 
     count: int
     median: dt.timedelta
@@ -87,15 +88,15 @@ class Durations:
 
 
 def durations(job_type: JobType[Any] | str) -> Durations | None:
-    """How long the last successful runs of a type took, up to 100 of them; None if there was none lately."""
+    """Return how long the last successful runs of a type took, up to 100 of them; None if it had none lately."""
     name = job_type if isinstance(job_type, str) else job_type.name
-    found = last_durations(Job.objects.all(), [name], sample=SAMPLE, looked_at=LOOKED_AT)
-    return _durations(found.get(name, []))
+    seconds = last_durations(Job.objects.all(), [name], sample=SAMPLE, looked_at=LOOKED_AT)
+    return _durations(seconds.get(name, []))
 
 
 @dataclass(frozen=True)
 class Activity:
-    """What went on in a queue lately."""
+    """What happened in a queue lately."""
 
     finished: int  # attempts that ended
     failed: int  # those of them that ended badly
@@ -104,9 +105,9 @@ class Activity:
 
 
 def activity(span: dt.timedelta = dt.timedelta(minutes=5)) -> dict[str, Activity]:
-    """What went on in each queue during the last *span*; queues in which nothing ended are missing.
+    """Return what happened in each queue during the last *span*. Queues in which no attempt ended are missing.
 
-    Looks at the last 2,000 attempts: where more have ended, the figures tell of the time that these took.
+    This reads the last 2,000 attempts. If more have ended, the figures cover the time of these.
     """
     using = Job.objects.all().db
     now = database_now(using)
@@ -131,5 +132,5 @@ def _durations(seconds: list[float]) -> Durations | None:
     if not seconds:
         return None
     ordered = sorted(seconds)
-    p95 = ordered[-(-len(ordered) * 95 // 100) - 1]  # the nearest rank: a case that there was, not a mean of two
+    p95 = ordered[-(-len(ordered) * 95 // 100) - 1]  # the nearest rank: a real case, not a mean of two
     return Durations(len(ordered), dt.timedelta(seconds=median(ordered)), dt.timedelta(seconds=p95))

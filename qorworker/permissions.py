@@ -1,17 +1,25 @@
-"""Who may do what: one rule, asked by every page, button and endpoint. Web."""
+"""Which user may do what: one rule for every page, button and endpoint. Web."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from typing import Any, cast
 
+from django.db.models import QuerySet
+from django.utils.functional import cached_property
 from django.utils.translation import ngettext
 
 from qorworker.conf import settings
+from qorworker.definitions.job_type import JobType
+from qorworker.definitions.registry import registry
 from qorworker.exceptions import TooManyJobs
 from qorworker.models import Job, JobQuerySet
-from qorworker.models.schedule import ScheduleQuerySet
-from qorworker.registry import JobType, registry
+from qorworker.models.schedule import Schedule
+from qorworker.models.schedule_queries import ScheduleQuerySet
+from qorworker.models.unique import replaceable
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +43,7 @@ PERMISSIONS: dict[str, str] = {
     "view_log": "qorworker.view_job_log",
     "delete": "qorworker.delete_job",
 }
-# For these Django's permission is needed whatever the type says, beside the right to what it is done with.
+# These need Django's permission, whatever the type says, and the right in the second column.
 ALWAYS = {"delete": "view", "choose_queue": "run", "share": "run", "manage_schedule": "schedule", "pause": "view"}
 # What takes several rights, each by its own rule.
 TOGETHER = {"update": ("reschedule", "run", "view_arguments")}
@@ -44,27 +52,27 @@ LOOKING = frozenset({"view", "view_arguments", "view_log"})
 
 
 def can(user: Any, action: str, job_type: JobType[Any] | None = None, job: Job | None = None) -> bool:
-    """Whether *user* may do *action* with *job*, or with jobs of *job_type*. The rule, in the order it is applied:
+    """Return whether *user* may do *action* with *job*, or with jobs of *job_type*. The rule, in its order:
 
-    1. Inactive and anonymous users may nothing; superusers may everything.
+    1. Inactive and anonymous users may do nothing; superusers may do everything.
     2. Deleting needs ``qorworker.delete_job``, and the job must be visible (4). Choosing queue and priority of a run,
-       and sharing saved arguments, need their permission of Django and the right to run the type (3). Making, changing
-       and pausing schedules of a type needs ``qorworker.manage_schedule`` and the right to schedule it (3). Pausing a
-       type needs ``qorworker.pause_job_type`` and the right to look at its jobs (4). Queues and workers are of no type:
-       ``qorworker.pause_queue`` and ``qorworker.manage_worker`` decide alone.
-    3. A job type's own ``permission`` decides alone about running, scheduling, running again, aborting (which is also
-       what marking as failed needs), cancelling, rescheduling and retrying. A text is the name of a Django
-       permission; a callable is asked with ``(user, job_type, action)``. A type without one needs the permission of
-       Django named in ``PERMISSIONS``.
-    4. Looking (job, arguments, log) is allowed by the type's own permission or by Django's. Who has neither the right
-       to use a type nor ``qorworker.view_job`` sees nothing of its jobs; arguments and log need a visible job too.
-    5. What is done with an existing job needs that job to be visible; running one again also needs a look at its
-       arguments, because that is what would be run. Changing one that waits needs the right to choose another time
-       for it, to run its type, and to look at its arguments.
-    6. With the setting ``OWN_JOBS_ONLY``, a job that somebody else made is visible only with
-       ``qorworker.view_all_jobs``, beside all that is needed otherwise.
+       and sharing saved arguments, need Django's permission for that and the right to run the type (3). Creating,
+       changing and pausing schedules of a type needs ``qorworker.manage_schedule`` and the right to schedule it (3).
+       Pausing a type needs ``qorworker.pause_job_type`` and the right to see its jobs (4). Queues and workers belong
+       to no type: ``qorworker.pause_queue`` and ``qorworker.manage_worker`` alone decide.
+    3. A job type's own ``permission`` alone decides about running, scheduling, running again, aborting (and so marking
+       as failed), cancelling, rescheduling and retrying. A text is the name of a Django permission; a callable is
+       called with ``(user, job_type, action)``. A type without one needs the Django permission in ``PERMISSIONS``.
+    4. Seeing (job, arguments, log) is allowed by the type's own permission or by Django's. Users with neither the
+       right to use a type nor ``qorworker.view_job`` see nothing of its jobs. Arguments and log need a visible job,
+       too.
+    5. Any verb for an existing job needs that job to be visible. Running one again also needs the right to see its
+       arguments, because these would be run. Changing one that waits needs the right to choose another time for it,
+       to run its type, and to see its arguments.
+    6. With the setting ``OWN_JOBS_ONLY``, a job of another user is visible only with ``qorworker.view_all_jobs``,
+       besides all other rights.
 
-    Commands and code ask nothing: whoever has a shell, or writes the code, is trusted.
+    Commands and code are not checked: they are trusted.
     """
     if not user.is_active or user.is_anonymous:
         return False
@@ -84,7 +92,7 @@ def can(user: Any, action: str, job_type: JobType[Any] | None = None, job: Job |
 
 
 def lacking(user: Any, action: str, job_type: JobType[Any] | None = None, job: Job | None = None) -> str:
-    """Of an action that takes several rights the first that *user* lacks; *action* itself if there is no such."""
+    """Return the first right that *user* lacks for an action that takes several; *action* itself if none is missing."""
     return next((part for part in TOGETHER.get(action, ()) if not can(user, part, job_type, job)), action)
 
 
@@ -93,12 +101,12 @@ def _granted(user: Any, action: str, job_type: JobType[Any] | None) -> bool:
     own = job_type.permission if job_type is not None else None
     if own is None or action in ALWAYS:
         return bool(user.has_perm(general))
-    allowed = _asked(own, user, cast("JobType[Any]", job_type), action) if callable(own) else user.has_perm(own)
+    allowed = _allows(own, user, cast("JobType[Any]", job_type), action) if callable(own) else user.has_perm(own)
     return bool(allowed) or (action in LOOKING and bool(user.has_perm(general)))
 
 
-def _asked(rule: Any, user: Any, job_type: JobType[Any], action: str) -> bool:
-    """What a type's own function says. If it fails nobody is let in, and the pages of the other types stay."""
+def _allows(rule: Any, user: Any, job_type: JobType[Any], action: str) -> bool:
+    """Return what a type's own function says. If it fails, access is denied, and pages of other types still work."""
     try:
         return bool(rule(user, job_type, action))
     except Exception:
@@ -106,25 +114,95 @@ def _asked(rule: Any, user: Any, job_type: JobType[Any], action: str) -> bool:
         return False
 
 
-class Answers:
-    """What one user may do with the jobs of a page: one question for each type there, not for each row.
+def may_replace(user: Any, job: Job) -> bool:
+    """Return whether *user*, when enqueueing a job like *job*, may replace its arguments.
 
-    The rule looks at nothing else of a visible job.
+    The job must be their own, or visible to them.
+    """
+    is_own = user.pk is not None and job.created_by_id == user.pk
+    return is_own or can(user, "view", job=job)
+
+
+@contextmanager
+def enqueueing_for(user: Any) -> Iterator[None]:
+    """Keep jobs that are enqueued in this block from replacing arguments that *user* may not replace."""
+    before = replaceable.set(partial(may_replace, user))
+    try:
+        yield
+    finally:
+        replaceable.reset(before)
+
+
+class Visibility:
+    """What one user may see. Pages and JSON take everything about jobs and schedules from this.
+
+    It answers each question about a type once, not for each row. No answer depends on rows that the user may not see:
+    no row, no count, no place in a queue, no duration.
     """
 
     def __init__(self, user: Any) -> None:
         self.user = user
         self._known: dict[tuple[str, str], bool] = {}
 
+    @cached_property
+    def sees_everything(self) -> bool:
+        """Whether no job is hidden, so that figures about all jobs may be shown."""
+        return sees_all(self.user) and can(self.user, "view")
+
+    @property
+    def jobs(self) -> JobQuerySet:
+        """The jobs that the user may see."""
+        return visible_jobs(self.user, Job.objects.all())
+
+    @property
+    def jobs_unless_all(self) -> JobQuerySet | None:
+        """The jobs that the user may see; None if these are all jobs."""
+        return None if self.sees_everything else self.jobs
+
+    @property
+    def schedules(self) -> ScheduleQuerySet:
+        """The schedules that the user may see."""
+        return visible_schedules(self.user, Schedule.objects.all())
+
+    @property
+    def creator(self) -> Any:
+        """The user to whose jobs all figures are limited; None if jobs of other users are visible as well."""
+        return None if sees_all(self.user) else self.user
+
     def can(self, action: str, job: Job) -> bool:
+        """Return whether the user may do *action* with *job*, which must be visible."""
         key = (action, job.name)
         if key not in self._known:
             self._known[key] = can(self.user, action, job=job)
         return self._known[key]
 
+    def sees(self, job: Job) -> bool:
+        """Return whether the user may see *job*, whatever job it is."""
+        return can(self.user, "view", job=job)
+
+    def sees_schedule(self, schedule: Schedule) -> bool:
+        """Return whether the user may see *schedule*, by the same rule as ``schedules``."""
+        makers = (schedule.created_by_id, schedule.answerable_id)
+        return (self.creator is None or self.user.pk in makers) and can(self.user, "view", schedule.job_type)
+
+    def job_numbers(self, numbers: Iterable[int | None]) -> set[int]:
+        """Return those of these job ids that the user may see."""
+        if self.sees_everything:
+            return {number for number in numbers if number is not None}
+        return _among(self.jobs, numbers)
+
+    def schedule_numbers(self, numbers: Iterable[int | None]) -> set[int]:
+        """Return those of these schedule ids that the user may see."""
+        return _among(self.schedules, numbers)
+
+
+def _among(rows: QuerySet[Any], numbers: Iterable[int | None]) -> set[int]:
+    given = {number for number in numbers if number is not None}
+    return set(rows.filter(pk__in=given).values_list("pk", flat=True)) if given else set()
+
 
 def visible_jobs(user: Any, jobs: JobQuerySet) -> JobQuerySet:
-    """Those of *jobs* that *user* may see."""
+    """Return those of *jobs* that *user* may see."""
     jobs = jobs if sees_all(user) else jobs.of_user(user)
     if can(user, "view"):
         return jobs
@@ -132,7 +210,7 @@ def visible_jobs(user: Any, jobs: JobQuerySet) -> JobQuerySet:
 
 
 def visible_schedules(user: Any, schedules: ScheduleQuerySet) -> ScheduleQuerySet:
-    """Those of *schedules* whose jobs *user* may see."""
+    """Return those of *schedules* whose jobs *user* may see."""
     schedules = schedules if sees_all(user) else schedules.of_user(user)
     if can(user, "view"):
         return schedules
@@ -140,14 +218,20 @@ def visible_schedules(user: Any, schedules: ScheduleQuerySet) -> ScheduleQuerySe
 
 
 def sees_all(user: Any) -> bool:
-    """Whether *user* may see jobs of others as well: always, unless the setting ``OWN_JOBS_ONLY`` says otherwise."""
+    """Return whether *user* may see jobs of other users: always, unless ``OWN_JOBS_ONLY`` is on."""
     return not settings.OWN_JOBS_ONLY or bool(user.has_perm(ALL_JOBS))
+
+
+def has_most_jobs(user: Any) -> bool:
+    """Return whether *user* has as many unfinished jobs as the setting ``JOBS_PER_USER`` allows."""
+    limit = settings.JOBS_PER_USER
+    return bool(limit and not user.is_superuser and Job.objects.of_user(user).unfinished_up_to(limit) >= limit)
 
 
 def check_number(user: Any) -> None:
     """Raise ``TooManyJobs`` if *user* has as many unfinished jobs as the setting ``JOBS_PER_USER`` allows."""
     limit = settings.JOBS_PER_USER
-    if limit and not user.is_superuser and Job.objects.of_user(user).unfinished_up_to(limit) >= limit:
+    if has_most_jobs(user):
         raise TooManyJobs(
             ngettext(
                 "You already have %d job waiting or running, and more are not allowed at a time. Wait until it has"
@@ -161,14 +245,14 @@ def check_number(user: Any) -> None:
 
 
 def can_view_any(user: Any) -> bool:
-    """Whether there is anything about jobs that *user* may see or start."""
+    """Return whether *user* may see or start any jobs at all."""
     return can(user, "view") or any(
         can(user, "view", job_type) or can(user, "run", job_type) for job_type in registry.all()
     )
 
 
-def told_permission(job_type: JobType[Any] | None, action: str) -> str:
-    """The name of the permission that *action* needs, to be shown to somebody who lacks it; empty if code decides."""
+def required_permission(job_type: JobType[Any] | None, action: str) -> str:
+    """Return the name of the permission that *action* needs, for users who lack it; empty if code decides."""
     own = job_type.permission if job_type is not None else None
     if own is None or action in ALWAYS:
         return PERMISSIONS[action]

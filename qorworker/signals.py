@@ -1,15 +1,18 @@
-"""Django signals of a job's life, and the receivers that log them.
+"""The Django signals of a job's life, and the receivers that log them. All processes.
 
-Each is sent when what it tells has been committed, and its receivers harm nobody: what they raise is logged. A comment
+Each signal is sent after the commit of what it reports. Exceptions of receivers are logged and do no harm. A comment
 names the sender, the process and the arguments.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from typing import Any
 
 from django.dispatch import Signal, receiver
+
+from qorworker.text.cleaning import visible
 
 logger = logging.getLogger(__name__)
 
@@ -20,7 +23,8 @@ job_enqueued = Signal()  # job
 job_started = Signal(use_caching=True)  # job_id, name, attempt: its handler is about to be called
 job_progressed = Signal(use_caching=True)  # job_id, name, progress, text: at most twice a second
 # An attempt has ended. status: where the job is now, "scheduled" if it is tried again; outcome: of the attempt, empty
-# for a job that was cancelled, and then in the process that cancelled it; duration: seconds.
+# for a job that was cancelled, and then in the process that cancelled it, and for one that was aborted before its
+# handler was called; duration: seconds.
 job_finished = Signal(use_caching=True)  # job_id, name, attempt, status, outcome, error, duration
 
 # Sender: Worker. In the worker's parent process.
@@ -28,15 +32,17 @@ worker_started = Signal()  # worker: the row of a runworker that is ready
 worker_stopped = Signal()  # worker: the row of a runworker that ended in order
 
 
-@receiver(job_enqueued)
-def log_enqueued(job: Any, **kwargs: Any) -> None:
-    logger.debug("Job %s (%s) was enqueued.", job.pk, job.name)
+def log_enqueued(jobs: Iterable[Any]) -> None:
+    """Log that *jobs* were enqueued. No receiver: most enqueued jobs then need no signal at all."""
+    if logger.isEnabledFor(logging.DEBUG):
+        for job in jobs:
+            logger.debug("Job %s (%s) was enqueued.", job.pk, job.name)
 
 
 @receiver(job_finished)
 def log_finished(job_id: int, name: str, status: str, error: str, **kwargs: Any) -> None:
     if status == "exception":
-        logger.warning("Job %s (%s) failed: %s", job_id, name, error)
+        logger.warning("Job %s (%s) failed: %s", job_id, name, visible(error))
     else:
         logger.info("Job %s (%s) is %s.", job_id, name, status)
 

@@ -1,13 +1,14 @@
-"""The seven statuses of a job and every move between them. Pure: no ORM, no process."""
+"""The seven statuses of a job, every move between them, and how an attempt can end. Pure: no ORM, no process."""
 
 from __future__ import annotations
 
 from django.db.models import TextChoices
+from django.utils.translation import gettext_lazy as _
 from django.utils.translation import pgettext_lazy
 
 
 class JobStatus(TextChoices):
-    """What is stored in ``Job.status``; the labels are what people see."""
+    """The values of ``Job.status``; the labels are what users see."""
 
     NEW = "new", pgettext_lazy("job status", "Queued")
     SCHEDULED = "scheduled", pgettext_lazy("job status", "Scheduled")
@@ -41,8 +42,8 @@ TRANSITIONS: dict[JobStatus, dict[JobStatus, str]] = {
         NEW: "handed back before its handler was called, or interrupted at shutdown and re-runnable",
         KILLED: "an abort that was carried out",
     },
-    EXCEPTION: {NEW: "retry: one more attempt of the same job was asked for"},
-    KILLED: {NEW: "retry: one more attempt of the same job was asked for"},
+    EXCEPTION: {NEW: "retry: one more attempt of the same job was requested"},
+    KILLED: {NEW: "retry: one more attempt of the same job was requested"},
     DONE: {},
     CANCELLED: {},
 }
@@ -53,10 +54,43 @@ FINISHED = frozenset({DONE, EXCEPTION, KILLED, CANCELLED})
 
 
 def can_move(source: str, target: str) -> bool:
-    """Whether a job may go from *source* to *target*."""
+    """Return whether a job can move from *source* to *target*."""
     return JobStatus(target) in TRANSITIONS[JobStatus(source)]
 
 
 def sources_of(target: str) -> frozenset[JobStatus]:
-    """The statuses from which a job may reach *target*."""
+    """Return the statuses from which a job can move to *target*."""
     return frozenset(source for source, targets in TRANSITIONS.items() if JobStatus(target) in targets)
+
+
+class Outcome(TextChoices):
+    """How one attempt ended."""
+
+    DONE = "done", pgettext_lazy("outcome", "Done")
+    ROW_ERRORS = "row_errors", _("Rows with errors")
+    FAILED = "failed", pgettext_lazy("outcome", "Failed")
+    CRASHED = "crashed", _("Process ended unexpectedly")
+    LOST = "lost", _("Worker lost")
+    TIMEOUT = "timeout", _("Time limit")
+    MEMORY = "memory", _("Memory limit")
+    ABORTED = "aborted", pgettext_lazy("outcome", "Aborted")
+    INTERRUPTED = "interrupted", _("Interrupted by shutdown")
+    REFUSED = "refused", _("Could not start")
+
+
+RETRIED = frozenset({Outcome.FAILED, Outcome.CRASHED, Outcome.LOST, Outcome.TIMEOUT, Outcome.MEMORY})
+CRASH_LIMIT = 3  # attempts in a row that ended without a word; a job that does this harms its worker
+
+
+def next_status(outcome: str, attempt: int, max_attempts: int, crashes: int) -> str:
+    """Return the status to which the outcome of an attempt leads."""
+    match outcome:
+        case Outcome.DONE:
+            return DONE
+        case Outcome.ABORTED:
+            return KILLED
+        case Outcome.INTERRUPTED if max_attempts > 1:
+            return NEW
+    if outcome in RETRIED and attempt < max_attempts and crashes < CRASH_LIMIT:
+        return SCHEDULED
+    return EXCEPTION

@@ -6,12 +6,17 @@ same holds for tests marked ``once`` and for those that use no database: they ru
 
 from __future__ import annotations
 
+import signal
+
 from django.db import connection
 
 pytest_plugins = ["qorworker.testing.plugin"]  # found by itself where qorworker is installed
 
 
 def pytest_configure(config):
+    # A shell ignores SIGINT for what it starts in the background, and each worker under test would inherit that.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("markers", "only_on(*vendors): about databases of these vendors")
 
 

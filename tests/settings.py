@@ -49,6 +49,8 @@ DATABASES = {"default": DATABASES[ENGINE]}
 if database := os.environ.get("QORWORKER_TEST_RUNNING_DATABASE"):
     # A worker process of a test: the database that the test runner made.
     DATABASES["default"]["NAME"] = database
+if os.environ.get("QORWORKER_TEST_POOL"):
+    DATABASES["default"]["OPTIONS"] = {"pool": True}
 
 SECRET_KEY = "only for tests, nothing is protected by it"
 DEFAULT_AUTO_FIELD = "django.db.models.AutoField"  # a project's choice must not matter to qorworker

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,8 +21,14 @@ from django.db import connection
 
 from qorworker.models import Job, Worker
 from qorworker.status import FINISHED
+from qorworker.worker.launch import CONTROL_SOCKET
 
 ROOT = Path(__file__).resolve().parents[1]
+# Before a command: the kernel kills it with the process that started it, so killed tests leave no worker behind. Empty
+# where no program of util-linux 2.33 or later can arrange that.
+WITH_THE_TESTS = ("setpriv", "--pdeathsig", "KILL", "--")
+if not shutil.which("setpriv") or subprocess.run([*WITH_THE_TESTS, "true"], stderr=subprocess.DEVNULL).returncode:
+    WITH_THE_TESTS = ()
 MARK = "QORWORKER_TEST_MARK"  # in the environment of a worker under test, and so of everything it starts
 TABLES = (
     "qorworker_scheduleslot", "qorworker_schedule", "qorworker_job", "qorworker_attempt", "qorworker_logline",
@@ -67,7 +74,7 @@ def log_of(job: Job) -> list[str]:
 
 
 class Ledger:
-    """What jobs told outside the database: a file to which they append lines."""
+    """What jobs report outside the database: a file to which they append lines."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -102,12 +109,12 @@ def command_of(pid: int) -> list[str]:
 
 def census(mark: str) -> list[int]:
     """Every process whose environment contains *mark*, a text like ``NAME=value``."""
-    found = []
+    pids = []
     for name in os.listdir("/proc"):
         with suppress(OSError):
             if name.isdigit() and mark.encode() in Path(f"/proc/{name}/environ").read_bytes().split(b"\0"):
-                found.append(int(name))
-    return [pid for pid in found if alive(pid)]
+                pids.append(int(name))
+    return [pid for pid in pids if alive(pid)]
 
 
 @dataclass
@@ -125,7 +132,7 @@ class RunningWorker:
         return self.output.read_text(errors="replace")
 
     def census(self) -> list[int]:
-        """All its processes: parent, template, children, and whatever jobs have started."""
+        """All its processes: parent, fork server, children, and whatever jobs have started."""
         return census(self.mark)
 
     def running(self, command: str) -> list[int]:
@@ -133,19 +140,26 @@ class RunningWorker:
         return [pid for pid in self.census() if command_of(pid)[:1] == [command]]
 
     def parent(self) -> int:
-        return next((pid for pid in self.census() if "runworker" in command_of(pid) and _is_python(pid)), 0)
+        return next(
+            (
+                pid
+                for pid in self.census()
+                if "runworker" in command_of(pid) and _is_python(pid) and not _is_fork_server(pid)
+            ),
+            0,
+        )
 
-    def template(self) -> int:
+    def fork_server(self) -> int:
         return wait_until(
-            lambda: next((pid for pid in self.census() if _is_template(pid) and _parent_of(pid) == self.pid), 0)
+            lambda: next((pid for pid in self.census() if _is_fork_server(pid) and _parent_of(pid) == self.pid), 0)
         )
 
     def children(self) -> list[int]:
-        template = self.template()
-        return [pid for pid in self.census() if _is_template(pid) and _parent_of(pid) == template]
+        fork_server = self.fork_server()
+        return [pid for pid in self.census() if _is_fork_server(pid) and _parent_of(pid) == fork_server]
 
     def row(self) -> Worker | None:
-        """Its row; told by the PID namespace and the number it has in there."""
+        """Its row, identified by the PID namespace and the process id in there."""
         with suppress(OSError):
             namespace = os.readlink(f"/proc/{self.pid}/ns/pid")
             status = Path(f"/proc/{self.pid}/status").read_text()
@@ -190,8 +204,12 @@ def _is_python(pid: int) -> bool:
     return "python" in Path(command_of(pid)[0]).name
 
 
-def _is_template(pid: int) -> bool:
-    return "qorworker.worker.template" in command_of(pid)
+def _is_fork_server(pid: int) -> bool:
+    """Whether it is a fork server or was forked from one: a job's other programs have another command line."""
+    with suppress(OSError):
+        environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        return any(each.startswith(f"{CONTROL_SOCKET}=".encode()) for each in environment)
+    return False
 
 
 def _parent_of(pid: int) -> int:
@@ -202,27 +220,46 @@ def _parent_of(pid: int) -> int:
     return int(text[text.rindex(")") + 2 :].split()[1])
 
 
-def environment(mark: str = "", **settings: Any) -> dict[str, str]:
-    """For a command that works on the database of this test, with these values in ``QORWORKER``."""
+def environment(mark: str = "", port: int | None = None, **settings: Any) -> dict[str, str]:
+    """For a command that works on the database of this test, with these values in ``QORWORKER``.
+
+    With *port* it reaches the database server through there: the port of a ``FaultProxy``.
+    """
     more = {
-        "DJANGO_SETTINGS_MODULE": "tests.worker.settings",
+        "DJANGO_SETTINGS_MODULE": "tests.processes.settings",
         "QORWORKER_TEST_RUNNING_DATABASE": str(connection.settings_dict["NAME"]),
         "QORWORKER_TEST_SETTINGS": json.dumps(settings),
         "PYTHONUNBUFFERED": "1",
     }
     if mark:
         more[MARK] = mark.partition("=")[2]
+    if port is not None:
+        more |= {"QORWORKER_POSTGRESQL_PORT": str(port), "QORWORKER_MARIADB_PORT": str(port)}
     return {**os.environ, **more}
 
 
 @contextmanager
 def running_worker(
-    *options: str, folder: Path, processes: int = 2, machine: bool = False, ready: bool = True, **settings: Any
+    *options: str,
+    folder: Path,
+    processes: int = 2,
+    machine: bool = False,
+    ready: bool = True,
+    port: int | None = None,
+    program: Sequence[str] = (sys.executable, "-m", "django"),
+    cwd: Path = ROOT,
+    variables: Mapping[str, str | None] | None = None,
+    **settings: Any,
 ) -> Iterator[RunningWorker]:
-    """A worker; with *machine* in a PID namespace of its own, so that others cannot see whether it lives."""
+    """A worker; with *machine* in a PID namespace of its own, so that others cannot see whether it lives.
+
+    With *port* it reaches the database server through there: the port of a ``FaultProxy``. *program* takes the
+    command and its options. *variables* are for its environment; None takes one away.
+    """
     mark = f"{MARK}={secrets.token_hex(8)}"
     output = folder / f"worker-{mark[-8:]}.log"
-    command = [sys.executable, "-m", "django", "runworker", "--processes", str(processes), *options]
+    command = [*program, "runworker", "--processes", str(processes), *options]
+    given = {**environment(mark, port, **settings), **(variables or {})}
     if machine:
         # The shell is the machine's init: the worker can die without its machine.
         command = [
@@ -239,9 +276,14 @@ def running_worker(
         ]
     with output.open("wb") as file:
         process = subprocess.Popen(
-            command, cwd=ROOT, env=environment(mark, **settings), stdin=subprocess.DEVNULL, stdout=file, stderr=file,
+            [*WITH_THE_TESTS, *command],
+            cwd=cwd,
+            env={name: value for name, value in given.items() if value is not None},
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=file,
             start_new_session=True,
-        )  # fmt: skip
+        )
     worker = RunningWorker(process, mark, output)
     try:
         if ready:
@@ -262,7 +304,7 @@ def empty_tables(but: Iterable[Worker] = ()) -> None:
 
 
 class Transitions:
-    """Every change of a job's status, whoever made it: written by a trigger in the database."""
+    """Every change of the status of a job, written by a trigger in the database."""
 
     TABLE = "qorworker_test_transition"
 

@@ -10,8 +10,8 @@ from django.http import Http404
 from django.test import RequestFactory
 
 from qorworker import Arg, job
-from qorworker.autocomplete import JobAutocompleteView
-from tests.definitions import own_types  # noqa: F401
+from qorworker.admin.jobs.autocomplete import JobAutocompleteView
+from tests.job_types import own_types  # noqa: F401
 from tests.testapp.models import Shop
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("own_types")]
@@ -88,3 +88,36 @@ def test_a_model_that_the_admin_cannot_search_is_not_found(user, monkeypatch):
     monkeypatch.setattr(admin.site.get_model_admin(Shop), "search_fields", ())
     with pytest.raises(Http404):
         ask(user)
+
+
+# Choices that are no search box
+
+
+@pytest.mark.parametrize("may_view", [True, False])
+def test_rows_without_a_search_box_are_choices_only_for_users_who_may_view_them(user, monkeypatch, may_view):
+    from qorworker.admin.jobs.autocomplete import limit_rows
+    from qorworker.definitions.registry import registry
+
+    monkeypatch.setattr(admin.site.get_model_admin(Shop), "search_fields", ())
+    if not may_view:
+        user.user_permissions.remove(Permission.objects.get(codename="view_shop", content_type__app_label="testapp"))
+    request = RequestFactory().get("/")
+    request.user = User.objects.get(pk=user.pk)
+    form = registry.get("test.pick").arguments.form_class()
+    limit_rows(form, request, admin.site)
+    assert ("Paris" in str(form["shop"])) is may_view
+    assert form.fields["shop"].queryset.exists() is may_view
+
+
+@pytest.mark.parametrize("may_view", [True, False])
+def test_for_a_model_of_another_site_djangos_permission_decides(user, may_view):
+    from qorworker.admin.jobs.autocomplete import limit_rows
+    from qorworker.definitions.registry import registry
+
+    if not may_view:
+        user.user_permissions.remove(Permission.objects.get(codename="view_shop", content_type__app_label="testapp"))
+    request = RequestFactory().get("/")
+    request.user = User.objects.get(pk=user.pk)
+    form = registry.get("test.pick").arguments.form_class()
+    limit_rows(form, request, admin.AdminSite(name="elsewhere"))
+    assert form.fields["shop"].queryset.exists() is may_view

@@ -85,3 +85,10 @@ def test_a_project_without_the_setting_has_the_defaults(settings):
     del settings.QORWORKER
     assert conf.problems() == []
     assert SETTINGS["LEASE"].default == conf.settings.LEASE
+
+
+def test_an_unknown_key_names_the_closest_one():
+    with override_settings(QORWORKER={"leese": 1, "WHATEVER": 2}):
+        first, second = conf.problems()
+    assert "Did you mean 'LEASE'?" in first
+    assert "Did you mean" not in second

@@ -7,8 +7,9 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from qorworker import metrics
-from qorworker.models import Attempt, Job, Worker, database_now, figures
+from qorworker.models import Attempt, Job, Worker, database_now
 from qorworker.models.clock import DatabaseNow
+from qorworker.queries import figures
 from tests.models.rows import make_job
 from tests.testapp import jobs
 

@@ -2,10 +2,14 @@ import logging
 
 import pytest
 from django.db import transaction
+from django.utils import timezone
 
 from qorworker import signals
+from qorworker.attempts.attempt import RunningAttempt
+from qorworker.attempts.writer import Writer
 from qorworker.models import Job
-from qorworker.worker.supervisor import Options, Supervisor
+from qorworker.models.sql import claimed_with
+from qorworker.worker.parent.supervisor import Supervisor, WorkerOptions
 from tests.models.rows import make_job
 from tests.testapp import jobs
 
@@ -82,11 +86,25 @@ def test_a_job_that_was_marked_as_failed_has_finished_once_that_is_committed(hea
     assert (told["status"], told["outcome"], told["error"]) == ("exception", "lost", job.error)
 
 
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("aborted", [True, False])
+def test_a_job_that_was_aborted_before_its_handler_was_called_has_finished(heard, aborted):
+    job = make_job("running", abort_requested_at=timezone.now() if aborted else None)
+    [claimed] = claimed_with("default", [job.attempt_token])
+    writer = Writer("default", None, "host:1")
+    writer.hand_back(RunningAttempt(claimed, "default"))
+    writer.flush(())
+    job.refresh_from_db()
+    assert (job.status, job.attempt) == ("killed" if aborted else "new", 0)
+    ends = [(name, *map(words.get, ("job_id", "attempt", "status", "outcome"))) for name, words in heard]
+    assert ends == ([("job_finished", job.pk, 0, "killed", "")] if aborted else [])
+
+
 @pytest.mark.process
 @pytest.mark.django_db(transaction=True)
 def test_the_life_of_jobs_is_told_in_the_parent(heard):
     done, failed = jobs.story.enqueue(), jobs.fail.enqueue()
-    Supervisor(Options(processes=1, batch=True)).run()
+    Supervisor(WorkerOptions(processes=1, batch=True)).run()
     told = [
         (name, words.get("job_id"), words.get("status"))
         for name, words in heard

@@ -1,38 +1,33 @@
-"""The one way to a job from a request: visible or not found, allowed or refused and written down. Web."""
+"""The one way to a job from a request: visible or not found, allowed or refused and recorded. Web."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import logging
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import wraps
 from ipaddress import ip_address
 from typing import Any
 
 from django.contrib import messages
-from django.contrib.admin import site
 from django.contrib.auth.models import Permission
-from django.http import (
-    HttpRequest,
-    HttpResponse,
-    HttpResponseBase,
-    HttpResponseNotAllowed,
-    HttpResponseRedirect,
-    JsonResponse,
-)
-from django.template.response import TemplateResponse
-from django.urls import reverse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseNotAllowed, HttpResponseRedirect
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from qorworker import permissions
+from qorworker.admin import links, rendering
 from qorworker.admin.media import MEDIA
-from qorworker.admin.verbs import BROKEN
-from qorworker.models import AuditEntry, Job, Origin, pages
+from qorworker.admin.texts import BROKEN
+from qorworker.definitions.job_type import JobType
+from qorworker.definitions.registry import registry
+from qorworker.models import AuditEntry, Job, Origin, Schedule
 from qorworker.models.audit import caller_address
-from qorworker.registry import JobType, registry
+from qorworker.queries import site
+
+logger = logging.getLogger("qorworker.access")
 
 DENIED = "denied"
-# What a person is told who may not do something; where nothing fits, a sentence for everything.
+# The sentence for a user who is refused, by action; another one serves for all other actions.
 REFUSALS: dict[str, Any] = {
     "run": gettext_lazy("You may not run “%s”."),
     "rerun": gettext_lazy("You may not run “%s” again."),
@@ -49,13 +44,13 @@ REFUSALS: dict[str, Any] = {
 
 
 def visible_job(request: HttpRequest, pk: int) -> Job | None:
-    """The job, if there is one and the user may see it: nothing tells the two cases apart."""
-    job = pages.one_job(Job.objects.all(), pk) if pk < 2**63 else None
+    """Return the job *pk*, or None if it does not exist or the user may not see it: the two look the same."""
+    job = site.one_job(Job.objects.all(), pk) if pk < 2**63 else None
     return job if job is not None and permissions.can(request.user, "view", job=job) else None
 
 
 def visible_type(request: HttpRequest, name: str) -> JobType[Any] | None:
-    """The job type, if there is one and the user may run it or see its jobs."""
+    """Return the job type *name*, or None if it does not exist or the user may neither run it nor see its jobs."""
     job_type = registry.find(name)
     if job_type is None:
         return None
@@ -66,9 +61,9 @@ def visible_type(request: HttpRequest, name: str) -> JobType[Any] | None:
 def chosen_type(
     model_admin: Any, request: HttpRequest, name: str, action: str, methods: list[str], landing: str
 ) -> JobType[Any] | HttpResponseBase:
-    """The type, if the user may do *action* with it and its form can be shown; else the answer that says why not.
+    """Return the job type *name* if the user may do *action* with it and its form can be shown; else the answer.
 
-    *landing* is the name of the page to which a type leads whose definition has an error.
+    *landing* names the URL of the page that is shown for a type whose definition has an error.
     """
     job_type = visible_type(request, name)
     if job_type is None:
@@ -79,30 +74,16 @@ def chosen_type(
         return deny(model_admin, request, action, job_type=job_type)
     if job_type.arguments.problems():
         messages.error(request, BROKEN)
-        return HttpResponseRedirect(reverse(f"admin:{landing}"))
+        return HttpResponseRedirect(links.url(request, landing))
     return job_type
 
 
 def not_found(request: HttpRequest) -> HttpResponseBase:
-    """The same page for what does not exist and for what the user may not see.
+    """Return the same page for what does not exist and for what the user may not see.
 
-    Returned, not raised: an exception would roll back what was written down under ``ATOMIC_REQUESTS``.
+    It is returned, not raised: an exception would roll back what was recorded under ``ATOMIC_REQUESTS``.
     """
-    context = {**site.each_context(request), "title": _("Not found"), "opts": Job._meta, "media": MEDIA}
-    return TemplateResponse(request, "admin/qorworker/missing.html", context, status=404).render()
-
-
-def for_scripts(site: Any, view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
-    """A page of *site* that only scripts ask for: who is not signed in gets a status, not the page to sign in."""
-
-    @wraps(view)
-    def answer(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        if site.has_permission(request):
-            return view(request, *args, **kwargs)
-        status = 403 if request.user.is_authenticated else 401
-        return JsonResponse({}, status=status, headers={"Cache-Control": "no-store"})
-
-    return answer
+    return rendering.page(request, "missing.html", Job._meta, title=_("Not found"), media=MEDIA, status=404).render()
 
 
 def deny(
@@ -112,26 +93,31 @@ def deny(
     job: Job | None = None,
     job_type: JobType[Any] | None = None,
     reason: str = "",
+    schedule: Schedule | None = None,
 ) -> HttpResponse:
-    """Answer 403 with the permission that is missing, or *reason*; an attempt to change something is written down."""
+    """Answer 403 with the permission that is missing, or *reason*, and record an attempt to change something."""
     job_type = job.job_type if job is not None else job_type
-    if request.method == "POST":
-        record(request, action, DENIED, job=job, job_name=job_type.name if job_type else "")
+    if request.method == "POST" and action:
+        record(request, action, DENIED, job=job, job_name=job_type.name if job_type else "", schedule=schedule)
     subject = str(job) if job is not None else (job_type.title if job_type else "")
     lacking = permissions.lacking(request.user, action, job_type, job)
-    codename = "" if reason else permissions.told_permission(job_type, lacking)
-    context = {
-        **model_admin.admin_site.each_context(request),
-        "title": _("Not allowed"),
-        "opts": model_admin.opts,
-        "media": MEDIA,
-        "job": job,
-        "refusal": _refusal(action, str(subject)),
-        "reason": reason,
-        "permission": codename,
-        "permission_name": _permission_name(codename),
-    }
-    return TemplateResponse(request, "admin/qorworker/job/denied.html", context, status=403).render()
+    needs_permission = lacking in permissions.PERMISSIONS and not reason
+    codename = permissions.required_permission(job_type, lacking) if needs_permission else ""
+    return rendering.page(
+        request,
+        "job/denied.html",
+        model_admin.opts,
+        title=_("Not allowed"),
+        media=MEDIA,
+        status=403,
+        job=job,
+        refusal=_refusal(action, str(subject)),
+        reason=reason,
+        permission=codename,
+        permission_name=_permission_name(codename),
+        is_up_to_code=needs_permission and not codename,
+        back=_way_back(model_admin, request, job),
+    ).render()
 
 
 def _refusal(action: str, subject: str) -> str:
@@ -140,29 +126,50 @@ def _refusal(action: str, subject: str) -> str:
     return str(REFUSALS.get(action, gettext_lazy("You may not do this with “%s”."))) % subject
 
 
+def _way_back(model_admin: Any, request: HttpRequest, job: Job | None) -> tuple[str, str]:
+    """Return address and label of the nearest page that the user may see."""
+    if job is not None:
+        return links.url(request, "qorworker_job_change", job.pk), _("Back to the job")
+    if model_admin.has_view_permission(request):
+        name = f"qorworker_{model_admin.opts.model_name}_changelist"
+        return links.url(request, name), _("Back to the list")
+    return links.url_in(links.site_of(request), "index"), _("Back to the start page")
+
+
 def _permission_name(permission: str) -> str:
-    """How the pages of users and groups call a permission; empty if it is none of Django's."""
+    """Return how Django's pages of users and groups call a permission; empty if it is none of Django's."""
     app_label, _dot, codename = permission.partition(".")
-    known = Permission.objects.filter(content_type__app_label=app_label, codename=codename).first()
-    return f"{app_label} | {known.name}" if known is not None else ""
+    named = Permission.objects.select_related("content_type").filter(
+        content_type__app_label=app_label, codename=codename
+    )
+    return str(named.first() or "")
 
 
 def record(request: HttpRequest, action: str, outcome: str, **about: Any) -> None:
-    AuditEntry.objects.record(action, user=request.user, origin=Origin.ADMIN, outcome=outcome, **about)
+    """Add *action* to the audit, with the user and the address of *request*, and with *about*, fields of the entry.
+
+    A refusal that repeats one of the last minute is only logged: a script that tries again and again fills no table.
+    """
+    entry: dict[str, Any] = {"user": request.user, "origin": Origin.ADMIN, "outcome": outcome, **about}
+    if outcome == DENIED and AuditEntry.objects.was_recorded_lately(action, **entry):
+        logger.warning("%r is refused “%s” again: %s.", request.user.get_username(), action, request.path)
+        return
+    AuditEntry.objects.record(action, address=address(request), **entry)
 
 
 @contextmanager
 def on_record(request: HttpRequest) -> Iterator[None]:
-    """Within it, whatever is done is written down with the address of who asked for it."""
+    """Record the actions within it with the address of the request, and keep them within the rights of its user."""
     before = caller_address.set(address(request))
     try:
-        yield
+        with permissions.enqueueing_for(request.user):
+            yield
     finally:
         caller_address.reset(before)
 
 
 def address(request: HttpRequest) -> str | None:
-    """Where the request came from, as the web server says; no header that a client could forge is believed."""
+    """Return the address of the client as the web server states it; headers that a client could forge are ignored."""
     try:
         return str(ip_address(request.META.get("REMOTE_ADDR", "").partition("%")[0]))
     except ValueError:

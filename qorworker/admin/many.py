@@ -1,4 +1,4 @@
-"""One verb for many rows of a list: count first, ask, then do each and say honestly what was left alone. Web."""
+"""One verb for many rows of a list: count, ask, perform each, and report which were left alone and why. Web."""
 
 from __future__ import annotations
 
@@ -10,20 +10,21 @@ from typing import Any
 
 from django.contrib import messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
-from django.core.exceptions import BadRequest
+from django.core.exceptions import BadRequest, ObjectDoesNotExist
 from django.http import HttpRequest, HttpResponseBase
-from django.template.response import TemplateResponse
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from qorworker.admin import once
-from qorworker.admin.asked import number
+from qorworker.admin import rendering, tokens
+from qorworker.admin.display import qw_capped
 from qorworker.admin.media import FORM_MEDIA, MEDIA
-from qorworker.models import counting
-from qorworker.templatetags.qorworker_admin import qw_capped
+from qorworker.admin.parameters import number
+from qorworker.admin.verbs import MATCHED, NothingNew, Verb
+from qorworker.exceptions import AlreadyEnqueued, QorWorkerError, TooManyJobs
+from qorworker.queries import counting
 
-AT_ONCE = 500  # rows that are looked at together; more than that are never chosen one by one
+AT_ONCE = 500  # rows processed together, and the most that can be chosen one by one
 BUDGET = 10.0  # seconds after which one request goes no further through all that match
 SHOWN = 20
 
@@ -32,7 +33,7 @@ Action = Callable[[Any, HttpRequest, Any], HttpResponseBase | None]  # of a Mode
 
 
 class NumberedActions:
-    """For a ``ModelAdmin`` whose actions name their rows: anything but a number is no row."""
+    """A base for a ``ModelAdmin`` whose actions identify rows by number; anything else is a bad request."""
 
     def response_action(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
         if any(number(chosen) is None for chosen in request.POST.getlist(ACTION_CHECKBOX_NAME)):
@@ -41,18 +42,18 @@ class NumberedActions:
 
 
 class Many(ABC):
-    """A verb for the chosen rows, or for all that match. What is special to jobs or schedules is up to a subclass."""
+    """One verb for the chosen rows, or for all that match. A subclass adds what is special to jobs or schedules."""
 
     model: Any
 
-    def __init__(self, model_admin: Any, request: HttpRequest, verb: Any) -> None:
+    def __init__(self, model_admin: Any, request: HttpRequest, verb: Verb) -> None:
         self.model_admin, self.request, self.verb = model_admin, request, verb
         self.is_confirmed = "confirmed" in request.POST
         self.form = self.new_form(request.POST if self.is_confirmed else None)
 
     @classmethod
-    def action(cls, name: str, verb: Any) -> Action:
-        """The verb as an action of a ``ModelAdmin``."""
+    def action(cls, name: str, verb: Verb) -> Action:
+        """Return the verb as an action of a ``ModelAdmin``, under *name*."""
 
         def act(model_admin: Any, request: HttpRequest, queryset: Any) -> HttpResponseBase | None:
             return cls(model_admin, request, verb).answer(queryset)
@@ -61,55 +62,63 @@ class Many(ABC):
         act.short_description = verb.bulk  # type: ignore[attr-defined]
         return act
 
-    # What is theirs.
+    # For subclasses
 
     @abstractmethod
     def numbered(self, chosen: Collection[int]) -> Any:
-        """The rows with these numbers that the user may see."""
+        """Return the rows with these numbers that the user may see."""
 
     @abstractmethod
-    def allowed(self, row: Any) -> bool: ...
+    def allowed(self, row: Any) -> bool:
+        """Return whether the user may do it with *row*."""
 
     @abstractmethod
     def state(self, row: Any) -> str:
-        """Why a row may be left alone, in a word."""
+        """Say in a word why *row* may be left alone, such as its status."""
 
     @abstractmethod
-    def shown(self, row: Any) -> SafeString: ...
+    def shown(self, row: Any) -> SafeString:
+        """Return *row* as HTML for the list of those that fit."""
 
     @abstractmethod
     def deny(self, row: Any) -> None:
-        """Write down that somebody tried."""
+        """Record that the user tried to do it with *row* without permission."""
 
     @abstractmethod
+    def why_not(self, row: Any, error: QorWorkerError) -> str:
+        """Say in a word why *row* was left alone for which the verb raised *error*."""
+
     def perform(self, rows: Sequence[Any], left: Counter[str]) -> int:
-        """Do it; for how many it worked. *left* counts the others by why."""
+        """Do it, and return for how many rows it worked. *left* counts the others by reason."""
+        return sum(self._one(row, left) for row in rows)
 
     def new_form(self, data: Any) -> Any:
-        """What is asked beside the question; None if nothing is."""
+        """Return the form that is part of the question, unbound if *data* is None; None if there is no form."""
         return None
 
     def questions(self, rows: Sequence[Any]) -> list[str]:
+        """Return what the job types of *rows* want confirmed; empty if there is nothing."""
         return []
 
     def warning(self, rows: Sequence[Any]) -> str:
-        """What to know before, about those that fit."""
+        """Return what the user should know before confirming it for *rows*, those that fit."""
         return str(self.verb.warning)
 
     def set_apart(self, rows: Sequence[Any]) -> tuple[list[str], Sequence[Any]]:
-        """Of the rows that are left alone: sentences about some, and the others."""
+        """Return sentences about some of the *rows* that are left alone, and the other rows."""
         return [], rows
 
-    # The way of it.
+    # Answering a request
 
     def answer(self, queryset: Any) -> HttpResponseBase | None:
+        """Carry out the action on *queryset*: ask first, and return None once it is done, so that the list is shown."""
         if self.is_confirmed and "qw-newest" in self.request.POST:
             return self._all(queryset)
         chosen: set[int] = set()
         if self.is_confirmed:
-            # What was confirmed are these, also those that have left the tab since.
-            told = map(number, self.request.POST.getlist(ACTION_CHECKBOX_NAME))
-            chosen = {pk for pk in told if pk is not None}
+            # These were confirmed, including those that have left the tab since.
+            numbers = map(number, self.request.POST.getlist(ACTION_CHECKBOX_NAME))
+            chosen = {pk for pk in numbers if pk is not None}
             queryset = self.numbered(chosen)
         rows = list(queryset[: AT_ONCE + 1])
         is_all = len(rows) > AT_ONCE
@@ -127,7 +136,7 @@ class Many(ABC):
         return None
 
     def _all(self, queryset: Any) -> HttpResponseBase | None:
-        """Go through all that match and were there when it was asked, the newest first."""
+        """Go through all rows that match and existed when the question was asked, the newest first."""
         newest = number(self.request.POST["qw-newest"])
         if newest is None:
             raise BadRequest("A row is named by its number.")
@@ -147,14 +156,14 @@ class Many(ABC):
         return self.form is None or self.form.is_valid()
 
     def sorted_out(self, rows: Sequence[Any]) -> tuple[list[Any], list[Any]]:
-        """Those for which the verb makes sense and is allowed; and those for which only the right is missing."""
+        """Return the rows for which the verb makes sense and is allowed, and those that lack only the right."""
         sensible = [row for row in rows if self.verb.offered(row)]
         denied = [row for row in sensible if not self.allowed(row)]
         refused = {row.pk for row in denied}
         return [row for row in sensible if row.pk not in refused], denied
 
-    def _others(self, rows: Sequence[Any], *known: Sequence[Any]) -> list[Any]:
-        numbers = {row.pk for some in known for row in some}
+    def _others(self, rows: Sequence[Any], *apart: Sequence[Any]) -> list[Any]:
+        numbers = {row.pk for some in apart for row in some}
         return [row for row in rows if row.pk not in numbers]
 
     def _do(self, rows: Sequence[Any], fitting: Sequence[Any], denied: Sequence[Any], left: Counter[str]) -> int:
@@ -164,42 +173,61 @@ class Many(ABC):
         left[_("not allowed")] += len(denied)
         return self.perform(fitting, left)
 
+    def _one(self, row: Any, left: Counter[str]) -> int:
+        """Return how many rows were done: 1, or 0 for one that changed in the meantime."""
+        try:
+            self.verb.perform(self.request, row, self.form)
+        except NothingNew as nothing:
+            left[str(nothing.reason)] += 1
+        except AlreadyEnqueued:
+            left[str(MATCHED)] += 1
+        except TooManyJobs:
+            left[_("you have as many unfinished jobs as are allowed")] += 1
+        except QorWorkerError as error:
+            left[self.why_not(row, error)] += 1
+        except ObjectDoesNotExist:
+            left[_("deleted meanwhile")] += 1
+        else:
+            return 1
+        return 0
+
     def _confirm(
         self, rows: Sequence[Any], fitting: Sequence[Any], denied: Sequence[Any], matching: int
     ) -> HttpResponseBase:
-        """The page that asks; *matching* is how many there are if they are more than *rows*."""
-        told = {"verb": self.verb.label, "fitting": len(fitting), "all": len(rows)}
-        lead = _("%(verb)s %(fitting)d of %(all)d.") % told
+        """Return the page that asks; *matching* is the number of rows that match if there are more than *rows*."""
+        numbers = {"verb": self.verb.label, "fitting": len(fitting), "all": len(rows)}
+        lead = _("%(verb)s %(fitting)d of %(all)d.") % numbers
         left = [*self._left_alone(self._others(rows, fitting, denied)), *_not_allowed(denied)]
         if matching:
-            lead = _("%(verb)s all that fit, of %(all)s.") % {**told, "all": qw_capped(matching)}
-            left = [_("They are gone through one after the other; what does not fit is left alone and counted.")]
-        context = {
-            **self.model_admin.admin_site.each_context(self.request),
-            "title": str(self.verb.bulk).removesuffix("…"),
-            "lead": lead,
-            "opts": self.model._meta,
-            "media": FORM_MEDIA + MEDIA + self.form.media if self.form is not None else MEDIA,
-            "verb": self.verb,
-            "form": self.form,
-            "rows": rows[:1] if matching else rows,
-            "newest": self.model._default_manager.order_by("-pk").values_list("pk", flat=True).first(),
-            "fitting": fitting,
-            "shown": [self.shown(row) for row in fitting[:SHOWN]],
-            "has_more": len(fitting) > SHOWN,
-            "is_all": bool(matching),
-            "left": left,
-            "warning": self.warning(fitting),
-            "questions": self.questions(fitting),
-            "checkbox": ACTION_CHECKBOX_NAME,
-            "action": self.request.POST.get("action", ""),
-            "token": once.new_token(),
-        }
+            lead = _("%(verb)s all that fit, of %(all)s.") % {**numbers, "all": qw_capped(matching)}
+            left = [_("They are processed one by one; what does not qualify is skipped and counted.")]
         status = 422 if self.form is not None and self.form.is_bound else 200
-        return TemplateResponse(self.request, "admin/qorworker/bulk.html", context, status=status)
+        return rendering.page(
+            self.request,
+            "bulk.html",
+            self.model._meta,
+            title=str(self.verb.bulk).removesuffix("…"),
+            lead=lead,
+            media=FORM_MEDIA + MEDIA + self.form.media if self.form is not None else MEDIA,
+            verb=self.verb,
+            form=self.form,
+            rows=rows[:1] if matching else rows,
+            newest=self.model_admin.get_queryset(self.request).order_by("-pk").values_list("pk", flat=True).first(),
+            fitting=fitting,
+            shown=[self.shown(row) for row in fitting[:SHOWN]],
+            has_more=len(fitting) > SHOWN,
+            is_all=bool(matching),
+            left=left,
+            warning=self.warning(fitting),
+            questions=self.questions(fitting),
+            checkbox=ACTION_CHECKBOX_NAME,
+            action=self.request.POST.get("action", ""),
+            token=tokens.new_token(self.request.user),
+            status=status,
+        )
 
     def _left_alone(self, rows: Sequence[Any]) -> list[str]:
-        """A sentence for each reason for which rows will not be touched."""
+        """Return a sentence for each reason for which rows will not be touched."""
         sentences, rows = self.set_apart(rows)
         by_state = Counter(self.state(row) for row in rows)
         if len(by_state) == 1:
@@ -219,21 +247,21 @@ class Many(ABC):
 
     def _tell(self, done: int, left: Counter[str], not_reached: int = 0) -> None:
         many = left.total()
-        told = [(self.verb.plural % done) + "."] if done else [_("Nothing was changed.")]
+        sentences = [(self.verb.plural % done) + "."] if done else [_("Nothing was changed.")]
         if many:
             why = ", ".join(f"{count} {reason}" if len(left) > 1 else reason for reason, count in sorted(left.items()))
             text = ngettext("%(number)d was left alone: %(why)s.", "%(number)d were left alone: %(why)s.", many)
-            told.append(text % {"number": many, "why": why})
+            sentences.append(text % {"number": many, "why": why})
         if not_reached:
-            told.append(_("%s more were not reached in time: choose them once more.") % qw_capped(not_reached))
+            sentences.append(_("Time ran out: %s more were not processed. Select them again.") % qw_capped(not_reached))
         is_whole = done and not many and not not_reached
-        messages.add_message(self.request, messages.SUCCESS if is_whole else messages.WARNING, " ".join(told))
+        messages.add_message(self.request, messages.SUCCESS if is_whole else messages.WARNING, " ".join(sentences))
 
 
 def _not_allowed(denied: Sequence[Any]) -> list[str]:
     text = ngettext(
-        "With %d you may not do this; it will be left alone.",
-        "With %d you may not do this; they will be left alone.",
+        "You may not do this with %d of them; it will be left alone.",
+        "You may not do this with %d of them; they will be left alone.",
         len(denied),
     )
     return [text % len(denied)] if denied else []

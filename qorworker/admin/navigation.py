@@ -1,4 +1,4 @@
-"""The line at the top of every page: the places there are, who may go there, what is told beside their names. Web."""
+"""The line at the top of every page: its places, the rights that they need, and the figures beside their names. Web."""
 
 from __future__ import annotations
 
@@ -7,31 +7,37 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.http import HttpRequest
-from django.urls import reverse
 from django.utils.functional import Promise
+from django.utils.html import escape
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from qorworker import permissions
-from qorworker.models.pages import Situation
-from qorworker.templatetags.qorworker_admin import qw_capped
+from qorworker.admin import links
+from qorworker.admin.display import qw_capped
+from qorworker.models import Job
+from qorworker.queries import site
+from qorworker.queries.site import Situation
 
 PACES = (0, 1, 2, 5, 10, 30)  # seconds between two looks for news, as offered to people; 0: off
 
 
 @dataclass(frozen=True)
 class Place:
-    """``pages`` are the names of the URLs that belong to it; one that ends in "_" stands for all that begin so."""
+    """One entry of the navigation.
+
+    ``pages`` are the names of the URLs that belong to it; one that ends in "_" stands for all that begin with it.
+    """
 
     url_name: str
     label: str | Promise
     key: str  # pressed after "g"
     pages: tuple[str, ...]
     allowed: Callable[[Any], bool]
-    told: Callable[[Situation], str] = lambda situation: ""
+    figure: Callable[[Situation], str] = lambda situation: ""
 
     def closeness(self, url_name: str) -> int:
-        """How well a page fits; 0 if it is somewhere else."""
+        """Return how well a page fits; 0 if it belongs to another place."""
         fitting = (p for p in self.pages if url_name == p or (p.endswith("_") and url_name.startswith(p)))
         return max(map(len, fitting), default=0)
 
@@ -70,18 +76,24 @@ PLACES = [
 ]
 
 
+def parts(request: HttpRequest) -> dict[str, str]:
+    """Return the figures beside the names of the places, as parts of ``live.News``."""
+    situation = site.figures(permissions.visible_jobs(request.user, Job.objects.all()))
+    return {f"place-{place.key}": escape(place.figure(situation)) for place in PLACES if place.allowed(request.user)}
+
+
 def places(request: HttpRequest, situation: Situation) -> list[dict[str, Any]]:
-    """Those that the user may go to, for the template."""
+    """Return the places to which the user may go, for the template."""
     here = (request.resolver_match.url_name or "") if request.resolver_match else ""
     current = max(PLACES, key=lambda place: place.closeness(here))
     return [
         {
-            "url": reverse(f"admin:{place.url_name}"),
+            "url": address,
             "label": place.label,
             "key": place.key,
-            "told": place.told(situation),
+            "figure": place.figure(situation),
             "is_current": place is current and place.closeness(here) > 0,
         }
         for place in PLACES
-        if place.allowed(request.user)
+        if place.allowed(request.user) and (address := links.url_if_there(request, place.url_name))
     ]

@@ -1,273 +1,228 @@
-"""What people can ask of a job, as data: label, right, when it is offered, what it does, what is said then. Web."""
+"""The verbs that users request of a row, and the one view behind all their buttons. Only POST changes anything. Web."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from django.urls import reverse
-from django.utils import formats, timezone
+from django.contrib import messages
+from django.core.exceptions import ObjectDoesNotExist
+from django.http import HttpRequest, HttpResponseBase, HttpResponseNotAllowed, HttpResponseRedirect
 from django.utils.functional import Promise
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy, npgettext_lazy, pgettext_lazy
+from django.utils.translation import gettext_lazy
 
 from qorworker import permissions
-from qorworker.admin.events import who_asked
-from qorworker.backends import backend_of
-from qorworker.exceptions import InvalidArguments, InvalidTransition, JobTypeError, QorWorkerError, UnknownJobType
-from qorworker.models import AuditEntry, Job, Origin
-from qorworker.status import JobStatus
-from qorworker.templatetags.qorworker_admin import look_of, qw_from_now
+from qorworker.admin import access, conflicts, links, rendering, tokens
+from qorworker.admin.media import MEDIA
+from qorworker.definitions.job_type import JobType
+from qorworker.exceptions import AlreadyEnqueued, QorWorkerError
+from qorworker.execution.messages import clean_text
+from qorworker.models import Job, Schedule
 
+REASON_CHARS = 200
+MATCHED = gettext_lazy("a matching job already exists")
+TOO_LATE = gettext_lazy("That has already been done, or cannot be done now. Nothing was changed.")
+DELETED = gettext_lazy("It has been deleted in the meantime.")
 Text = str | Promise
-BROKEN = gettext_lazy("The definition of this job has an error: see “manage.py check”.")
 
 
-@dataclass(frozen=True)
+def always(row: Any) -> bool:
+    """Return True, for a verb that is offered for every row."""
+    return True
+
+
+@dataclass(frozen=True, kw_only=True)
 class Verb:
-    """``name`` is the end of its URL; ``action`` what ``permissions.can`` is asked for."""
+    """One request that users can make of a job, a schedule, a worker, or a queue.
 
-    name: str
-    action: str
-    label: Text
-    offered: Callable[[Job], bool]
-    perform: Callable[..., Job | None]  # with the job, the user, and the reason if it takes one
-    success: Text
-    plural: Any  # of the bulk action's message
-    bulk: Text
+    ``perform`` is called with the request, the row and the form of the verb, which is None if it has none. What it
+    returns is for the message. It raises ``NothingNew``, ``Unclear`` or a ``QorWorkerError`` if nothing was done.
+    """
+
+    name: str  # the end of its URL
+    needs: tuple[str, ...]  # the actions of ``permissions.can`` that a user must be allowed, all of them
+    perform: Callable[[HttpRequest, Any, Any], Any]
+    offered: Callable[[Any], bool] = always  # whether it makes sense for a row
+    label: Text = ""
+    success: Text = ""
     question: Text = ""
     warning: Text = ""
-    kind: str = ""
+    kind: str = ""  # of its button: "primary" or "danger"
+    bulk: Text = ""  # its label as an action of a list; without one it is none
+    plural: Any = ""  # the message of that action
     makes_job: bool = False
     takes_reason: bool = False
 
     @property
-    def url_name(self) -> str:
-        return f"qorworker_job_{self.name.replace('-', '_')}"
+    def key(self) -> str:
+        """Return its name within names of URLs and actions."""
+        return self.name.replace("-", "_")
 
-    def allowed(self, user: Any, job: Job) -> bool:
-        return permissions.can(user, self.action, job=job)
-
-
-def _can_rerun(job: Job) -> bool:
-    """Not if it waits, nor if a secret must be entered again: that takes the form."""
-    return job.job_type is not None and not job.can_reschedule and not job.job_type.arguments.has_secrets(job.arguments)
+    def lacking(self, user: Any, job_type: JobType[Any] | None = None, job: Job | None = None) -> str:
+        """Return the first right that *user* lacks to do this with *job* or *job_type*; empty if none is lacking."""
+        return next((action for action in self.needs if not permissions.can(user, action, job_type, job)), "")
 
 
-def _rerun(job: Job, user: Any) -> Job:
-    return job.rerun(by=user, origin=Origin.ADMIN)
+class NothingNew(Exception):
+    """Raised if nothing was done, because it had been done before or is done by something else.
+
+    *message* gives the user the reason, *reason* does so in a word for one of many rows, and *job* is the result of the
+    same click.
+    """
+
+    def __init__(self, message: Text, reason: Text = "", job: Job | None = None, level: int = messages.WARNING) -> None:
+        self.message, self.reason, self.job, self.level = message, reason, job, level
 
 
-def _asks(verb: str) -> Callable[..., None]:
-    def perform(job: Job, user: Any, **reason: str) -> None:
-        getattr(job, verb)(by=user, origin=Origin.ADMIN, **reason)
+class Unclear(Exception):
+    """Raised if the *form* of the verb has errors."""
 
-    return perform
-
-
-VERBS: dict[str, Verb] = {
-    verb.name: verb
-    for verb in (
-        Verb(
-            "run-now",
-            "reschedule",
-            pgettext_lazy("verb", "Run now"),
-            lambda job: job.can_run_now,
-            _asks("run_now"),
-            gettext_lazy("%(job)s is queued and starts as soon as a worker is free."),
-            npgettext_lazy("bulk", "%d job was queued", "%d jobs were queued"),
-            gettext_lazy("Run scheduled jobs now"),
-        ),
-        Verb(
-            "retry",
-            "retry",
-            pgettext_lazy("verb", "Retry"),
-            lambda job: job.can_retry and job.job_type is not None,
-            _asks("retry"),
-            gettext_lazy("%(job)s is queued for one more attempt."),
-            npgettext_lazy("bulk", "%d job is queued again", "%d jobs are queued again"),
-            gettext_lazy("Retry failed and aborted jobs"),
-        ),
-        Verb(
-            "mark-failed",
-            "abort",
-            pgettext_lazy("verb", "Mark as failed"),
-            lambda job: job.can_mark_failed,
-            _asks("mark_failed"),
-            gettext_lazy("%(job)s was marked as failed."),
-            npgettext_lazy("bulk", "%d job was marked as failed", "%d jobs were marked as failed"),
-            gettext_lazy("Mark jobs that do not respond as failed"),
-            gettext_lazy("Mark %(job)s as failed?"),
-            gettext_lazy(
-                "If its process still runs somewhere, it goes on until its worker notices. What it has already changed"
-                " stays changed. It can be retried afterwards; while the old process goes on, it would run twice."
-            ),
-            "danger",
-            takes_reason=True,
-        ),
-        Verb(
-            "abort",
-            "abort",
-            pgettext_lazy("verb", "Abort"),
-            lambda job: job.can_abort,
-            _asks("abort"),
-            gettext_lazy("%(job)s was asked to stop. It is ended by force if it does not stop in time."),
-            npgettext_lazy("bulk", "%d job was asked to stop", "%d jobs were asked to stop"),
-            gettext_lazy("Abort running jobs"),
-            gettext_lazy("Abort %(job)s?"),
-            gettext_lazy("Its process is ended. What it has already changed stays changed."),
-            "danger",
-            takes_reason=True,
-        ),
-        Verb(
-            "cancel",
-            "cancel",
-            pgettext_lazy("verb", "Cancel"),
-            lambda job: job.can_cancel,
-            _asks("cancel"),
-            gettext_lazy("%(job)s was cancelled. It will not start."),
-            npgettext_lazy("bulk", "%d job was cancelled", "%d jobs were cancelled"),
-            gettext_lazy("Cancel waiting jobs"),
-            gettext_lazy("Cancel %(job)s?"),
-            gettext_lazy("It will not start. You can run it again later."),
-            "danger",
-        ),
-        Verb(
-            "run-again",
-            "rerun",
-            pgettext_lazy("verb", "Run again"),
-            _can_rerun,
-            _rerun,
-            gettext_lazy("%(new)s is queued, with the arguments of #%(number)s."),
-            npgettext_lazy("bulk", "%d new job is queued", "%d new jobs are queued"),
-            pgettext_lazy("verb", "Run again"),
-            makes_job=True,
-        ),
-    )
-}
+    def __init__(self, form: Any) -> None:
+        self.form = form
 
 
-# What people most likely want in a state; the other verbs stand beside it. Running jobs have none.
-PRIMARY: dict[str, str] = {
-    "retrying": "run-now",
-    JobStatus.DONE: "run-again",
-    JobStatus.EXCEPTION: "retry",
-    JobStatus.KILLED: "run-again",
-    JobStatus.CANCELLED: "run-again",
-}
+class Reply(NamedTuple):
+    """The message after a verb, and the row whose page is shown then: None if it has been deleted."""
+
+    row: Any
+    text: Text
+    level: int = messages.SUCCESS
 
 
-@dataclass(frozen=True)
-class Button:
-    """A verb as it is offered for one job. With a *question*, another step follows."""
+def make_once(request: HttpRequest, row: Job | Schedule, make: Callable[[], Job]) -> Job:
+    """Return the job that *make* makes of *row*, once for each click.
 
-    verb: Verb
-    url: str
-    question: str
-    warning: str
-    kind: str
-
-
-def buttons(user: Any, job: Job) -> list[Button]:
-    """The verbs that make sense in the job's status and that *user* may use, the likeliest first."""
-    primary = PRIMARY.get(look_of(job), "")
-    found = [verb for verb in VERBS.values() if verb.offered(job) and verb.allowed(user, job)]
-    return [
-        Button(
-            verb,
-            reverse(f"admin:{verb.url_name}", args=(job.pk,)),
-            question_of(verb, job),
-            warning_of(verb, job),
-            "primary" if verb.name == primary else verb.kind,
-        )
-        for verb in sorted(found, key=lambda verb: verb.name != primary)
-    ]
+    Raises ``NothingNew`` if this click was carried out before, or a matching job is there already.
+    """
+    job, is_first = tokens.repeat_once(request.user, request.POST.get("qw-token", ""), row, make)
+    if job.is_existing:
+        raise NothingNew(conflicts.existing_sentence(request, job), MATCHED)
+    if not is_first:
+        raise NothingNew(_("This run was already started."), _("done before"), job)
+    return job
 
 
-def may_choose_time(user: Any, job: Job) -> bool:
-    """Whether *user* may move the job to another time: not if its type is none for which people choose one."""
-    takes_time = job.job_type is None or job.job_type.schedulable
-    return job.can_reschedule and takes_time and permissions.can(user, "reschedule", job=job)
+def reason_in(text: str) -> str:
+    """Return a reason as it is stored: one line of at most ``REASON_CHARS`` characters."""
+    return " ".join(clean_text(text, REASON_CHARS).split())
 
 
-def question_of(verb: Verb, job: Job) -> str:
-    """What to ask before; empty if nothing is to be asked."""
-    if verb.question:
-        return str(verb.question) % {"job": _named(job)}
-    if verb.name not in ("retry", "run-again"):
+class VerbView(ABC):
+    """Permission, question, verb, message, redirect. A subclass adds what is special to one kind of rows."""
+
+    shows_row = True  # after a verb; else the list
+
+    def __init__(self, model_admin: Any, request: HttpRequest, verb: Verb) -> None:
+        self.model_admin, self.request, self.verb = model_admin, request, verb
+
+    @classmethod
+    def view(cls, model_admin: Any, request: HttpRequest, verb: Verb, **named: Any) -> HttpResponseBase:
+        """Answer the request, as a view for ``Pages.page``, with *verb* and the values that the URL names."""
+        return cls(model_admin, request, verb).answer(**named)
+
+    # For subclasses
+
+    @abstractmethod
+    def find(self, *args: Any, **named: Any) -> Any:
+        """Return the row that the request names; None if it does not exist or the user may not see it."""
+
+    def about(self, row: Any) -> dict[str, Any]:
+        """Return the job or the job type by which rights to *row* are judged, as keywords of ``Verb.lacking``."""
+        return {}
+
+    def lacking(self, row: Any) -> str:
+        """Return the right that the user lacks to do this with *row*; empty if none is lacking."""
+        return self.verb.lacking(self.request.user, **self.about(row))
+
+    def deny(self, row: Any, action: str) -> HttpResponseBase:
+        """Refuse *action* on *row* with a page that names the missing permission."""
+        return access.deny(self.model_admin, self.request, action, **self.about(row))
+
+    def question(self, row: Any) -> str:
+        """Return what to ask before the verb; empty if nothing is to be asked."""
         return ""
-    if job.job_type is not None and job.job_type.confirm:
-        return str(job.job_type.confirm)
-    if job.status == JobStatus.RUNNING:
-        return _("%(job)s is still running. Run it a second time beside it?") % {"job": _named(job)}
-    return ""
 
+    def warning(self, row: Any) -> str:
+        """Return what the user should know before confirming; empty if there is nothing."""
+        return ""
 
-def warning_of(verb: Verb, job: Job) -> str:
-    """What to know before; empty if there is nothing."""
-    if verb.name == "abort" and not backend_of(job.queue_name).supports_kill:
-        return _("It ends where it looks for this, and only there. What it has already changed stays changed.")
-    return str(verb.warning)
+    def form(self, row: Any) -> Any:
+        """Return the form of the verb, filled from the request; None if it has none."""
+        return None
 
+    def perform(self, row: Any) -> Any:
+        """Perform the verb on *row* and return its result, for ``reply``."""
+        return self.verb.perform(self.request, row, self.form(row))
 
-def success_of(verb: Verb, job: Job, new: Job | None) -> str:
-    if verb.name == "abort" and not backend_of(job.queue_name).supports_kill:
-        return _("%(job)s was asked to stop. It ends where it looks for this.") % {"job": _named(job)}
-    return str(verb.success) % {"job": _named(job), "new": _named(new) if new else "", "number": job.pk}
+    def show(self, row: Any, form: Any) -> HttpResponseBase:
+        """Return the page of *row* with the errors of *form*, for a verb that has one."""
+        raise NotImplementedError
 
+    @abstractmethod
+    def reply(self, row: Any, result: Any) -> Reply:
+        """Return the message for the *result* that the verb returned."""
 
-def refusal(error: QorWorkerError, job: Job) -> str:
-    """Why a verb changed nothing, in words for the person who asked for it. *job* is as the database has it now."""
-    if isinstance(error, UnknownJobType):
-        return _("The code of this job is no longer part of the project. It can be read and deleted, not run.")
-    if isinstance(error, JobTypeError):
-        return str(BROKEN)
-    if isinstance(error, InvalidArguments):
-        return _("The arguments no longer fit: %s Use “Run again with changes”.") % _field_errors(error)
-    if isinstance(error, InvalidTransition):
-        return _too_late(error, job)
-    return str(error)
+    def refusal(self, row: Any, error: QorWorkerError) -> Reply:
+        """Return the message for the *error* that the verb raised."""
+        return Reply(row, str(error), messages.WARNING)
 
+    # Answering a request
 
-def _too_late(error: InvalidTransition, job: Job) -> str:
-    if error.status == "deleted":
-        return _("It was deleted meanwhile.")
-    if error.verb == "mark failed" and error.status == JobStatus.RUNNING:
-        return " ".join((_("Its worker answers."), _("Nothing was changed.")))
-    told: dict[str, tuple[str, Any]] = {
-        JobStatus.DONE: (_("It had already finished at %s."), job.finished_at),
-        JobStatus.EXCEPTION: (_("It had already failed at %s."), job.finished_at),
-        JobStatus.KILLED: (_("It was already aborted at %s."), job.finished_at),
-        JobStatus.CANCELLED: (_("It was already cancelled at %s."), job.finished_at),
-        JobStatus.RUNNING: (_("It was already started at %s."), job.last_attempted_at),
-        JobStatus.SCHEDULED: (_("It is scheduled for %s and not running."), job.run_after),
-        JobStatus.NEW: (_("It has been queued since %s and is not running."), job.run_after),
-    }
-    sentence, moment = told[error.status]
-    return " ".join((sentence % clock(moment), _("Nothing was changed.")))
+    def answer(self, **named: Any) -> HttpResponseBase:
+        """Carry out the verb on the row that the request names.
 
+        It answers only POST. Where the verb has a question, a page asks it unless the form says that it was answered.
+        """
+        if self.request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        row = self.find(**named)
+        if row is None:
+            return access.not_found(self.request)
+        if lacking := self.lacking(row):
+            return self.deny(row, lacking)
+        if "confirmed" not in self.request.POST and self.verb.offered(row) and (question := self.question(row)):
+            return self._ask(row, question)
+        try:
+            reply = self._carry_out(row)
+        except Unclear as unclear:
+            return self.show(row, unclear.form)
+        messages.add_message(self.request, reply.level, str(reply.text))
+        return HttpResponseRedirect(self._url(reply.row))
 
-def asked_before(entry: AuditEntry | None, job: Job) -> str:
-    """That somebody asked to abort it, and how long ago; *entry* is that request, if it is on record."""
-    if entry is None:
-        return _("It was already asked to stop at %s.") % clock(job.abort_requested_at)
-    return _("%(who)s asked to abort it %(ago)s.") % {"who": who_asked(entry), "ago": qw_from_now(entry.at)}
+    def _carry_out(self, row: Any) -> Reply:
+        try:
+            return self.reply(row, self.perform(row))
+        except NothingNew as nothing:
+            first = nothing.job if isinstance(nothing.job, type(row)) else row
+            return Reply(first, nothing.message, nothing.level)
+        except AlreadyEnqueued as error:
+            return Reply(row, conflicts.sentence(self.request, error.job, error.message), messages.WARNING)
+        except QorWorkerError as error:
+            return self.refusal(row, error)
+        except ObjectDoesNotExist:
+            return Reply(None, DELETED, messages.WARNING)
 
+    def _ask(self, row: Any, question: str) -> HttpResponseBase:
+        """Return the page that asks where no script can open a dialog."""
+        kind = self.model_admin.opts.model_name
+        return rendering.page(
+            self.request,
+            f"{kind}/confirm.html",
+            self.model_admin.opts,
+            title=question,
+            media=MEDIA,
+            row=row,
+            verb=self.verb,
+            warning=self.warning(row),
+            token=self.request.POST.get("qw-token", ""),
+            back=self._url(row),
+        )
 
-def clock(moment: Any) -> str:
-    """A time of today as it is, any other with its date; with seconds, unless it is a full minute."""
-    if moment is None:
-        return "?"
-    local = timezone.localtime(moment) if timezone.is_aware(moment) else moment
-    today = timezone.localdate() if timezone.is_aware(moment) else timezone.now().date()
-    time = local.strftime("%H:%M:%S" if local.second else "%H:%M")
-    return time if local.date() == today else f"{formats.date_format(local, 'DATE_FORMAT')} {time}"
-
-
-def _field_errors(error: InvalidArguments) -> str:
-    return "; ".join(f"{name}: {' '.join(messages)}" for name, messages in error.errors.items())
-
-
-def _named(job: Job | None) -> str:
-    return f"{job.title} #{job.pk}" if job is not None else ""
+    def _url(self, row: Any) -> str:
+        kind = self.model_admin.opts.model_name
+        if row is None or not self.shows_row:
+            return links.url(self.request, f"qorworker_{kind}_changelist")
+        return links.url(self.request, f"qorworker_{kind}_change", row.pk)

@@ -1,4 +1,4 @@
-"""``Arg``: what an annotation may say about a parameter beyond its type. Pure."""
+"""``Arg``: what an annotation can say about a parameter beyond its type. Pure."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Arg:
     validators: Sequence[Callable[[Any], None]] = ()
 
     def limits(self) -> dict[str, Any]:
-        """The options that were given, without those that are only text."""
+        """Return the options that were given, except for those that are only text."""
         given = {option.name: getattr(self, option.name) for option in fields(self) if option.name not in _TEXTS}
         return {
             name: value for name, value in given.items() if value is not None and value is not False and value != ()

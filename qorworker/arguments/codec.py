@@ -1,12 +1,14 @@
-"""One argument between its cleaned value and the JSON in the table. All processes.
+"""The way of one argument from its cleaned value to JSON and back. All processes.
 
-Secrets, files and rows are objects with one of three tags; what else they may be is decided by the field, never by
-what the table says.
+Secrets, files and rows are stored as objects with one of three tags. The field alone decides what a value may be, never
+what the table has.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from contextlib import suppress
 from decimal import Decimal
 from typing import Any
 
@@ -18,22 +20,31 @@ from django.forms.utils import pretty_name
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from qorworker import secrets
-from qorworker.arguments import fields, files
+from qorworker.arguments import fields, files, secrets
 from qorworker.arguments.plain import encode
+from qorworker.arguments.secrets import Secret
 from qorworker.arguments.values import python_value
-from qorworker.secrets import Secret
+from qorworker.exceptions import SecretsUnavailable
+from qorworker.text.masking import NOTHING, Mask
 
 SECRET, MODEL, FILE = "$secret", "$model", files.TAG
+ERASED = {SECRET: None}  # what remains of a secret when its job has ended
+ENTERED_BY = "by"  # beside a secret: the key of the user who entered it, unless it came from code
 
 
 def is_secret(field: forms.Field) -> bool:
-    """Whether a field's value is one that nobody may see; a password input in a given form counts."""
+    """Return whether the value of a field must never be shown; a password input in a given form counts."""
     return isinstance(field, fields.SecretField) or isinstance(field.widget, forms.PasswordInput)
 
 
+def secret_problem(field: forms.Field) -> str:
+    """Return why *field* cannot take a secret; empty if it can, or takes none. Only text can be encrypted."""
+    is_text = isinstance(field, forms.CharField) and not isinstance(field, (forms.UUIDField, forms.JSONField))
+    return "" if is_text or not is_secret(field) else "a secret is always a text: a password input needs a CharField"
+
+
 def is_private(field: forms.Field) -> bool:
-    """Whether the value of a field never fills a form: secrets and files."""
+    """Return whether the value of a field never fills a form: secrets and files."""
     return isinstance(field, forms.FileField) or is_secret(field)
 
 
@@ -41,13 +52,15 @@ def plain(value: Any) -> Any:
     return value.get_secret_value() if isinstance(value, Secret) else value
 
 
-def dump(field: forms.Field, value: Any) -> Any:
-    """JSON for a cleaned value; a file stays a file until everything else is known to fit."""
+def dump(field: forms.Field, value: Any, entered_by: str = "") -> Any:
+    """Return a cleaned value as JSON. A file stays a file until all other arguments are known to fit.
+
+    :param entered_by: the key of the user who entered the value, if it is a secret.
+    """
     if value is None:
         return None
     if is_secret(field):
-        text = plain(value)
-        return {SECRET: secrets.encrypt(text) if text else ""}
+        return _secret(plain(value), entered_by)
     if isinstance(value, File):
         fields.check_upload(value)
         return value
@@ -62,6 +75,13 @@ def dump(field: forms.Field, value: Any) -> Any:
     return encode(value)
 
 
+def _secret(text: str, entered_by: str) -> dict[str, str]:
+    if not text:
+        return {SECRET: ""}
+    stored = {SECRET: secrets.encrypt(text)}
+    return {**stored, ENTERED_BY: entered_by} if entered_by else stored
+
+
 def _reference(field: forms.Field, row: Model) -> dict[str, Any]:
     key = getattr(field, "to_field_name", None) or "pk"
     label = str(row)[:200].replace("\x00", "").encode("utf-8", "replace").decode()
@@ -69,7 +89,12 @@ def _reference(field: forms.Field, row: Model) -> dict[str, Any]:
 
 
 def load(field: forms.Field, name: str, stored: Any) -> Any:
-    """The value for the handler, cleaned by its field. Raises ``ValidationError`` or ``SecretsUnavailable``."""
+    """Return the value for the handler, cleaned by its field.
+
+    :param name: the name of the argument, for errors.
+    :raises django.core.exceptions.ValidationError: if the value no longer fits.
+    :raises qorworker.exceptions.SecretsUnavailable: if it is a secret that cannot be decrypted.
+    """
     if isinstance(field, forms.FileField) and stored is not None:
         return files.fetch(stored)
     if is_secret(field):
@@ -85,7 +110,7 @@ def load(field: forms.Field, name: str, stored: Any) -> Any:
 
 
 def readable(field: forms.Field, stored: Any) -> Any:
-    """*stored* as ``python_value`` takes it: references as the keys they hold, anything else as it is."""
+    """Return *stored* as ``python_value`` takes it: the key of a reference, and any other value as it is."""
     if isinstance(field, forms.ModelMultipleChoiceField) and isinstance(stored, list):
         return [_key(field, item) for item in stored]
     if isinstance(field, forms.ModelChoiceField) and stored is not None:
@@ -98,7 +123,7 @@ def readable(field: forms.Field, stored: Any) -> Any:
 
 
 def _float(stored: int) -> float:
-    """PostgreSQL gives 1e+300 back as a whole number."""
+    """Return a float that PostgreSQL returned as a whole number, as it does for 1e+300."""
     try:
         return float(stored)
     except OverflowError:
@@ -107,8 +132,8 @@ def _float(stored: int) -> float:
 
 def _key(field: Any, stored: Any) -> Any:
     model = field.queryset.model
-    known = {model._meta.label_lower, *(child._meta.label_lower for child in _descendants(model))}
-    if not isinstance(stored, Mapping) or stored.get(MODEL) not in known or "pk" not in stored:
+    labels = {model._meta.label_lower, *(child._meta.label_lower for child in _descendants(model))}
+    if not isinstance(stored, Mapping) or stored.get(MODEL) not in labels or "pk" not in stored:
         raise ValidationError(
             _("This is not a reference to a %(model)s.") % {"model": model._meta.verbose_name}, code="wrong_type"
         )
@@ -121,48 +146,137 @@ def _descendants(model: type[Model]) -> list[type[Model]]:
 
 
 def _tell_gone(field: forms.Field, stored: Any) -> None:
-    """Say which row is gone, by the label it had when the job was stored."""
+    """Raise an error that names the rows that are gone, by the labels they had when the job was stored."""
     references = [stored] if isinstance(stored, Mapping) else stored if isinstance(stored, list) else []
     if not isinstance(field, forms.ModelChoiceField) or field.queryset is None or not references:
         return
     key = field.to_field_name or "pk"
-    wanted = {str(item["pk"]): item.get("label", "") for item in references}
+    labels = {str(item["pk"]): item.get("label", "") for item in references}
     try:
-        rows = field.queryset.filter(**{f"{key}__in": list(wanted)})
+        rows = field.queryset.filter(**{f"{key}__in": list(labels)})
     except (TypeError, ValueError):
-        return  # the model has keys of another kind since then
-    present = {str(found) for found in rows.values_list(key, flat=True)}
-    missing = [{"label": label, "pk": pk} for pk, label in wanted.items() if pk not in present]
+        return  # the keys of the model have another type now
+    present = {str(key_value) for key_value in rows.values_list(key, flat=True)}
+    missing = [{"label": label, "pk": pk} for pk, label in labels.items() if pk not in present]
     gone = [_("“%(label)s” (#%(pk)s)") % row for row in missing]
     if gone:
-        told = ngettext("%(rows)s no longer exists.", "%(rows)s no longer exist.", len(gone))
-        raise ValidationError(told % {"rows": ", ".join(gone[:5])}, code="gone") from None
+        text = ngettext("%(rows)s no longer exists.", "%(rows)s no longer exist.", len(gone))
+        raise ValidationError(text % {"rows": ", ".join(gone[:5])}, code="gone") from None
 
 
 def _secret_text(field: forms.Field, name: str, stored: Any) -> str | None:
     if stored is None:
         return None
+    if stored == ERASED:
+        raise ValidationError(erased_text(), code="erased")
     if not isinstance(stored, Mapping) or not isinstance(stored.get(SECRET), str):
         raise ValidationError(_("This is not a stored secret."), code="wrong_type")
     return secrets.decrypt(stored[SECRET], str(field.label or pretty_name(name))) if stored[SECRET] else ""
 
 
-def secret_texts(known: Mapping[str, forms.Field], stored: Mapping[str, Any]) -> list[str]:
-    """The plain text of every secret in *stored*, whatever its field has become."""
-    found = []
-    for name, value in stored.items():
-        if isinstance(value, Mapping) and set(value) == {SECRET} and value[SECRET]:
-            field = known.get(name)
-            if field is None or is_secret(field):
-                label = str(field.label or pretty_name(name)) if field else pretty_name(name)
-                found.append(secrets.decrypt(str(value[SECRET]), label))
-    return found
+def given_secrets(form_fields: Mapping[str, forms.Field], given: Mapping[str, Any]) -> list[str]:
+    """Return the plain texts of the secrets among values as code passes them."""
+    texts = [plain(given[name]) for name, field in form_fields.items() if name in given and is_secret(field)]
+    return [str(text) for text in texts if text]
+
+
+def secret_texts(form_fields: Mapping[str, forms.Field], stored: Mapping[str, Any]) -> list[str]:
+    """Return the plain text of every secret in *stored*, whatever field its argument has now."""
+    texts = []
+    for name in secret_names(form_fields, stored):
+        field, token = form_fields.get(name), stored[name][SECRET]
+        if token:
+            label = str(field.label or pretty_name(name)) if field else pretty_name(name)
+            texts.append(secrets.decrypt(str(token), label))
+    return texts
+
+
+def secret_names(form_fields: Mapping[str, forms.Field], stored: Mapping[str, Any]) -> list[str]:
+    """Return the names of the secrets in *stored*. Arguments of other kinds may have the same shape."""
+    return [name for name in _tagged(stored) if (field := form_fields.get(name)) is None or is_secret(field)]
+
+
+def _tagged(stored: Mapping[str, Any]) -> list[str]:
+    return [name for name, value in stored.items() if _looks_secret(value)]
+
+
+def _looks_secret(value: Any) -> bool:
+    return isinstance(value, Mapping) and SECRET in value and set(value) <= {SECRET, ENTERED_BY}
+
+
+def is_encrypted(value: Any) -> bool:
+    """Return whether *value* was stored as a secret, and is not JSON of the same shape that a user typed."""
+    if not _looks_secret(value) or not isinstance(value[SECRET], str) or not value[SECRET]:
+        return False
+    try:
+        secrets.decrypt(value[SECRET])
+    except SecretsUnavailable:
+        return False
+    return True
+
+
+def without_secrets(form_fields: Mapping[str, forms.Field], stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Return *stored* as it is kept when its job has ended. An empty text is not a secret."""
+    names = _erasable_names(form_fields, stored)
+    return {name: ERASED if name in names and value[SECRET] else value for name, value in stored.items()}
+
+
+def erased_names(form_fields: Mapping[str, forms.Field], stored: Mapping[str, Any]) -> list[str]:
+    """Return the names of the secrets that were erased when the job ended."""
+    return [name for name in _erasable_names(form_fields, stored) if stored[name] == ERASED]
+
+
+def _erasable_names(form_fields: Mapping[str, forms.Field], stored: Mapping[str, Any]) -> list[str]:
+    """Return the names of secrets, even if the field has another type now. Only typed JSON may have the same shape."""
+    return [
+        name
+        for name in _tagged(stored)
+        if (field := form_fields.get(name)) is None or is_secret(field) or not isinstance(field, forms.JSONField)
+    ]
+
+
+def erased_text() -> str:
+    return _("This secret was erased when the job ended. Run the job again and enter it anew.")
+
+
+def mask_of(arguments: str) -> Mask:
+    """Return a mask for the secrets in stored arguments, given as JSON. Unreadable secrets cannot be shown anyway."""
+    if not may_hold_secrets(arguments):
+        return NOTHING
+    texts = []
+    for value in _stored_in(arguments).values():
+        if isinstance(value, Mapping) and isinstance(value.get(SECRET), str) and value[SECRET]:
+            with suppress(SecretsUnavailable):
+                texts.append(secrets.decrypt(value[SECRET]))
+    return Mask(texts)
+
+
+def left_out(defaults: Mapping[str, str], arguments: str) -> list[str]:
+    """Return those of *defaults*, texts by argument, in whose place stored arguments, given as JSON, have nothing."""
+    stored = _stored_in(arguments)
+    return [text for name, text in defaults.items() if name not in stored]
+
+
+def _stored_in(arguments: str) -> dict[str, Any]:
+    try:
+        stored = json.loads(arguments)
+    except (ValueError, RecursionError):  # the job is refused for that when it starts
+        return {}
+    return stored if isinstance(stored, dict) else {}
+
+
+def may_hold_secrets(arguments: str) -> bool:
+    """Return whether stored arguments, given as JSON, may have a secret. This costs next to nothing."""
+    return f'"{SECRET}"' in arguments
 
 
 def reuse(field: forms.Field, stored: Any) -> Any:
-    """A stored value as code would pass it. Raises ``ValidationError`` for what cannot be used again."""
+    """Return a stored value as code would pass it.
+
+    :raises django.core.exceptions.ValidationError: if it cannot be used again.
+    """
     if is_secret(field):
-        if isinstance(stored, Mapping) and stored.get(SECRET):
+        if isinstance(stored, Mapping) and stored.get(SECRET) != "":
             raise ValidationError(_("Secrets are not copied. Enter it again."), code="secret")
         return "" if stored is not None else None
     if isinstance(field, forms.FileField) and stored is not None:
@@ -171,7 +285,7 @@ def reuse(field: forms.Field, stored: Any) -> Any:
 
 
 def identity(field: forms.Field, name: str, stored: Any) -> Any:
-    """The same for two stored values that mean the same: the text of a secret, the content of a file, a row's key."""
+    """Return the same for two stored values that mean the same: a secret's text, a file's content, a row's key."""
     if is_secret(field):
         return _secret_text(field, name, stored)
     if isinstance(field, forms.FileField) and isinstance(stored, Mapping):
@@ -182,7 +296,7 @@ def identity(field: forms.Field, name: str, stored: Any) -> Any:
 
 
 def kind_of(field: forms.Field) -> list[Any]:
-    """What makes a field another field: its class, whether it may be empty, whose rows it takes."""
+    """Return what distinguishes a field from others: its class, whether it may be empty, the model of its rows."""
     kind: list[Any] = [type(field).__qualname__, field.required, getattr(field, "nullable", None)]
     if isinstance(field, forms.ModelChoiceField) and field.queryset is not None:
         kind.append(field.queryset.model._meta.label_lower)

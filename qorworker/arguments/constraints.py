@@ -1,4 +1,4 @@
-"""Constraints from the ``annotated-types`` vocabulary, known by the names of their classes. Pure."""
+"""Constraints of the ``annotated-types`` vocabulary, recognised by the names of their classes. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from qorworker.exceptions import JobTypeError
 
 
 class Bound:
-    """A limit that itself is not allowed."""
+    """A limit that is itself not allowed."""
 
     def __init__(self, compare: Callable[[Any, Any], bool], limit: Any, above: bool) -> None:
         self.compare, self.limit, self.above = compare, limit, above
@@ -28,12 +28,12 @@ class Bound:
 
 
 def constraints(metadata: Iterable[Any]) -> dict[str, Any]:
-    """The options of ``Arg`` that *metadata* amounts to."""
-    found: dict[str, Any] = {}
+    """Return the options of ``Arg`` that correspond to *metadata*."""
+    options: dict[str, Any] = {}
     for item in metadata:
         for name, value in _constraint(item).items():
-            found[name] = [*found.get(name, ()), *value] if name == "validators" else value
-    return found
+            options[name] = [*options.get(name, ()), *value] if name == "validators" else value
+    return options
 
 
 def _constraint(item: Any) -> dict[str, Any]:
@@ -55,10 +55,10 @@ def _given(item: Any, *names: str) -> dict[str, Any]:
 
 
 def _interval(item: Any) -> dict[str, Any]:
-    found = {"min_value": getattr(item, "ge", None), "max_value": getattr(item, "le", None)}
+    limits = {"min_value": getattr(item, "ge", None), "max_value": getattr(item, "le", None)}
     above, below = getattr(item, "gt", None), getattr(item, "lt", None)
     checks = [Bound(operator.gt, above, True)] if above is not None else []
     checks += [Bound(operator.lt, below, False)] if below is not None else []
-    return {name: value for name, value in found.items() if value is not None} | (
+    return {name: value for name, value in limits.items() if value is not None} | (
         {"validators": checks} if checks else {}
     )

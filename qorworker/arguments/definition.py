@@ -1,23 +1,27 @@
-"""What a job type's arguments are, read once from the handler's signature or from a given form. All processes."""
+"""The definition of a job type's arguments, from the handler's signature or from a given form. All processes."""
 
 from __future__ import annotations
 
+import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from django import forms
 from django.contrib.admin.options import FORMFIELD_FOR_DBFIELD_DEFAULTS
 from django.db import DatabaseError
 from django.db.models import Field, Model
+from django.forms.fields import InvalidJSONInput
 from django.forms.models import BaseModelForm, modelform_factory
 
-from qorworker.arguments import signature
-from qorworker.arguments.mapping import form_field
+from qorworker.arguments import codec, given_form, signature
+from qorworker.arguments.mapping import form_field, key_problem
+from qorworker.arguments.plain import check_depth, is_too_deep
+from qorworker.arguments.secrets import Secret
 from qorworker.arguments.signature import MISSING, Parameter
-from qorworker.secrets import Secret
 
-TOGETHER = "arguments"  # the parameter that gets all values of a given form at once
+TOGETHER = "arguments"  # the parameter that gets all values of a given form together
 CSRF = "csrfmiddlewaretoken"
 
 
@@ -30,19 +34,27 @@ class Definition:
     context_parameter: str | None
     given: bool
     problems: dict[str, str] = field(default_factory=dict)
-    is_ready: bool = True  # False: it asks for rows that the database cannot give yet
+    is_ready: bool = True  # False: it queries rows that the database does not have yet
 
     @property
     def defaults(self) -> dict[str, Any]:
         """The defaults in the signature; a form has initial values instead."""
         return {} if self.given else {name: parameter.default for name, parameter in self.parameters.items()}
 
-    def deliver(self, cleaned: Mapping[str, Any]) -> dict[str, Any]:
-        """Cleaned values as the handler's keyword arguments.
+    @cached_property
+    def secret_defaults(self) -> dict[str, str]:
+        """The plain texts of the secrets that the code gives as defaults, by argument."""
+        names = [name for name, each in self.fields.items() if codec.is_secret(each) and not callable(each.initial)]
+        defaults = self.defaults
+        values = {name: given_form.initial(self.fields[name]) if self.given else defaults.get(name) for name in names}
+        return {name: text for name, value in values.items() if isinstance(text := codec.plain(value), str) and text}
 
-        From the signature: each value by its name. From a form: a parameter that is called like a field gets that
-        field's value, and one called ``arguments`` gets all together, as a dict, or for a ModelForm as an instance
-        that was not saved.
+    def deliver(self, cleaned: Mapping[str, Any]) -> dict[str, Any]:
+        """Return cleaned values as the handler's keyword arguments.
+
+        From the signature: each value by its name. From a form: a parameter with the name of a field gets the value of
+        that field. A parameter named ``arguments`` gets all values: as a dict, or for a ModelForm as an unsaved
+        instance.
         """
         if not self.given or TOGETHER in self.fields or TOGETHER not in self.parameters:
             return dict(cleaned)
@@ -60,12 +72,14 @@ class Definition:
 
 
 def define(job_type: str, function: Callable[..., Any], form: type[Any] | None) -> Definition:
-    """The definition. It never raises: what is wrong stands in ``problems``, so that no type can hide the others."""
-    from qorworker.options import place_of
+    """Return the definition. This never raises: problems are in ``problems``, so one type cannot hide the others."""
 
     read = signature.read(function)
     made = _from_form(read, form) if form is not None else _from_signature(job_type, read)
-    made.place = place_of(function)
+    made.place = signature.place_of(function)
+    for name, each in made.fields.items():
+        if problem := codec.secret_problem(each):
+            made.problems[name] = problem
     if CSRF in made.fields:
         made.problems[CSRF] = "every form of a page has a field of this name already"
     return made
@@ -89,9 +103,16 @@ def _from_form(read: signature.Signature, form: type[Any]) -> Definition:
     form_class = modelform_of(form) if issubclass(form, Model) else form
     try:
         fields = dict(form_class().fields)
+        if any(isinstance(each, forms.JSONField) for each in fields.values()):
+            form_class = _shallow(form_class)
+            fields = dict(form_class().fields)
     except Exception as error:
         fields, problems["form"] = {}, f"{form.__name__} cannot be made without arguments: {error!r}"
         is_ready = not isinstance(error, DatabaseError)
+    for name, each in fields.items():
+        rows = getattr(each, "queryset", None)
+        if rows is not None and (problem := key_problem(rows.model)):
+            problems[name] = problem
     for name, parameter in read.parameters.items():
         if name not in fields and name != TOGETHER and parameter.default is MISSING:
             problems[name] = f"{form.__name__} has no such field"
@@ -103,8 +124,36 @@ def _from_form(read: signature.Signature, form: type[Any]) -> Definition:
     return Definition("", form_class, fields, read.parameters, read.context_parameter, True, problems, is_ready)
 
 
+def _shallow(form_class: type[forms.BaseForm]) -> type[forms.BaseForm]:
+    """Return the same form with JSON fields that refuse deep nesting, as those made from a signature do."""
+
+    def __init__(self: forms.BaseForm, *args: Any, **options: Any) -> None:
+        form_class.__init__(self, *args, **options)
+        for each in self.fields.values():
+            if isinstance(each, forms.JSONField):
+                _refuse_depth(each)
+
+    members = {"__init__": __init__, "__module__": form_class.__module__, "__qualname__": form_class.__qualname__}
+    return types.new_class(form_class.__name__, (form_class,), exec_body=lambda space: space.update(members))
+
+
+def _refuse_depth(json_field: Any) -> None:
+    to_python, bound_data, has_changed = json_field.to_python, json_field.bound_data, json_field.has_changed
+
+    def to_python_if_shallow(value: Any) -> Any:
+        if isinstance(value, str):
+            check_depth(value)
+        return to_python(value)
+
+    json_field.to_python = to_python_if_shallow
+    json_field.bound_data = lambda data, initial: (
+        InvalidJSONInput(data) if is_too_deep(data) else bound_data(data, initial)
+    )
+    json_field.has_changed = lambda initial, data: is_too_deep(data) or has_changed(initial, data)
+
+
 def modelform_of(model: type[Model]) -> type[BaseModelForm[Any]]:
-    """The ModelForm of a model, with the admin's widgets."""
+    """Return the ModelForm of a model, with the admin's widgets."""
 
     def formfield(db_field: Field[Any, Any], **options: Any) -> forms.Field | None:
         for model_field in type(db_field).__mro__:

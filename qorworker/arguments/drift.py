@@ -1,4 +1,4 @@
-"""What changed between a job's stored arguments and the form of today. Web, commands."""
+"""What has changed between a job's stored arguments and today's form. Web, commands."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from qorworker.arguments import codec
 
 @dataclass(frozen=True)
 class Drift:
-    """Names of the fields that are new, that are gone, and whose stored value does not fit any more."""
+    """Names of the fields that are new, that are gone, and whose stored value no longer fits."""
 
     new: tuple[str, ...] = ()
     gone: tuple[str, ...] = ()
@@ -25,18 +25,20 @@ class Drift:
         return bool(self.new or self.gone or self.changed)
 
     def explain(self) -> str:
-        """Sentences for people; empty if nothing changed."""
-        told = [_("The field “%s” is new.") % name for name in self.new]
-        told += [_("The field “%s” no longer exists.") % name for name in self.gone]
-        told += [_("The value of “%s” no longer fits.") % name for name in self.changed]
-        return " ".join(told)
+        """Return sentences for users; empty if nothing has changed."""
+        sentences = [_("The field “%s” is new.") % name for name in self.new]
+        sentences += [_("The field “%s” no longer exists.") % name for name in self.gone]
+        sentences += [_("The value of “%s” no longer fits.") % name for name in self.changed]
+        return " ".join(sentences)
 
 
-def drift_of(known: Mapping[str, forms.Field], stored: Mapping[str, Any]) -> Drift:
+def drift_of(form_fields: Mapping[str, forms.Field], stored: Mapping[str, Any]) -> Drift:
     return Drift(
-        new=tuple(name for name in known if name not in stored),
-        gone=tuple(name for name in stored if name not in known),
-        changed=tuple(name for name, field in known.items() if name in stored and not _fits(field, name, stored[name])),
+        new=tuple(name for name in form_fields if name not in stored),
+        gone=tuple(name for name in stored if name not in form_fields),
+        changed=tuple(
+            name for name, field in form_fields.items() if name in stored and not _fits(field, name, stored[name])
+        ),
     )
 
 

@@ -1,4 +1,4 @@
-"""Form fields that lose nothing: what comes in as a Python value goes to the handler as that value. All processes."""
+"""Form fields that lose nothing: a Python value reaches the handler as it came in. All processes."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 
 from qorworker.arguments.plain import conforms, parse_json, storable_text
+from qorworker.arguments.secrets import Secret
 from qorworker.arguments.values import ExactText, items_of, python_value, text_of
 from qorworker.conf import settings
-from qorworker.secrets import Secret
 
 
 class MultilineInput(AdminTextareaWidget):
-    """Browsers send line ends as CR LF whatever the person typed; handlers get what was meant."""
+    """Browsers send line ends as CR LF, whatever was typed. Handlers get LF."""
 
     def value_from_datadict(self, data: Any, files: Any, name: str) -> Any:
         value = super().value_from_datadict(data, files, name)
@@ -33,7 +33,7 @@ class MultilineInput(AdminTextareaWidget):
 
 
 class TextField(forms.CharField):
-    """Text. What a person types is stripped; what code passes stays as it is."""
+    """Text. Typed text is stripped; text from code stays as it is."""
 
     widget = AdminTextInputWidget
     nullable = False
@@ -68,11 +68,11 @@ class SecretField(forms.CharField):
         return Secret(text)
 
     def prepare_value(self, value: Any) -> None:
-        """Nothing, whatever the widget: a form that comes back with errors asks for it again."""
+        """Return nothing, whatever the widget: a form that is shown again with errors asks for the secret again."""
 
 
 class DateTimeField(forms.DateTimeField):
-    """An instant in the current time zone; typed into the admin's two boxes."""
+    """An instant in the current time zone, typed into the admin's two boxes."""
 
     widget = AdminSplitDateTime
     nullable = False
@@ -97,7 +97,7 @@ Member = tuple[Any, Any]  # the value that the handler gets, and its label
 
 
 def choice_key(value: Any) -> str:
-    """A value as it stands in the form and in the table."""
+    """Return a value as the form and the table have it."""
     return str(value.value if isinstance(value, enum.Enum) else value)
 
 
@@ -140,7 +140,7 @@ class MultipleChoiceField(_Choices, forms.MultipleChoiceField):
 
 
 class ListField(forms.Field):
-    """One item on each line; each is cleaned by the field of the items."""
+    """One item on each line. The field of the items cleans each of them."""
 
     widget = MultilineInput(attrs={"rows": 4})
     nullable = False
@@ -182,7 +182,7 @@ class ListField(forms.Field):
 
 
 class _Rows(forms.ModelChoiceField):  # type: ignore[type-arg]
-    """Rows that a callable gives are asked for anew by each form: they may depend on the day."""
+    """Each form calls a callable for rows again: they may depend on the day."""
 
     nullable = False
     fresh: Callable[[], QuerySet[Model]] | None = None
@@ -206,7 +206,7 @@ class ModelField(_Rows):
 
 
 class ModelListField(_Rows, forms.ModelMultipleChoiceField):  # type: ignore[type-arg]
-    """Rows of a model, in the order in which they were given; as a QuerySet if the handler asks for one."""
+    """Rows of a model, in the order in which they were given; a QuerySet if the annotation is one."""
 
     def __init__(self, queryset: QuerySet[Model], *, as_queryset: bool = False, **options: Any) -> None:
         self.as_queryset = as_queryset
@@ -218,8 +218,8 @@ class ModelListField(_Rows, forms.ModelMultipleChoiceField):  # type: ignore[typ
             return None
         if self.as_queryset:
             return rows
-        found = {str(row.pk): row for row in rows}
-        return [found[str(pk)] for pk in value or ()]
+        by_key = {str(row.pk): row for row in rows}
+        return [by_key[str(pk)] for pk in value or ()]
 
 
 class UploadField(forms.FileField):
@@ -265,13 +265,17 @@ class JSONField(forms.JSONField):
         if value is None and not self.nullable:
             raise ValidationError(self.error_messages["required"], code="required")
 
+    def prepare_value(self, value: Any) -> Any:
+        """Return an empty field for None: the text “null” would be refused where a value is required."""
+        return "" if value is None else super().prepare_value(value)
+
     def bound_data(self, data: Any, initial: Any) -> Any:
-        """What was typed, as it was typed: it was measured when it was cleaned, and is not read once more."""
+        """Return the text as it was typed. It was checked when it was cleaned, and is not parsed again."""
         return InvalidJSONInput(data) if isinstance(data, str) and not self.disabled else initial
 
 
 def members_of(choices: Iterable[Any]) -> list[Member]:
-    """Choices as values with labels; a choice is a value or a pair."""
+    """Return choices as values with labels; a choice is a value or a pair."""
     return [
         (choice[0], choice[1]) if isinstance(choice, (list, tuple)) else (choice, label_of(choice))
         for choice in choices

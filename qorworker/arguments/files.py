@@ -1,9 +1,11 @@
-"""Uploaded arguments: into a Django storage under a name that tells nothing, and out of it again. All processes."""
+"""Uploaded arguments: their way into a Django storage, under a random name, and back. All processes."""
 
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
+import re
 import secrets
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -11,20 +13,24 @@ from typing import Any
 from django import forms
 from django.core.exceptions import SuspiciousOperation, ValidationError
 from django.core.files import File
-from django.core.files.storage import InvalidStorageError, Storage, storages
+from django.core.files.storage import FileSystemStorage, InvalidStorageError, Storage, storages
 from django.core.files.uploadedfile import UploadedFile
 from django.utils.translation import gettext as _
 
 from qorworker.conf import settings
 
+logger = logging.getLogger(__name__)
+
 FOLDER = "qorworker/"
 TAG = "$file"
+KEY = re.compile(FOLDER + r"[0-9a-f]{4}/[0-9a-f]{32}(_\w{1,20})?", re.ASCII)  # a storage may extend a taken name
+UNAVAILABLE = "unavailable"  # the code of an error that may pass
 KEPT = {TAG, "storage", "name", "size", "sha256", "content_type"}
-_UNKNOWN = forms.FileField()  # of a type that is gone: the random name of an upload has to be enough
+_UNKNOWN = forms.FileField()  # for a job type that is gone: the random name of an upload must be enough
 
 
 def keep(file: File[Any]) -> dict[str, Any]:
-    """Store *file*; what the job remembers of it. The name that it came with is for display only."""
+    """Store *file*, and return what the job keeps of it. Its original name is for display only."""
     digest = hashlib.sha256()
     file.seek(0)
     for chunk in file.chunks():
@@ -42,66 +48,112 @@ def keep(file: File[Any]) -> dict[str, Any]:
     }
 
 
+def keep_all(values: Mapping[str, Any], fields: Mapping[str, forms.Field]) -> dict[str, Any]:
+    """Store the files among *values* and return what the table keeps; if one cannot be stored, none stays."""
+    kept: dict[str, Any] = {}
+    try:
+        for name, value in values.items():
+            kept[name] = keep(value) if isinstance(value, File) else value
+    except BaseException:
+        discard(kept, fields)
+        raise
+    return kept
+
+
+def close_all(values: Mapping[str, Any]) -> None:
+    """Close the files among *values*."""
+    for value in values.values():
+        if isinstance(value, File):
+            value.close()
+
+
+def relative_location() -> str | None:
+    """Return the folder of uploads if it depends on where a process was started, else None. Empty: none is set."""
+    storage = storages[settings.UPLOAD_STORAGE]
+    if not isinstance(storage, FileSystemStorage):
+        return None
+    folder = str(storage.base_location)
+    return None if os.path.isabs(folder) else folder
+
+
 def display_name(name: str) -> str:
     base = os.path.basename(name.replace("\\", "/"))
     return "".join(character for character in base if character.isprintable())[-200:] or "file"
 
 
 def fetch(stored: Any) -> UploadedFile[Any]:
-    """The file that ``keep`` stored, open for reading. Raises ``ValidationError`` if it is gone or was changed."""
-    if not isinstance(stored, Mapping) or not str(stored.get(TAG, "")).startswith(FOLDER):
+    """Return the file that ``keep`` stored, open for reading.
+
+    :raises django.core.exceptions.ValidationError: if it is gone or was changed, or if the storage does not answer.
+    """
+    if not isinstance(stored, Mapping) or not _is_key(stored.get(TAG)):
         raise ValidationError(_("This is not a stored file."), code="wrong_type")
     name = str(stored.get("name", ""))
     try:
         storage, key = _storage(stored)
         file = storage.open(key)
         size = file.size
-    except (OSError, SuspiciousOperation, InvalidStorageError):
+    except (FileNotFoundError, SuspiciousOperation, InvalidStorageError):
         raise ValidationError(_("The uploaded file “%(name)s” is gone.") % {"name": name}, code="gone") from None
+    except Exception as error:  # clients of remote storages raise errors of their own
+        text = _("The storage did not return the uploaded file “%(name)s” (%(error)s). It may do so later.")
+        raise ValidationError(text % {"name": name, "error": type(error).__name__}, code=UNAVAILABLE) from error
     if size != stored.get("size"):
         file.close()
         raise ValidationError(_("The uploaded file “%(name)s” was changed.") % {"name": name}, code="changed")
     return UploadedFile(file, name=name, content_type=str(stored.get("content_type", "")), size=size)
 
 
-def discard(arguments: Mapping[str, Any], known: Mapping[str, forms.Field]) -> None:
-    """Delete the uploads of stored arguments that no job will use any more.
+def discard(arguments: Mapping[str, Any], form_fields: Mapping[str, forms.Field]) -> None:
+    """Delete the uploads in *arguments*, which no job will use any more.
 
-    An argument of any other kind may look like one: what people typed must never name a file to delete.
+    Values of other kinds may have the same shape: text that a user typed must never name a file to delete. Of an
+    argument without a field, only files in the storage of today's settings are deleted, under a name that ``keep``
+    chose.
     """
     for name, stored in arguments.items():
-        if isinstance(known.get(name, _UNKNOWN), forms.FileField) and _is_upload(stored):
+        is_file = isinstance(form_fields.get(name, _UNKNOWN), forms.FileField) and _is_upload(stored)
+        if is_file and (name in form_fields or stored["storage"] == settings.UPLOAD_STORAGE):
             storage, key = _storage(stored)
             storage.delete(key)
 
 
 def unused(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
-    """What of the arguments *before* is no more in those *after*."""
+    """Return those of the arguments *before* that *after* does not have."""
     return {name: value for name, value in before.items() if after.get(name) != value}
 
 
 def keys(arguments: Mapping[str, Any]) -> set[str]:
-    """The keys in the storage of all that looks like an upload, also of one that is lent."""
+    """Return the keys of all values that have the shape of an upload, even of one that belongs to a schedule."""
     return {str(stored[TAG]) for stored in arguments.values() if isinstance(stored, Mapping) and TAG in stored}
 
 
 def stored(storage: Storage) -> Iterator[str]:
-    """The keys of all uploads in *storage*."""
+    """Yield the keys of all uploads in *storage*; none if it cannot list them."""
     try:
         folders, _files = storage.listdir(FOLDER)
     except FileNotFoundError:
         return
+    except NotImplementedError:
+        logger.info("%s cannot list its files, so uploads without a job stay there.", type(storage).__name__)
+        return
     for folder in folders:
-        yield from (f"{FOLDER}{folder}/{name}" for name in storage.listdir(f"{FOLDER}{folder}")[1])
+        names = storage.listdir(f"{FOLDER}{folder}")[1]
+        yield from (key for key in (f"{FOLDER}{folder}/{name}" for name in names) if _is_key(key))
 
 
 def lend(arguments: Mapping[str, Any], owner: int) -> dict[str, Any]:
-    """*arguments* for a job whose uploads belong to schedule number *owner*: ``discard`` leaves them alone."""
+    """Return *arguments* for a job whose uploads belong to schedule *owner*: ``discard`` leaves them alone."""
     return {name: {**value, "owner": owner} if _is_upload(value) else value for name, value in arguments.items()}
 
 
 def _is_upload(stored: Any) -> bool:
-    return isinstance(stored, Mapping) and set(stored) == KEPT and str(stored[TAG]).startswith(FOLDER)
+    return isinstance(stored, Mapping) and set(stored) == KEPT and _is_key(stored[TAG])
+
+
+def _is_key(key: Any) -> bool:
+    """Return whether ``keep`` may have chosen this name. It never chooses a name that leads to another folder."""
+    return isinstance(key, str) and KEY.fullmatch(key) is not None
 
 
 def _storage(stored: Mapping[str, Any]) -> tuple[Storage, str]:

@@ -1,4 +1,4 @@
-"""Annotation to form field: the table of types that an argument may have. Pure; built once per process and job type."""
+"""The table of types that an argument may have: from annotation to form field. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from django import forms
 from django.contrib.admin import widgets
 from django.core import validators
 from django.core.files import File
-from django.db.models import Model, QuerySet
+from django.db.models import CompositePrimaryKey, Model, QuerySet
 from django.utils import timezone
 from django.utils.functional import lazy
 from django.utils.text import format_lazy
@@ -23,18 +23,21 @@ from django.utils.translation import gettext_lazy as _
 
 from qorworker.arguments import fields
 from qorworker.arguments.plain import is_json_shape
+from qorworker.arguments.secrets import Secret
 from qorworker.arguments.signature import MISSING, Parameter
 from qorworker.arguments.spec import Spec, spec_of, unwrap, without_none
-from qorworker.autocomplete import ModelSelect, ModelSelectMultiple
+from qorworker.arguments.widgets import ModelSelect, ModelSelectMultiple
 from qorworker.exceptions import JobTypeError
-from qorworker.secrets import Secret
 
 zone_name = lazy(timezone.get_current_timezone_name, str)
 ITEM_LIMITS = ("min_value", "max_value", "max_digits", "decimal_places", "regex")
 
 
 def form_field(job_type: str, parameter: Parameter) -> forms.Field:
-    """The field of one parameter. Raises ``JobTypeError`` if its type has none."""
+    """Return the field of one parameter.
+
+    :raises qorworker.exceptions.JobTypeError: if its type has no field.
+    """
     if parameter.annotation is MISSING:
         raise JobTypeError("it needs an annotation, such as “: str”")
     return _build(spec_of(job_type, parameter.name, parameter.annotation, parameter.default, parameter.help))
@@ -43,18 +46,18 @@ def form_field(job_type: str, parameter: Parameter) -> forms.Field:
 def _build(spec: Spec) -> forms.Field:
     builder = _builder(spec.kind)
     if builder is None:
-        raise JobTypeError(f"there is no form field for {told(spec.kind)}")
+        raise JobTypeError(f"no form field exists for {described(spec.kind)}")
     if "choices" in spec.limits and builder not in (_model, _models, _queryset):
         builder = _list if builder is _list else _choices
     made = builder(spec)
     if spec.limits:
         raise JobTypeError(
-            f"Arg({', '.join(f'{name}=…' for name in spec.limits)}) has no meaning for {told(spec.kind)}"
+            f"Arg({', '.join(f'{name}=…' for name in spec.limits)}) has no meaning for {described(spec.kind)}"
         )
     return made
 
 
-def told(kind: Any) -> str:
+def described(kind: Any) -> str:
     return getattr(kind, "__qualname__", "") if isinstance(kind, type) and not typing.get_args(kind) else str(kind)
 
 
@@ -151,6 +154,8 @@ def _enum(spec: Spec) -> forms.Field:
 def _choices(spec: Spec) -> forms.Field:
     choices = spec.limits.pop("choices")
     item = _build(replace(spec, limits=dict(spec.limits), nullable=False))
+    if isinstance(item, fields.SecretField):
+        raise JobTypeError("a secret cannot be one of choices: the page would show them")
     spec.take("min_length", "max_length", "regex", *ITEM_LIMITS, "multiline", "validators")
 
     def members() -> list[fields.Member]:
@@ -163,7 +168,7 @@ def _choices(spec: Spec) -> forms.Field:
 def _of_members(spec: Spec, members: list[fields.Member]) -> forms.Field:
     keys = [fields.choice_key(value) for value, _label in members]
     if len(set(keys)) < len(keys):
-        raise JobTypeError(f"two values of {told(spec.kind)} look the same as text")
+        raise JobTypeError(f"two values of {described(spec.kind)} look the same as text")
     for value, _label in members:
         plain = value.value if isinstance(value, enum.Enum) else value
         if not isinstance(plain, (str, int, float)):
@@ -190,14 +195,14 @@ def _list(spec: Spec) -> forms.Field:
     if isinstance(item, fields.ChoiceField):
         return spec.make(fields.MultipleChoiceField, empty=True, members=item.members, validators=checks)
     if not isinstance(item, _ONE_LINE):
-        raise JobTypeError(f"there is no form field for a list of {told(annotation)}")
+        raise JobTypeError(f"no form field exists for a list of {described(annotation)}")
     spec.take("multiline")
     spec.help = spec.help or _("One on each line.")
     return spec.make(fields.ListField, empty=True, item=item, validators=checks)
 
 
 def _rows(spec: Spec, model: type[Model] | None) -> dict[str, Any]:
-    """The rows to choose from, as options of the field: those in ``Arg(choices=…)``, else all of the model."""
+    """Return the rows to choose from, as options of the field: those in ``Arg(choices=…)``, else all of the model."""
     limit = spec.limits.pop("choices", None)
     fresh = limit if callable(limit) else None
     rows = fresh() if fresh is not None else limit
@@ -205,7 +210,16 @@ def _rows(spec: Spec, model: type[Model] | None) -> dict[str, Any]:
         rows = model._default_manager.all()
     if not isinstance(rows, QuerySet) or (model is not None and not issubclass(rows.model, model)):
         raise JobTypeError("Arg(choices=…) must be a QuerySet of the model, or a callable that returns one")
+    if problem := key_problem(rows.model):
+        raise JobTypeError(problem)
     return {"queryset": rows, "fresh": fresh}
+
+
+def key_problem(model: type[Model]) -> str:
+    """Return why rows of *model* cannot be arguments; empty if they can."""
+    if not isinstance(model._meta.pk, CompositePrimaryKey):
+        return ""
+    return f"{model.__name__} has a composite primary key, which form fields cannot choose; take its parts instead"
 
 
 def _model(spec: Spec) -> forms.Field:

@@ -1,4 +1,4 @@
-"""JSON that every database can store and every reader understands. Pure, all processes."""
+"""JSON that every database can store and every reader understands. Pure."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.utils.duration import duration_iso_string
+from django.utils.formats import number_format
 from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 
 from qorworker.conf import settings
 
-DEPTH = 50  # levels of lists and objects inside each other
+DEPTH = 30  # nested lists and objects: MariaDB takes 31 levels, and the arguments are one
 BITS = 13_000  # of a whole number, about 3,900 digits; Python itself refuses to read more than 4,300
 
 
 def storable_text(text: str) -> None:
-    """Refuse what no database can store or no JSON can carry."""
+    """Refuse text that no database can store or that JSON cannot carry."""
     if "\x00" in text:
         raise ValidationError(_("Null characters are not allowed."), code="null_characters_not_allowed")
     try:
@@ -41,9 +42,12 @@ def wrong_type(needed: str, value: Any) -> ValidationError:
 
 
 def json_value(value: Any, depth: int = 0) -> Any:
-    """*value* if JSON can carry it as it is. Raises ``ValidationError`` that says what cannot."""
-    if depth > DEPTH:
-        raise ValidationError(_("It is nested deeper than %(limit)s levels.") % {"limit": DEPTH}, code="too_deep")
+    """Return *value* if JSON can carry it unchanged.
+
+    :raises django.core.exceptions.ValidationError: naming the part that it cannot carry.
+    """
+    if depth >= DEPTH and isinstance(value, (list, tuple, Mapping)):
+        raise _too_deep()
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str) and not isinstance(value, enum.Enum):
@@ -72,17 +76,30 @@ def _json_key(key: Any) -> str:
 
 
 def parse_json(text: Any) -> Any:
-    """The value of a JSON text. Size and depth are measured before it is parsed."""
+    """Return the value of a JSON text. Size and depth are measured before it is parsed."""
     if not isinstance(text, str):
         raise wrong_type(_("a JSON text"), text)
     if len(text) > settings.ARGUMENTS_BYTES:
         raise ValidationError(_("The text is too long."), code="too_long")
-    if _depth(text) > DEPTH:
-        raise ValidationError(_("It is nested deeper than %(limit)s levels.") % {"limit": DEPTH}, code="too_deep")
+    check_depth(text)
     try:
         return json_value(json.loads(text, object_pairs_hook=_unique))
     except ValueError as error:
         raise ValidationError(_("Enter valid JSON: %(error)s") % {"error": error}, code="invalid") from None
+
+
+def check_depth(text: str) -> None:
+    """Refuse JSON text that is nested too deeply, before anything tries to parse it."""
+    if _depth(text) > DEPTH:
+        raise _too_deep()
+
+
+def _too_deep() -> ValidationError:
+    return ValidationError(_("It is nested deeper than %(limit)s levels.") % {"limit": DEPTH}, code="too_deep")
+
+
+def is_too_deep(text: Any) -> bool:
+    return isinstance(text, str) and _depth(text) > DEPTH
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -109,7 +126,7 @@ def _depth(text: str) -> int:
 
 
 def conforms(value: Any, shape: Any, where: str = "") -> str:
-    """Why JSON *value* is not of the annotated *shape*; empty if it is."""
+    """Return why JSON *value* does not have the annotated *shape*; empty if it has."""
     if shape in (Any, object):
         return ""
     origin, inner = typing.get_origin(shape) or shape, typing.get_args(shape)
@@ -130,7 +147,7 @@ def _is_a(value: Any, kind: type) -> bool:
 
 
 def is_json_shape(shape: Any) -> bool:
-    """Whether an annotation describes JSON only."""
+    """Return whether an annotation describes nothing but JSON."""
     if shape in (Any, object, str, int, float, bool, NoneType, None, dict, list):
         return True
     origin, inner = typing.get_origin(shape), typing.get_args(shape)
@@ -140,7 +157,7 @@ def is_json_shape(shape: Any) -> bool:
 
 
 def encode(value: Any, depth: int = 0) -> Any:
-    """A cleaned value as JSON that its field reads again without loss."""
+    """Return a cleaned value as JSON that its field reads again without loss."""
     if isinstance(value, enum.Enum):
         return encode(value.value, depth)
     if isinstance(value, (dt.datetime, dt.date, dt.time)):
@@ -149,6 +166,17 @@ def encode(value: Any, depth: int = 0) -> Any:
         return duration_iso_string(value)
     if isinstance(value, (decimal.Decimal, uuid.UUID, Promise)):
         return str(value)
-    if isinstance(value, (list, tuple)) and depth <= DEPTH:
+    if isinstance(value, (list, tuple)) and depth < DEPTH:
         return [encode(item, depth + 1) for item in value]
     return json_value(value, depth)
+
+
+def too_large(stored: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Return an error of the largest value if all values together take more than ``ARGUMENTS_BYTES``."""
+    figures = {"size": len(json.dumps(stored, default=str)), "limit": settings.ARGUMENTS_BYTES}
+    if figures["size"] <= figures["limit"]:
+        return {}
+    text = _("The arguments take %(size)s bytes, and %(limit)s are allowed. This is the largest.")
+    shown_as = {name: number_format(figure, force_grouping=True) for name, figure in figures.items()}
+    largest = max(stored, key=lambda name: len(json.dumps(stored[name], default=str)))
+    return {largest: [text % shown_as]}

@@ -1,63 +1,81 @@
-"""Stored arguments for people: masked, as text, without asking a database. Web, commands."""
+"""Stored arguments as users see them: masked, as text, without a query. Web, commands."""
 
 from __future__ import annotations
 
 import datetime as dt
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from django import forms
 from django.core.exceptions import ValidationError
 from django.forms.utils import pretty_name
 from django.template.defaultfilters import filesizeformat
-from django.urls import NoReverseMatch, reverse
 from django.utils import formats, timezone
 from django.utils.translation import gettext as _
 
 from qorworker.arguments import codec
 from qorworker.arguments.values import python_value
-from qorworker.secrets import MASK
+from qorworker.text.cleaning import visible, visible_lines
+from qorworker.text.masking import MASK
+from qorworker.text.moments import clock, date_and_clock, local
 
 NOTHING = "\u2013"
 
 
 @dataclass(frozen=True)
 class Shown:
-    """One argument for a page. ``url`` leads to a row in the admin; whether the viewer may go there is the page's
-    question, and ``model`` says about which model."""
+    """One argument for a page.
+
+    If it is a row, ``model`` and ``pk`` name it. The page decides whether the user may follow a link to it.
+    """
 
     name: str
     label: str
     text: str
     kind: str  # text, number, bool, date, choice, model, list, file, json, secret, unknown
-    url: str = ""
     model: str = ""
+    pk: Any = None
+    url: str = ""
 
 
-def display(known: Mapping[str, forms.Field], stored: Mapping[str, Any]) -> list[Shown]:
-    names = [*(name for name in known if name in stored), *(name for name in stored if name not in known)]
-    return [_shown(name, known.get(name), stored[name]) for name in names]
+def display(form_fields: Mapping[str, forms.Field], stored: Mapping[str, Any]) -> list[Shown]:
+    names = [*(name for name in form_fields if name in stored), *(name for name in stored if name not in form_fields)]
+    return [_visible(_shown(name, form_fields.get(name), stored[name])) for name in names]
 
 
-def summary(known: Mapping[str, forms.Field], stored: Mapping[str, Any], limit: int) -> str:
+def _visible(one: Shown) -> Shown:
+    return replace(one, label=visible(one.label), text=visible_lines(one.text))
+
+
+def summary(form_fields: Mapping[str, forms.Field], stored: Mapping[str, Any], limit: int, labels: bool) -> str:
     parts: list[str] = []
-    for one in display(known, stored):
+    for one in display(form_fields, stored):
         if one.text not in ("", NOTHING):
-            parts.append(f"{one.name}: {' '.join(one.text[: limit * 2].split())}")
+            parts.append(f"{one.label if labels else one.name}: {' '.join(one.text[: limit * 2].split())}")
         if sum(map(len, parts)) > limit:
             break
     line = ", ".join(parts)
     return line if len(line) <= limit else line[: max(0, limit - 1)] + "…"
 
 
-def masked(known: Mapping[str, forms.Field], stored: Mapping[str, Any]) -> dict[str, Any]:
-    """*stored* as JSON that people may see: secrets as dots, files without the place where they are kept."""
-    return {
-        name: _mask(value) if (field := known.get(name)) is not None and codec.is_secret(field) else _masked(value)
-        for name, value in stored.items()
-    }
+def masked(form_fields: Mapping[str, forms.Field], stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Return *stored* as JSON that users may see: secrets as dots, files without their place in the storage."""
+    return {name: _masked_argument(form_fields.get(name), value) for name, value in stored.items()}
+
+
+def _masked_argument(field: forms.Field | None, value: Any) -> Any:
+    if _is_secret(field, value):
+        return _mask(value)
+    # JSON that a user typed may look like a tagged value: nothing in it is hidden.
+    return value if isinstance(field, forms.JSONField) else _masked(value)
+
+
+def _is_secret(field: forms.Field | None, value: Any) -> bool:
+    if isinstance(field, forms.JSONField) and not codec.is_secret(field):
+        return codec.is_encrypted(value)
+    return (field is not None and codec.is_secret(field)) or _tagged(value, codec.SECRET)
 
 
 def _masked(value: Any) -> Any:
@@ -73,20 +91,20 @@ def _masked(value: Any) -> Any:
 
 
 def _mask(value: Any) -> str | None:
-    is_set = value[codec.SECRET] if _tagged(value, codec.SECRET) else value
+    is_set = value == codec.ERASED or (value[codec.SECRET] if _tagged(value, codec.SECRET) else value)
     return MASK if is_set else None
 
 
-def initial(known: Mapping[str, forms.Field], stored: Mapping[str, Any]) -> dict[str, Any]:
-    found = {}
-    for name, field in known.items():
+def initial(form_fields: Mapping[str, forms.Field], stored: Mapping[str, Any]) -> dict[str, Any]:
+    values = {}
+    for name, field in form_fields.items():
         if name not in stored or codec.is_secret(field) or isinstance(field, forms.FileField):
             continue
         try:
-            found[name] = _initial(field, codec.readable(field, stored[name]))
+            values[name] = _initial(field, codec.readable(field, stored[name]))
         except ValidationError:
             continue
-    return found
+    return values
 
 
 def _initial(field: forms.Field, value: Any) -> Any:
@@ -99,15 +117,15 @@ def _initial(field: forms.Field, value: Any) -> Any:
 
 def _shown(name: str, field: forms.Field | None, value: Any) -> Shown:
     label = str(field.label or pretty_name(name)) if field is not None else pretty_name(name)
-    if (field is not None and codec.is_secret(field)) or _tagged(value, codec.SECRET):
-        is_set = value[codec.SECRET] if _tagged(value, codec.SECRET) else value
-        return Shown(name, label, MASK if is_set else NOTHING, "secret")
+    if _is_secret(field, value):
+        text = _("%(mask)s (erased when the job ended)") % {"mask": MASK} if value == codec.ERASED else _mask(value)
+        return Shown(name, label, text or NOTHING, "secret")
     if value is None:
         return Shown(name, label, NOTHING, "unknown" if field is None else "text")
     if isinstance(field, forms.JSONField):
         return Shown(name, label, json.dumps(value, ensure_ascii=False, indent=2), "json")
     if _tagged(value, codec.MODEL):
-        return Shown(name, label, _row_text(value), "model", _row_url(value), str(value[codec.MODEL]))
+        return Shown(name, label, _row_text(value), "model", str(value[codec.MODEL]), value.get("pk"))
     if _tagged(value, codec.FILE):
         return Shown(name, label, f"{value.get('name', '')} ({filesizeformat(value.get('size', 0))})", "file")
     if isinstance(value, list):
@@ -120,7 +138,7 @@ def _tagged(value: Any, tag: str) -> bool:
 
 
 def _one(field: forms.Field | None, value: Any) -> tuple[str, str]:
-    """Text and kind of a value that is not an object with a tag."""
+    """Return text and kind of a value that is not an object with a tag."""
     if _tagged(value, codec.MODEL):
         return _row_text(value), "model"
     if isinstance(value, Mapping):
@@ -146,8 +164,8 @@ def _number(field: forms.Field, value: Any) -> str:
 def _label(field: forms.ChoiceField, value: Any) -> str:
     for key, label in cast(Iterable[tuple[Any, Any]], field.choices):
         pairs = label if isinstance(label, (list, tuple)) else ((key, label),)  # a group of choices, or one
-        for known, text in pairs:
-            if str(known) == str(value):
+        for choice, text in pairs:
+            if str(choice) == str(value):
                 return str(text)
     return str(value)
 
@@ -164,18 +182,12 @@ def _moment(field: forms.Field | None, value: str) -> str | None:
         return None
     if isinstance(moment, dt.datetime):
         if timezone.is_naive(moment):
-            return str(formats.localize(moment))
-        return f"{formats.localize(timezone.localtime(moment))} {timezone.get_current_timezone_name()}"
+            return date_and_clock(moment)
+        return f"{date_and_clock(local(moment))} {timezone.get_current_timezone_name()}"
+    if isinstance(moment, dt.time):
+        return clock(moment)
     return str(moment) if isinstance(moment, (str, dt.timedelta)) else str(formats.localize(moment))
 
 
 def _row_text(value: Mapping[str, Any]) -> str:
     return f"{value.get('label', '')} (#{value.get('pk', '')})"
-
-
-def _row_url(value: Mapping[str, Any]) -> str:
-    app_label, _dot, model = str(value[codec.MODEL]).partition(".")
-    try:
-        return reverse(f"admin:{app_label}_{model}_change", args=(value.get("pk"),))
-    except NoReverseMatch:
-        return ""

@@ -1,4 +1,4 @@
-"""Reads a handler's signature: parameters, annotations, defaults, docstring. Pure."""
+"""Reads the signature of a handler: parameters, annotations, defaults, docstring. Pure."""
 
 from __future__ import annotations
 
@@ -43,49 +43,53 @@ def read(function: Callable[..., Any]) -> Signature:
     parameters: dict[str, Parameter] = {}
     problems: dict[str, str] = {}
     context: str | None = None
-    for name, found in inspect.signature(function).parameters.items():
+    for name, parameter in inspect.signature(function).parameters.items():
         try:
-            annotation = _annotation(inspect.unwrap(function), found)
+            annotation = resolved(inspect.unwrap(function), parameter)
             if is_context(annotation) or (name == "context" and annotation is MISSING):
                 context = name
                 continue
-            _refuse_kind(found)
-            parameters[name] = Parameter(name, annotation, found.default, helps.get(name, ""))
+            _refuse_kind(parameter)
+            parameters[name] = Parameter(name, annotation, parameter.default, helps.get(name, ""))
         except JobTypeError as error:
             problems[name] = str(error)
     return Signature(parameters, context, problems)
 
 
 def is_context(annotation: Any) -> bool:
-    """Whether an annotation means the ``JobContext``; it may be a text that only type checkers can resolve."""
+    """Return whether an annotation means ``JobContext``. It may be a text that only type checkers can resolve."""
     if isinstance(annotation, str):
         return annotation.rpartition(".")[2] == "JobContext"
     return getattr(annotation, "__qualname__", "") == "JobContext" and annotation.__module__.startswith("qorworker.")
 
 
-def _annotation(function: Callable[..., Any], found: inspect.Parameter) -> Any:
-    if found.annotation is MISSING or not isinstance(found.annotation, str) or is_context(found.annotation):
-        return found.annotation
+def resolved(function: Callable[..., Any], parameter: inspect.Parameter) -> Any:
+    """Return the annotation of a parameter, even if it is written as a text.
+
+    :raises qorworker.exceptions.JobTypeError: if the text cannot be resolved.
+    """
+    if parameter.annotation is MISSING or not isinstance(parameter.annotation, str) or is_context(parameter.annotation):
+        return parameter.annotation
     module = sys.modules.get(function.__module__)
     names = {**vars(module), **function.__globals__} if module else function.__globals__
     try:
-        holder = SimpleNamespace(__annotations__={"it": found.annotation})
+        holder = SimpleNamespace(__annotations__={"it": parameter.annotation})
         outer = inspect.getclosurevars(function).nonlocals
         return typing.get_type_hints(holder, names, dict(outer), include_extras=True)["it"]
     except Exception as error:
-        raise JobTypeError(f"its annotation {found.annotation!r} cannot be resolved: {error}") from error
+        raise JobTypeError(f"its annotation {parameter.annotation!r} cannot be resolved: {error}") from error
 
 
-def _refuse_kind(found: inspect.Parameter) -> None:
-    if found.kind in (found.VAR_POSITIONAL, found.VAR_KEYWORD):
+def _refuse_kind(parameter: inspect.Parameter) -> None:
+    if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
         raise JobTypeError("a job has no form for *args and **kwargs; name each argument")
-    if found.kind is found.POSITIONAL_ONLY:
+    if parameter.kind is parameter.POSITIONAL_ONLY:
         raise JobTypeError("arguments are passed by name, so it cannot be positional-only")
 
 
 def docstring_parameters(docstring: str) -> dict[str, str]:
-    """What a docstring says about each parameter, in the styles of Google, NumPy and reStructuredText."""
-    found: dict[str, list[str]] = {}
+    """Return what a docstring says about each parameter, in the style of Google, NumPy or reStructuredText."""
+    texts: dict[str, list[str]] = {}
     current: list[str] | None = None
     in_section, indent = False, 0
     lines = inspect.cleandoc(docstring).splitlines() or [""]
@@ -96,21 +100,21 @@ def docstring_parameters(docstring: str) -> dict[str, str]:
         elif not text or set(text) == {"-"}:
             continue
         elif match := _REST.match(text):
-            current, indent = found.setdefault(match[1], []), depth
+            current, indent = texts.setdefault(match[1], []), depth
             current.append(match[2])
         elif current is not None and depth > indent:
             current.append(text)
         elif in_section and (match := _ENTRY.match(text)):
-            current, indent = found.setdefault(match[1], []), depth
-            # Where NumPy's style writes the type, Google's already writes the text.
+            current, indent = texts.setdefault(match[1], []), depth
+            # Where the style of NumPy has the type, that of Google already has the text.
             current.append(match[2] if depth else "")
         else:
             current = None
-    return {name: text for name, parts in found.items() if (text := " ".join(parts).strip())}
+    return {name: text for name, parts in texts.items() if (text := " ".join(parts).strip())}
 
 
 def description(docstring: str) -> str:
-    """A docstring up to its list of parameters."""
+    """Return a docstring up to its list of parameters."""
     kept: list[str] = []
     lines = inspect.cleandoc(docstring).splitlines() or [""]
     for line, following in zip(lines, [*lines[1:], ""], strict=True):
@@ -121,7 +125,14 @@ def description(docstring: str) -> str:
 
 
 def _heading(line: str, following: str) -> str:
-    """The word of a section's heading: ``Args:``, or ``Parameters`` above dashes. Empty for any other line."""
+    """Return the word of a section heading, ``Args:`` or ``Parameters`` above dashes; empty for any other line."""
     word = line.rstrip(": ").lower()
     marked = line.rstrip().endswith(":") or (following and set(following.strip()) == {"-"})
     return word if marked and word in _SECTIONS else ""
+
+
+def place_of(function: Callable[..., Any]) -> str:
+    """Return ``module.function (file:line)``, for messages."""
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    name = f"{getattr(function, '__module__', '?')}.{getattr(function, '__qualname__', repr(function))}"
+    return f"{name} ({code.co_filename}:{code.co_firstlineno})" if code else name

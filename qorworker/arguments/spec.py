@@ -1,4 +1,4 @@
-"""What is known of one argument before it has a field: its annotation taken apart. Pure."""
+"""The annotation of one argument, taken apart, before the argument has a field. Pure."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from qorworker.arguments.signature import MISSING
 
 @dataclass
 class Spec:
-    """What is known of one argument while its field is made. ``limits`` empties as its options are used."""
+    """The facts about one argument while its field is made. ``limits`` empties as its options are used."""
 
     job_type: str
     name: str
@@ -35,7 +35,10 @@ class Spec:
         return self.default is not MISSING
 
     def make(self, field_class: Callable[..., forms.Field], *, empty: bool = False, **options: Any) -> forms.Field:
-        """The field. *empty*: an empty input is a value of this type, not a missing one."""
+        """Return the field.
+
+        :param empty: whether an empty input is a value of this type, and not a missing one.
+        """
         required = not self.nullable and not (empty and self.has_default)
         extra = list(self.limits.pop("validators", ())) + options.pop("validators", [])
         if "widget" in self.limits:
@@ -48,7 +51,7 @@ class Spec:
         return made
 
     def take(self, *names: str) -> dict[str, Any]:
-        """The given options among *names*, which are thereby used."""
+        """Return the options among *names* that were given, which are thereby used."""
         return {name: self.limits.pop(name) for name in names if name in self.limits}
 
 
@@ -67,7 +70,7 @@ def spec_of(job_type: str, name: str, annotation: Any, default: Any, help_text: 
 
 
 def unwrap(annotation: Any) -> tuple[Any, tuple[Any, ...]]:
-    """An annotation without ``Annotated``, ``NewType`` and ``type`` aliases, and the metadata it carried."""
+    """Return an annotation without ``Annotated``, ``NewType`` and ``type`` aliases, and the metadata that it had."""
     metadata: tuple[Any, ...] = ()
     while True:
         if typing.get_origin(annotation) is Annotated:
@@ -81,7 +84,7 @@ def unwrap(annotation: Any) -> tuple[Any, tuple[Any, ...]]:
 
 
 def without_none(annotation: Any) -> tuple[Any, bool]:
-    """``X`` and True for ``X | None``; a union of more stays as it is."""
+    """Return ``X`` and True for ``X | None``. A union of more types stays as it is."""
     if typing.get_origin(annotation) in (typing.Union, UnionType):
         others = [kind for kind in typing.get_args(annotation) if kind is not NoneType]
         return (others[0], True) if len(others) == 1 else (annotation, False)

@@ -1,6 +1,6 @@
-"""Python values on their way to a form field: from code, or read back from the table. Pure, all processes.
+"""Prepares Python values for a form field: from code, or read back from the table. Pure.
 
-What a field would quietly bend (a date out of a datetime, text out of anything) is refused here, by name.
+A value that the field would silently change, such as a datetime for a date, is refused here.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 
 from qorworker.arguments.plain import BITS, json_value, wrong_type
-from qorworker.secrets import Secret
+from qorworker.arguments.secrets import Secret
 
 
 class ExactText(str):
@@ -36,7 +36,10 @@ class ExactText(str):
 
 
 def python_value(field: forms.Field, value: Any) -> Any:
-    """*value* in the form in which ``field.clean`` takes it without loss. Raises ``ValidationError``."""
+    """Return *value* in the form in which ``field.clean`` takes it without loss.
+
+    :raises django.core.exceptions.ValidationError: if it has the wrong type.
+    """
     if value is None:
         return _none(field)
     if own := getattr(field, "from_python", None):
@@ -86,10 +89,10 @@ def _loses(value: Any) -> bool:
 
 def _bool(field: forms.Field, value: Any) -> Any:
     words = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
-    known = words.get(value.strip().lower()) if isinstance(value, str) else value
-    if not isinstance(known, bool):
+    flag = words.get(value.strip().lower()) if isinstance(value, str) else value
+    if not isinstance(flag, bool):
         raise wrong_type(_("True or False"), value)
-    return known
+    return flag
 
 
 def _datetime(field: forms.Field, value: Any) -> Any:
@@ -131,7 +134,7 @@ def _duration(field: forms.Field, value: Any) -> Any:
 
 
 def _parsed(parse: Callable[[str], Any], text: str) -> Any:
-    """A text in ISO's form as a value; any other text is left to the field."""
+    """Return a text in ISO's form as a value. Any other text is left to the field."""
     try:
         return parse(text.strip()) or text
     except (ValueError, OverflowError):
@@ -193,7 +196,7 @@ def _json(field: forms.Field, value: Any) -> Any:
     return json.dumps(json_value(value), ensure_ascii=False)
 
 
-# The first that fits is used, so a field stands before those it is derived from.
+# The first match is used, so a field comes before the classes that it is derived from.
 _PREPARE: tuple[tuple[Any, Callable[[Any, Any], Any]], ...] = (
     (forms.ModelMultipleChoiceField, _models),
     (forms.ModelChoiceField, _model),

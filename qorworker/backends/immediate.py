@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from qorworker.backends.base import BaseBackend
-from qorworker.context import JobContext
+from qorworker.execution.context import JobContext
+from qorworker.queues.base import BaseBackend
 
 if TYPE_CHECKING:
     from qorworker.models import Job
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 class ImmediateBackend(BaseBackend):
     """For tests, and for quick jobs that need no worker: ``enqueue`` returns when the job has ended.
 
-    Attempts that follow a failed one start at once, without the pause of their back-off. Nothing can end a handler
-    that does not look for an abort, so limits of time and memory are not kept, and what is printed stays where the
-    caller prints. Inside a ``TestCase`` transactions never commit: use ``captureOnCommitCallbacks(execute=True)``.
+    Attempts that follow a failed one start at once, without a back-off. Nothing can end a handler that does not check
+    for an abort, so limits of time and memory are not enforced, and a handler prints where the caller prints. Inside a
+    ``TestCase`` transactions never commit: use ``captureOnCommitCallbacks(execute=True)``.
     """
 
     runs_in_caller = True
@@ -41,13 +41,13 @@ class ImmediateBackend(BaseBackend):
 
 
 class Interrupt:
-    """Remembers that Ctrl-C hit a handler: its job has failed by it, and the caller is to hear of it too."""
+    """Remembers that Ctrl-C interrupted a handler: its job has failed, and the caller still has to be interrupted."""
 
     happened = False
 
     @contextmanager
     def surroundings(self, context: JobContext) -> Iterator[None]:
-        from qorworker.backends.inprocess import logged
+        from qorworker.attempts.in_process import logged
 
         try:
             with logged(context):
@@ -58,7 +58,7 @@ class Interrupt:
 
 
 def _run_attempts(job_id: int, using: str, interrupt: Interrupt) -> None:
-    from qorworker.backends.inprocess import run_stored
+    from qorworker.attempts.in_process import run_stored
 
     me, status = f"{socket.gethostname()}:{os.getpid()}", "scheduled"
     while status == "scheduled" and not interrupt.happened:

@@ -1,11 +1,5 @@
-"""The default backend: the row is the queue, and ``runworker`` takes from it. Web and worker processes."""
+"""The default backend, at the address that settings name."""
 
-from __future__ import annotations
+from qorworker.queues.local import LocalBackend
 
-from qorworker.backends.base import BaseBackend
-
-
-class LocalBackend(BaseBackend):
-    """Jobs run in the child processes of ``manage.py runworker``."""
-
-    is_served_by_workers = True
+__all__ = ["LocalBackend"]

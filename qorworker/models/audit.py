@@ -1,4 +1,4 @@
-"""Who did what, when, and with what outcome: rows that are only ever added. Written by every process."""
+"""The audit: which user did what, when, and with what outcome. Rows are only ever added. All processes."""
 
 from __future__ import annotations
 
@@ -8,19 +8,21 @@ from typing import Any, NoReturn
 
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
-from django.db.models import Q
+from django.db.models import BooleanField, Case, Q, When
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import pgettext_lazy
 
 from qorworker.models.clock import DatabaseNow
+from qorworker.models.fields import RemarkField
 from qorworker.models.indexes import PartialIndex
+from qorworker.models.own import OwnQuerySet
 
-# Where the request that is being answered came from. Verbs know nothing of requests; what they did is told with it.
+# The address of the request that is being answered. Verbs know nothing of requests; the audit names the address.
 caller_address: ContextVar[str | None] = ContextVar("caller_address", default=None)
 
 
 class Origin(models.TextChoices):
-    """Through which door an action came."""
+    """Where the request for an action came from."""
 
     ADMIN = "admin", _("admin")
     CODE = "code", _("code")
@@ -35,7 +37,7 @@ DOORS: dict[str, Any] = {
     Origin.WORKER: _("by a worker"),
 }
 
-# What is stored, and how people read it; the action stands for what was asked, also if it was refused.
+# The labels of stored actions. An action is what was requested, even if it was refused.
 ACTIONS: dict[str, Any] = {
     "enqueue": pgettext_lazy("audit", "Created"),
     "run": pgettext_lazy("audit", "Run"),
@@ -52,7 +54,7 @@ ACTIONS: dict[str, Any] = {
     "delete": pgettext_lazy("audit", "Delete"),
     "save arguments": pgettext_lazy("audit", "Save arguments"),
     "delete saved arguments": pgettext_lazy("audit", "Delete saved arguments"),
-    "prune": pgettext_lazy("audit", "Deleted because its time was over"),
+    "prune": pgettext_lazy("audit", "Deleted because its retention time was over"),
     "create schedule": pgettext_lazy("audit", "Create schedule"),
     "change schedule": pgettext_lazy("audit", "Change schedule"),
     "pause schedule": pgettext_lazy("audit", "Pause schedule"),
@@ -66,18 +68,27 @@ ACTIONS: dict[str, Any] = {
     "pause worker": pgettext_lazy("audit", "Pause worker"),
     "resume worker": pgettext_lazy("audit", "Resume worker"),
     "drain worker": pgettext_lazy("audit", "Drain worker"),
-    "leave code": pgettext_lazy("audit", "Not declared in code any more"),
+    "needs attention": pgettext_lazy("audit", "Invalid declaration in code"),
+    "leave code": pgettext_lazy("audit", "No longer declared in code"),
     "delete schedule": pgettext_lazy("audit", "Delete schedule"),
 }
 OUTCOMES: dict[str, Any] = {
     "ok": pgettext_lazy("audit", "done"),
     "too late": pgettext_lazy("audit", "too late"),
-    "taken": pgettext_lazy("audit", "another job like it was there"),
+    "taken": pgettext_lazy("audit", "a matching job already existed"),
     "denied": pgettext_lazy("audit", "not allowed"),
 }
 
 
-class AuditQuerySet(models.QuerySet["AuditEntry"]):
+REPEATED, LOOKED_AT = 60, 50  # a refusal is recorded once in so many seconds, and looked for among so many rows
+ALLOWED, REFUSED = 200, 20  # newest entries of one row: of allowed requests, and of refused ones
+
+
+def _is_within(seconds: float) -> Case:
+    return Case(When(at__gte=DatabaseNow(-seconds), then=True), default=False, output_field=BooleanField())
+
+
+class AuditQuerySet(OwnQuerySet["AuditEntry"]):
     def record(
         self,
         action: str,
@@ -101,31 +112,67 @@ class AuditQuerySet(models.QuerySet["AuditEntry"]):
             origin=origin,
             outcome=outcome,
             details=details,
-            **_told(user, address),
+            **_user_columns(user, address),
         )
 
+    def was_recorded_lately(
+        self,
+        action: str,
+        *,
+        outcome: str,
+        user: Any,
+        job: Any = None,
+        job_name: str = "",
+        schedule: Any = None,
+        **details: Any,
+    ) -> bool:
+        """Return whether the same was recorded in the last ``REPEATED`` seconds. Only a few of the newest rows are
+        read.
+        """
+        rows, numbers = self.order_by("-id"), [each.pk if each is not None else None for each in (job, schedule)]
+        if job is not None:
+            rows = rows.filter(job_id=job.pk)
+        elif schedule is not None:
+            rows = rows.filter(schedule_id=schedule.pk)
+        entry = (action, outcome, str(user.pk), job.name if job is not None else job_name, *numbers, True)
+        names = ("action", "outcome", "user_id", "job_name", "job_id", "schedule_id", "is_recent")
+        newest = rows.annotate(is_recent=_is_within(REPEATED)).values_list(*names)
+        return entry in [(*row[:-1], bool(row[-1])) for row in newest[:LOOKED_AT]]
+
     def record_many(
-        self, action: str, jobs: Iterable[Any], *, user: Any = None, origin: str, outcome: str = "ok"
+        self, action: str, jobs: Iterable[Any], *, user: Any = None, origin: str, outcome: str = "ok", **details: Any
     ) -> None:
         """Add the same entry for each of *jobs*."""
-        common = {"at": DatabaseNow(), "action": action, "origin": origin, "outcome": outcome, **_told(user)}
+        facts = {"action": action, "origin": origin, "outcome": outcome, "details": details}
+        common = {"at": DatabaseNow(), **facts, **_user_columns(user)}
         self.bulk_create(AuditEntry(job_id=job.pk, job_name=job.name, **common) for job in jobs)
 
     def of_job(self, job_id: int) -> AuditQuerySet:
-        """The history of one job, oldest first."""
+        """Return the history of one job, the oldest entry first."""
         return self.filter(job_id=job_id).order_by("id")
 
-    def who_asked(self, job_id: int, actions: Iterable[str]) -> list[tuple[str, str]]:
-        """Who did one of these *actions* with a job, the newest first: action and user id, which is empty for code.
+    def requesters(self, job_id: int, actions: Iterable[str]) -> list[tuple[str, str]]:
+        """Return action and user id of the latest of these *actions* with a job, the newest first.
 
-        What was done in somebody's name, but not through the admin, counts as done by code.
+        The user id is empty for code. What code did in the name of a user, unless by a schedule, counts as done by
+        code.
         """
         rows = self.filter(job_id=job_id, action__in=list(actions), outcome="ok").order_by("-id")
-        asked = rows.values_list("action", "user_id", "origin")[:100]
-        return [(action, user_id if origin == Origin.ADMIN else "") for action, user_id, origin in asked]
+        requests = rows.values_list("action", "user_id", "origin")[:100]
+        by_people = (Origin.ADMIN, Origin.WORKER)
+        return [(action, user_id if origin in by_people else "") for action, user_id, origin in requests]
+
+    def newest_apart(self, most: int) -> list[AuditEntry]:
+        """Return the newest of these entries: at most *most* that were allowed, and a few that were refused."""
+        newest = list(self[: most + REFUSED])
+        refused = [entry for entry in newest if entry.outcome == "denied"]
+        allowed = [entry for entry in newest if entry.outcome != "denied"]
+        if len(newest) == most + REFUSED and len(allowed) < most:  # refusals may hide what was allowed
+            allowed = list(self.exclude(outcome="denied")[:most])
+        return sorted([*allowed[:most], *refused[:REFUSED]], key=lambda entry: -entry.pk)
 
     def of_schedule(self, schedule_id: int) -> AuditQuerySet:
-        """What was done with one schedule, the newest first."""
+        """Return the history of one schedule, the newest entry first."""
         return self.filter(schedule_id=schedule_id).order_by("-id")
 
     def update(self, **changes: Any) -> NoReturn:
@@ -135,12 +182,12 @@ class AuditQuerySet(models.QuerySet["AuditEntry"]):
         raise TypeError("Audit entries are never deleted.")
 
 
-def _told(user: Any, address: str | None = None) -> dict[str, Any]:
-    """Who it was and from where; an anonymous user has a name, but is nobody."""
-    known = user is not None and user.pk is not None
+def _user_columns(user: Any, address: str | None = None) -> dict[str, Any]:
+    """Return the columns that name the user and the address; an anonymous user is not named."""
+    has_account = user is not None and user.pk is not None
     return {
-        "user_id": str(user.pk) if known else "",
-        "user_name": user.get_username()[:254] if known else "",
+        "user_id": str(user.pk) if has_account else "",
+        "user_name": user.get_username()[:254] if has_account else "",
         "address": address or caller_address.get(),
     }
 
@@ -150,10 +197,10 @@ class AuditEntry(models.Model):
     action = models.CharField(_("action"), max_length=40)
     outcome = models.CharField(_("outcome"), max_length=20, default="ok")
     job_id = models.BigIntegerField(_("job"), null=True, blank=True)
-    job_name = models.CharField(_("job type"), max_length=200, blank=True)
+    job_name = RemarkField(_("job type"), max_length=200, blank=True)
     schedule_id = models.BigIntegerField(_("schedule"), null=True, blank=True)
     user_id = models.CharField(max_length=64, blank=True)
-    user_name = models.CharField(_("user"), max_length=254, blank=True)
+    user_name = RemarkField(_("user"), max_length=254, blank=True)
     origin = models.CharField(_("origin"), max_length=10, choices=Origin.choices)
     address = models.GenericIPAddressField(_("address"), null=True, blank=True)
     details = models.JSONField(_("details"), default=dict, encoder=DjangoJSONEncoder)
@@ -187,7 +234,7 @@ class AuditEntry(models.Model):
 
     @property
     def door(self) -> str:
-        """Through which door it came, to be told beside who did what."""
+        """Where the request came from, as shown beside user and action."""
         return str(DOORS.get(self.origin, self.origin))
 
     @property

@@ -1,4 +1,4 @@
-"""The database's clock: the only one that leases, due times and ends are measured by. All processes."""
+"""The clock of the database, by which all leases, due times and ends are measured. All processes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from django.utils import timezone
 
 
 def _stored_offset(connection: BaseDatabaseWrapper) -> float:
-    """Seconds by which datetimes as this connection stores them are ahead of UTC (0 in nearly every project)."""
+    """Return by how many seconds datetimes, as this connection stores them, are ahead of UTC: 0 in nearly every
+    project.
+    """
     zone = connection.timezone if settings.USE_TZ else timezone.get_default_timezone()
     if zone is dt.UTC:
         return 0.0
@@ -21,10 +23,11 @@ def _stored_offset(connection: BaseDatabaseWrapper) -> float:
 
 
 def now_sql(connection: BaseDatabaseWrapper, plus: str = "") -> str:
-    """SQL for the time now, in the form in which Django stores datetimes there.
+    """Return SQL for the current time, in the form in which Django stores datetimes in this database.
 
-    ``plus`` is SQL (a number or a placeholder) for seconds to add. MariaDB's own NOW() would follow the
-    server's zone, which Django never sets, so UTC is asked for by name.
+    MariaDB's own NOW() would follow the zone of the server, which Django never sets, so this names UTC.
+
+    :param plus: SQL, a number or a placeholder, for seconds to add.
     """
     vendor = connection.vendor
     if vendor == "postgresql":
@@ -40,7 +43,7 @@ def now_sql(connection: BaseDatabaseWrapper, plus: str = "") -> str:
 
 
 class DatabaseNow(models.Func):
-    """The database's time now, plus ``seconds``, for use in queries."""
+    """The current time of the database, plus ``seconds``, as an expression for queries."""
 
     output_field = models.DateTimeField()
 
@@ -55,7 +58,7 @@ class DatabaseNow(models.Func):
 
 
 def database_now(using: str) -> dt.datetime:
-    """Ask the database ``using`` for its time."""
+    """Return the current time of the database *using*."""
     connection = connections[using]
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT {now_sql(connection)}", [])
@@ -63,7 +66,7 @@ def database_now(using: str) -> dt.datetime:
 
 
 def as_datetime(connection: BaseDatabaseWrapper, value: Any) -> dt.datetime:
-    """A time as the database's driver gave it, as a model field would give it."""
+    """Return a time from the database's driver as a model field would return it."""
     if isinstance(value, str):
         value = dt.datetime.fromisoformat(value)
     if settings.USE_TZ and timezone.is_naive(value):
@@ -72,7 +75,7 @@ def as_datetime(connection: BaseDatabaseWrapper, value: Any) -> dt.datetime:
 
 
 def stored(moment: dt.datetime) -> dt.datetime:
-    """An aware time as this project's model fields take it."""
+    """Return an aware time as model fields take it in this project."""
     return moment if settings.USE_TZ else timezone.make_naive(moment, timezone.get_default_timezone())
 
 
@@ -84,7 +87,7 @@ def check_zone(moment: dt.datetime, what: str) -> None:
 
 
 def aware(value: dt.datetime) -> dt.datetime:
-    """A time from a model field, in UTC."""
+    """Return a time from a model field in UTC."""
     if timezone.is_naive(value):
         value = timezone.make_aware(value, timezone.get_default_timezone())
     return value.astimezone(dt.UTC)

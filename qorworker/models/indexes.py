@@ -1,4 +1,4 @@
-"""The kinds of index that the tables of jobs need. Migrations only."""
+"""The kinds of index that the tables of jobs need. All processes."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from django.db.models import Q
 
 
 class PartialIndex(models.Index):
-    """An index over the rows that fit ``only``; over all rows where the database has no partial indexes.
+    """An index of the rows that match ``only``, or of all rows where the database has no partial indexes.
 
-    It begins with the columns that ``only`` is about: that makes the full index serve the same queries, and
-    SQLite prefer the partial one. PostgreSQL does without them: it leaves out a condition that the index implies,
-    and could then not use the columns behind it to find its place.
+    It begins with the columns in ``only``: so the full index serves the same queries, and SQLite prefers the partial
+    one. On PostgreSQL these columns are left out. It drops a condition that the index implies, and could then not use
+    the columns behind it to find its place.
     """
 
     def __init__(self, *, only: Q, **options: Any) -> None:
@@ -32,15 +32,15 @@ class PartialIndex(models.Index):
         return index.create_sql(model, schema_editor, using, **options)
 
     def _conditions(self) -> list[str]:
-        """The fields that ``only`` is about and that are not in the index anyway."""
+        """Return the fields in ``only`` that the index does not have anyway."""
         named = [str(child[0]).partition("__")[0] for child in self.only.children if isinstance(child, tuple)]
         return [name for name in named if name not in self.fields]
 
 
 class PartialUniqueConstraint(models.UniqueConstraint):
-    """A unique index over the rows that fit ``only``; over all rows where the database has no partial indexes.
+    """A unique index of the rows that match ``only``, or of all rows where the database has no partial indexes.
 
-    Those rows must then be distinct by a null: the index is there to be small, not to leave out what would clash.
+    The other rows must then differ by a null. The index is partial to be small, not to leave out rows that clash.
     """
 
     def __init__(self, *, only: Q, **options: Any) -> None:

@@ -1,9 +1,10 @@
-"""The record of one run. All processes."""
+"""The row of a job. All processes."""
 
 from __future__ import annotations
 
 import datetime as dt
 import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings as django_settings
@@ -14,26 +15,32 @@ from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from qorworker.backends import backend_of
-from qorworker.limits import KEY_CHARS
+from qorworker.arguments import codec, files
+from qorworker.definitions.limits import KEY_CHARS
+from qorworker.definitions.registry import registry
+from qorworker.models import bulk, job_verbs, updating
+from qorworker.models.alters import alters_data, asynchronous
+from qorworker.models.audit import Origin
 from qorworker.models.clock import database_now
 from qorworker.models.fields import ArgumentsField
 from qorworker.models.indexes import PartialIndex, PartialUniqueConstraint
 from qorworker.models.job_queries import JobQuerySet
-from qorworker.models.updating import UpdateVerb
-from qorworker.models.verbs import wake as wake
+from qorworker.models.own import write_database
 from qorworker.models.worker import Worker
+from qorworker.queues import backend_of
 from qorworker.status import ENDED_BADLY, FINISHED, WAITING, JobStatus, can_move
 
 if TYPE_CHECKING:
-    from qorworker.models.reasons import Reason
-    from qorworker.registry import JobType
+    from django.forms import Field
+
+    from qorworker.definitions.job_type import JobType
+    from qorworker.queries.reasons import Reason
 
 PRIORITY_RANGE = (-100, 100)
 
 
-class Job(UpdateVerb):
-    """One run of a job type: what was asked, where it stands, how it ended."""
+class Job(models.Model):
+    """One run of a job type: what was requested, how far it is, how it ended."""
 
     name = models.CharField(_("job type"), max_length=200)
     queue_name = models.CharField(_("queue"), max_length=100, default="default")
@@ -45,10 +52,13 @@ class Job(UpdateVerb):
     )
     status = models.CharField(_("status"), max_length=10, choices=JobStatus.choices, default=JobStatus.NEW)
     arguments = ArgumentsField(_("arguments"), default=dict, encoder=DjangoJSONEncoder)
-    # What the job shares its limits by, empty if its type has none.
+    # The jobs with the same key share their limits. Empty if the type has none.
     limit_key = models.CharField(max_length=2 * KEY_CHARS + 1, blank=True, default="", editable=False)
     fingerprint = models.CharField(max_length=32, blank=True)  # of the form that cleaned the arguments
-    meta = models.JSONField(default=dict, blank=True)
+    # What the project keeps with the job: given with ``using(meta=…)``, or written at any time.
+    meta = models.JSONField(_("meta"), default=dict, blank=True, encoder=DjangoJSONEncoder)
+    # The one-time tokens of the forms that made and last changed it; see ``admin.tokens``. Null: no form did either.
+    form_tokens = models.JSONField(null=True, editable=False)
 
     run_after = models.DateTimeField(_("run after"))
     enqueued_at = models.DateTimeField(_("created"))
@@ -58,7 +68,7 @@ class Job(UpdateVerb):
 
     attempt = models.PositiveSmallIntegerField(_("attempt"), default=0)
     max_attempts = models.PositiveSmallIntegerField(_("attempts at most"), default=1)
-    crashes = models.PositiveSmallIntegerField(default=0)  # attempts that ended without a word
+    crashes = models.PositiveSmallIntegerField(default=0)  # attempts that ended without a report
     attempt_token = models.CharField(max_length=32, null=True, blank=True, editable=False)  # noqa: DJ001 - null: no owner
     lease_expires_at = models.DateTimeField(null=True, blank=True, editable=False)
     worker = models.ForeignKey(
@@ -71,7 +81,7 @@ class Job(UpdateVerb):
     progress = models.PositiveSmallIntegerField(_("progress"), null=True, blank=True)  # per cent; null: unknown
     progress_text = models.CharField(_("progress text"), max_length=200, blank=True)
     error = models.TextField(_("error"), blank=True)  # one line; the traceback is with the attempt
-    handed_over_at = models.DateTimeField(null=True, editable=False)  # when its backend, if not a worker, was last told
+    handed_over_at = models.DateTimeField(null=True, editable=False)  # when its backend was last notified
     return_value = models.TextField(null=True, editable=False)  # noqa: DJ001 - JSON; null: nothing was returned
     log_lines = models.PositiveIntegerField(default=0)
     log_bytes = models.PositiveBigIntegerField(default=0)
@@ -101,9 +111,10 @@ class Job(UpdateVerb):
 
     objects = JobQuerySet.as_manager()
 
-    is_existing = False  # true if it was asked for anew, and this one was there already
+    is_existing = False  # True if enqueueing a job returned this one, which existed already
 
     class Meta:
+        base_manager_name = "objects"  # foreign keys, too, are followed where rows are written
         verbose_name = _("job")
         verbose_name_plural = _("jobs")
         default_permissions = ("view", "delete")
@@ -115,7 +126,7 @@ class Job(UpdateVerb):
             ("choose_job_queue", "Can choose the queue and priority of jobs"),
             ("view_job_arguments", "Can view the arguments of jobs"),
             ("view_job_log", "Can view the log and errors of jobs"),
-            ("view_all_jobs", "Can view jobs of others where everybody sees only their own"),
+            ("view_all_jobs", "Can view other users' jobs when OWN_JOBS_ONLY is on"),
         )
         ordering = ("-id",)
         indexes = (
@@ -139,7 +150,7 @@ class Job(UpdateVerb):
             PartialIndex(name="qorworker_job_schedule", fields=("schedule", "-id"), only=Q(schedule__isnull=False)),
         )
         constraints = (
-            # Leaving "running" always takes the token away, so a matching token proves the status too.
+            # A job that leaves "running" loses its token, so a matching token proves the status, too.
             models.CheckConstraint(
                 condition=Q(status="running", attempt_token__isnull=False)
                 | Q(~Q(status="running"), attempt_token__isnull=True),
@@ -151,20 +162,23 @@ class Job(UpdateVerb):
         )
 
     def __str__(self) -> str:
-        return f"#{self.pk} {self.title}"
+        return f"{self.title} #{self.pk}"
 
-    # What it is.
+    # Its state.
 
     @property
     def job_type(self) -> JobType[Any] | None:
-        """The definition in code, if this process has it."""
-        from qorworker.registry import registry
-
+        """The definition in code; None if this process does not have it."""
         return registry.find(self.name)
 
     @property
     def title(self) -> str:
         return str(self.job_type.title) if self.job_type else self.name
+
+    @property
+    def argument_fields(self) -> Mapping[str, Field]:
+        """The form fields of its arguments by name; empty if this process does not have its type."""
+        return self.job_type.arguments.definition.fields if self.job_type is not None else {}
 
     @property
     def is_finished(self) -> bool:
@@ -180,7 +194,7 @@ class Job(UpdateVerb):
 
     @property
     def not_responding(self) -> bool:
-        """Its worker let the lease pass; judged by this process's clock, for display only."""
+        """Whether its worker has let the lease expire, by the clock of this process. For display only."""
         return (
             self.status == JobStatus.RUNNING
             and self.lease_expires_at is not None
@@ -189,16 +203,31 @@ class Job(UpdateVerb):
 
     @property
     def result(self) -> Any:
-        """What the handler has returned, as JSON keeps it; None if that was nothing, or the job is not done."""
+        """The return value of the handler, as JSON keeps it; None if it was None, or is not stored."""
         return None if self.return_value is None else json.loads(self.return_value)
 
     @property
+    def is_done_with_row_errors(self) -> bool:
+        """Whether its handler returned and rows of its results have errors, whatever status that led to."""
+        return bool(self.results_errors) and (
+            self.status == JobStatus.DONE or (self.status == JobStatus.EXCEPTION and self.has_returned)
+        )
+
+    @property
+    def has_returned(self) -> bool:
+        """Whether the return value of its handler is stored. Lists load only that: the value may be large."""
+        loaded = vars(self)
+        if "return_value" not in loaded and "kept_result" in loaded:
+            return bool(loaded["kept_result"])
+        return self.return_value is not None
+
+    @property
     def results_count(self) -> int:
-        """Results rows of the last attempt."""
+        """How many results rows the last attempt has added."""
         return self.results_rows - self.results_before
 
     def due_in(self) -> float:
-        """Seconds until its time, by the database's clock; negative if it is past."""
+        """Return the seconds until its time, by the clock of the database; negative if the time is past."""
         left: dt.timedelta = self.run_after - database_now(self._state.db or "default")
         return left.total_seconds()
 
@@ -210,13 +239,55 @@ class Job(UpdateVerb):
         end = self.finished_at or timezone.now()
         return max(end - self.last_attempted_at, dt.timedelta())
 
-    def why_waiting(self) -> list[Reason]:
-        """Why it has not started, the decisive reason first; empty if it has, or was withdrawn."""
-        from qorworker.models.reasons import reasons_for
+    @alters_data
+    def discard_uploads(self) -> None:
+        """Delete the files that it was given."""
+        files.discard(self.arguments, self.argument_fields)
 
-        return reasons_for(self)
+    @alters_data
+    def delete(
+        self, using: str | None = None, keep_parents: bool = False, *, by: Any = None, origin: str = Origin.CODE
+    ) -> tuple[int, dict[str, int]]:
+        """Delete the job, whatever its status, with its log, results and uploads, and an audit entry."""
+        counts = bulk.delete([self], using or write_database(self), by=by, origin=origin)
+        self.pk = None
+        return counts
 
-    # What can be asked of it now: the same table that decides when it is tried.
+    def why_waiting(self, visible: JobQuerySet | None = None) -> list[Reason]:
+        """Return why the job has not started, the decisive reason first; empty if it has started or was cancelled.
+
+        :param visible: the jobs that the reader may see; the reasons then depend on no others. None: all jobs.
+        """
+        from qorworker.queries.reasons import reasons_for  # noqa: PLC0415 - stands above the rows
+
+        return reasons_for(self, visible)
+
+    # Its verbs.
+
+    cancel = job_verbs.cancel
+    reschedule = job_verbs.reschedule
+    run_now = job_verbs.run_now
+    abort = job_verbs.abort
+    mark_failed = job_verbs.mark_failed
+    retry = job_verbs.retry
+    rerun = job_verbs.rerun
+    update = updating.update
+    update_dumped = updating.update_dumped
+    was_changed_with = updating.was_changed_with
+    wait = job_verbs.wait
+    await_finished = job_verbs.await_finished
+    send_cancelled = job_verbs.send_cancelled
+
+    acancel = asynchronous(cancel)
+    areschedule = asynchronous(reschedule)
+    arun_now = asynchronous(run_now)
+    aabort = asynchronous(abort)
+    amark_failed = asynchronous(mark_failed)
+    aretry = asynchronous(retry)
+    arerun = asynchronous(rerun)
+    aupdate = asynchronous(update)
+
+    # Which verbs it allows now, by the table that also decides when one is tried.
 
     @property
     def can_cancel(self) -> bool:
@@ -224,8 +295,8 @@ class Job(UpdateVerb):
 
     @property
     def can_abort(self) -> bool:
-        asked = self.status != JobStatus.RUNNING or self.abort_requested_at is not None
-        return not asked and backend_of(self.queue_name).supports_abort
+        may_be_requested = self.status == JobStatus.RUNNING and self.abort_requested_at is None
+        return may_be_requested and backend_of(self.queue_name).supports_abort
 
     @property
     def can_mark_failed(self) -> bool:
@@ -245,4 +316,16 @@ class Job(UpdateVerb):
 
     @property
     def can_retry(self) -> bool:
-        return self.status in ENDED_BADLY
+        return self.status in ENDED_BADLY and not self.erased_secrets
+
+    @property
+    def erased_secrets(self) -> list[str]:
+        """Names of the arguments whose secrets were erased when the job ended: only a new run can get them."""
+        return codec.erased_names(self.argument_fields, self.arguments) if self.is_finished else []
+
+    @property
+    def may_have_secrets(self) -> bool:
+        """Whether its arguments may include secrets, as far as its type and this copy of the row show."""
+        if self.job_type is None or self.job_type.arguments.has_secret_fields():
+            return True
+        return bool(codec.secret_names({}, self.arguments))

@@ -1,4 +1,4 @@
-"""Every question about jobs and every change of their rows, as named queries. All processes."""
+"""Every query of jobs and every change of their rows, by name. All processes."""
 
 from __future__ import annotations
 
@@ -7,41 +7,45 @@ from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
-from django.db import models, router, transaction
+from django.db import models, transaction
 from django.db.models import F, Q
 
+from qorworker.models import bulk_verbs, leases, rewriting, unique
+from qorworker.models.alters import queryset_verb
 from qorworker.models.audit import AuditEntry, Origin
 from qorworker.models.clock import DatabaseNow, database_now
 from qorworker.models.newest import newest_of
+from qorworker.models.own import OwnQuerySet
+from qorworker.models.schedule_slot import ScheduleSlot, SlotOutcome
 from qorworker.models.sql import BATCH, insert_jobs
-from qorworker.models.unique import UniqueQuerySet, given_back, taken
 from qorworker.status import ENDED_BADLY, FINISHED, WAITING, JobStatus, sources_of
 
 if TYPE_CHECKING:
+    from qorworker.definitions.job_type import JobType
     from qorworker.models.job import Job
     from qorworker.models.pause import Paused
-    from qorworker.registry import JobType
 
-RECENT = 100  # jobs of a schedule among which those that have not ended are looked for
+SOON = 100  # scheduled jobs among which ``promote`` looks for the next one that is due
+RECENT = 100  # jobs of a schedule among which ``unfinished_of`` looks
 
 
-class JobQuerySet(UniqueQuerySet):
-    # What there is.
+class JobQuerySet(OwnQuerySet["Job"]):
+    # Filters that projects use, too.
 
     def waiting(self) -> JobQuerySet:
-        """Jobs that have not started: queued, scheduled, or waiting for another attempt."""
+        """Return jobs that have not started: queued, scheduled, or waiting for another attempt."""
         return self.filter(status__in=WAITING)
 
     def queued(self) -> JobQuerySet:
-        """Jobs that wait for a free worker."""
+        """Return jobs that wait for a free worker."""
         return self.filter(status=JobStatus.NEW)
 
     def scheduled(self) -> JobQuerySet:
-        """Jobs that wait for their time."""
+        """Return jobs that wait for their time."""
         return self.filter(status=JobStatus.SCHEDULED)
 
     def will_retry(self) -> JobQuerySet:
-        """Jobs that failed and wait for their next attempt."""
+        """Return jobs that failed and wait for their next attempt."""
         return self.scheduled().filter(attempt__gt=0)
 
     def running(self) -> JobQuerySet:
@@ -60,38 +64,38 @@ class JobQuerySet(UniqueQuerySet):
         return self.filter(status=JobStatus.CANCELLED)
 
     def finished(self) -> JobQuerySet:
-        """Jobs that have ended, in whatever way."""
+        """Return jobs that have ended, in whatever way."""
         return self.filter(status__in=FINISHED)
 
     def ended_badly(self) -> JobQuerySet:
-        """Jobs that may be retried: failed or aborted."""
+        """Return jobs that can be retried: failed or aborted."""
         return self.filter(status__in=ENDED_BADLY)
 
     def not_responding(self) -> JobQuerySet:
-        """Running jobs whose worker let the lease pass."""
+        """Return running jobs whose worker has let the lease expire."""
         return self.running().filter(lease_expires_at__lt=DatabaseNow())
 
     def for_type(self, job_type: JobType[Any] | str) -> JobQuerySet:
-        """Jobs of one type, given as the type or its name."""
+        """Return jobs of one type, which is a ``JobType`` or its name."""
         return self.filter(name=getattr(job_type, "name", job_type))
 
     def for_types(self, names: Iterable[str]) -> JobQuerySet:
         return self.filter(name__in=list(names))
 
     def on_queue(self, *names: str) -> JobQuerySet:
-        """Jobs of these queues."""
+        """Return jobs of these queues."""
         return self.filter(queue_name__in=names) if len(names) != 1 else self.filter(queue_name=names[0])
 
     def in_line(self) -> JobQuerySet:
-        """In the order in which a queue's jobs start."""
+        """Order jobs as they start in a queue: by priority, then by age."""
         return self.order_by("-priority", "id")
 
     def enqueued_between(self, start: dt.datetime | None = None, end: dt.datetime | None = None) -> JobQuerySet:
-        """Jobs created from *start* on and before *end*; None: without that limit."""
+        """Return jobs created from *start* on and before *end*; None: without that limit."""
         return self._between("enqueued_at", start, end)
 
     def finished_between(self, start: dt.datetime | None = None, end: dt.datetime | None = None) -> JobQuerySet:
-        """Jobs that ended from *start* on and before *end*; None: without that limit."""
+        """Return jobs that ended from *start* on and before *end*; None: without that limit."""
         return self._between("finished_at", start, end).exclude(finished_at=None)
 
     def _between(self, field: str, start: dt.datetime | None, end: dt.datetime | None) -> JobQuerySet:
@@ -99,51 +103,58 @@ class JobQuerySet(UniqueQuerySet):
         return self.filter(**{name: moment for name, moment in limits.items() if moment is not None})
 
     def of_user(self, user: Any) -> JobQuerySet:
-        """Jobs that a person started."""
+        """Return jobs that a user has started."""
         return self.filter(created_by=user)
 
     def unfinished_up_to(self, limit: int) -> int:
-        """How many of them have not ended, looking at no more than *limit*."""
+        """Return how many of them have not ended, but count no more than *limit*."""
         return self.filter(status__in=[*WAITING, JobStatus.RUNNING]).order_by()[:limit].count()
 
     def of_worker(self, worker_id: int) -> JobQuerySet:
-        """Running jobs that a worker holds."""
+        """Return running jobs that belong to a worker."""
         return self.running().filter(worker_id=worker_id)
 
     def holding(self, limit_key: str) -> JobQuerySet:
-        """Running jobs that share their limits by this stored key, the one that started first first."""
+        """Return running jobs that share their limits by this stored key, the earliest first."""
         return self.running().limited().filter(limit_key=limit_key).order_by("last_attempted_at")
 
-    def few(self, rule: models.Q) -> JobQuerySet:
-        """Those that fit *rule*, which few jobs do and an index knows: that they wait, or run.
+    def unfiltered(self) -> JobQuerySet:
+        """Return all jobs of the same database."""
+        return JobQuerySet(self.model, using=self.db)
 
-        SQLite mostly has no statistics: it would rather read all jobs of a type, or of a person, to find these.
+    def few(self, rule: models.Q) -> JobQuerySet:
+        """Return jobs that match *rule*, which only few jobs do and for which an index exists: waiting, or running.
+
+        SQLite mostly has no statistics. It would read all jobs of a type, or of a user, to find these.
         """
         if transaction.get_connection(self.db).vendor != "sqlite" or not self.query.where:
             return self.filter(rule)
-        return self.filter(pk__in=JobQuerySet(self.model, using=self.db).filter(rule).values("pk"))
+        return self.filter(pk__in=self.unfiltered().filter(rule).values("pk"))
+
+    def without_return_value(self) -> JobQuerySet:
+        """Load only whether a job has a return value, instead of the value, which may be large."""
+        kept = models.ExpressionWrapper(Q(return_value__isnull=False), models.BooleanField())
+        return self.defer("return_value").annotate(kept_result=kept)  # type: ignore[no-any-return, unused-ignore]
 
     def unfinished_of(self, schedule_id: int) -> list[Job]:
-        """The jobs of a schedule that have not ended, oldest first; looked for among its newest."""
+        """Return those of the newest jobs of a schedule that have not ended, the oldest first."""
         newest = self.newest_of(schedule_id).defer("arguments", "meta", "error")[:RECENT]
         return [job for job in list(newest)[::-1] if not job.is_finished]
 
     def overdue_of(self, schedule_id: int, seconds: float) -> JobQuerySet:
-        """Jobs that a schedule made for a time of its own and that have not started so many seconds after it."""
-        from qorworker.models.slot import ScheduleSlot, SlotOutcome
-
+        """Return jobs that a schedule made by itself and that have not started *seconds* after their time."""
         waiting = self.few(Q(status__in=WAITING)).filter(schedule_id=schedule_id, attempt=0)
         by_itself = models.Exists(ScheduleSlot.objects.filter(job=models.OuterRef("pk"), outcome=SlotOutcome.FIRED))
         return waiting.filter(by_itself, run_after__lt=DatabaseNow(-seconds))
 
     def newest_of(self, schedule_id: int) -> JobQuerySet:
-        """The jobs of a schedule, the newest first."""
+        """Return the jobs of a schedule, the newest first."""
         return newest_of(self, schedule_id)
 
     def newest_first(self) -> JobQuerySet:
         return self.order_by("-id")
 
-    # How a job comes to be.
+    # How jobs are stored.
 
     def enqueue_rows(
         self,
@@ -153,9 +164,11 @@ class JobQuerySet(UniqueQuerySet):
         user: Any = None,
         origin: str = Origin.CODE,
     ) -> list[Job]:
-        """Store new jobs for the time *when*, or so long from now, or now. All of them or none.
+        """Store new jobs: all of them or none.
 
-        An audit entry is written for each if there is a *user*.
+        :param when: a datetime, a timedelta from now, or None for now.
+        :param user: the user who enqueues them; each job then gets an audit entry.
+        :param origin: where the request comes from, for the audit.
         """
         with transaction.atomic(using=self.db, savepoint=False) if user or len(jobs) > BATCH else nullcontext():
             if transaction.get_connection(self.db).features.can_return_rows_from_bulk_insert:
@@ -166,8 +179,10 @@ class JobQuerySet(UniqueQuerySet):
                 AuditEntry.objects.using(self.db).record("enqueue", job=job, user=user, origin=origin)
         return list(jobs)
 
+    enqueue_unique = unique.enqueue_unique
+
     def _save_each(self, jobs: Sequence[Job], when: dt.datetime | dt.timedelta | None) -> None:
-        """For MySQL, which does not tell the numbers of many rows."""
+        """Store each job by itself, for MySQL, which does not return the ids of many rows."""
         now = database_now(self.db)
         with transaction.atomic(using=self.db, savepoint=False):
             for job in jobs:
@@ -175,12 +190,36 @@ class JobQuerySet(UniqueQuerySet):
                 job.status = JobStatus.SCHEDULED if job.run_after > now else JobStatus.NEW
                 job.save(using=self.db, force_insert=True)
 
+    holders = unique.holders
+    in_the_way = unique.in_the_way
+    beside = unique.beside
+    rewrite = rewriting.rewrite
+    erase_secrets = rewriting.erase_secrets
+
+    # The verbs of a job, for all rows of the query.
+
+    retry = bulk_verbs.retry
+    cancel = bulk_verbs.cancel
+    run_now = bulk_verbs.run_now
+    abort = bulk_verbs.abort
+    rerun = bulk_verbs.rerun
+    delete = bulk_verbs.delete
+
+    @queryset_verb
+    def erase(self) -> tuple[int, dict[str, int]]:
+        """Delete as Django does, without an audit entry: the caller writes it."""
+        return super().delete()
+
     # How a job moves. ``transition`` and ``models.sql.exchange`` are the only writers of a status.
 
     def transition(self, to: str, **changes: Any) -> int:
-        """Move those jobs to *to* that are in a status from which that is allowed; how many did.
+        """Move the jobs whose status allows it to *to*, and return how many were moved.
 
-        Into and out of ``running`` only together with the owner, which is what ``attempt_token`` says.
+        A job moves into and out of ``running`` only together with its owner.
+
+        :param to: the new status.
+        :param changes: values of other columns.
+        :raises ValueError: if the job would be running without an ``attempt_token``, or keep it without running.
         """
         sources = sources_of(to)
         if "attempt_token" not in changes:
@@ -188,180 +227,115 @@ class JobQuerySet(UniqueQuerySet):
         if not sources or (to == JobStatus.RUNNING and not changes.get("attempt_token")):
             raise ValueError(f"A job cannot become {to!s} without a change of its attempt_token.")
         if to in FINISHED:
-            changes["unique_place"] = given_back()
+            changes["unique_place"] = unique.given_back()
         return self.filter(status__in=sorted(sources)).update(status=to, **changes)
 
     def schedule(self, when: dt.datetime) -> int:
-        """Have those jobs that have not started wait until *when*; one statement, so no claim comes between."""
+        """Let the waiting jobs wait until *when*, and return how many. One statement, so no claim comes between."""
         return self.waiting().update(status=JobStatus.SCHEDULED, run_after=when)
 
     def queue_again(self) -> int:
-        """Queue those that ended badly for one more attempt; how many. What they did so far stays on record."""
+        """Queue those that ended badly for one more attempt, and return how many. Earlier attempts stay on record."""
         return self.ended_badly().transition(
             JobStatus.NEW,
             run_after=DatabaseNow(),
             finished_at=None,
             abort_requested_at=None,
             error="",
+            return_value=None,
+            progress=None,
+            progress_text="",
             crashes=0,
-            unique_place=taken(),
+            unique_place=unique.taken(),
         )
 
-    def retry(self, *, by: Any = None, origin: str = Origin.CODE) -> int:
-        """Queue those that failed or were aborted for one more attempt, as ``Job.retry`` does; how many.
-
-        Some hundreds in each transaction, with an audit entry for each job: if it is interrupted, those stay.
-        """
-        from qorworker.models import many
-
-        using = getattr(self, "_db", None) or router.db_for_write(self.model)
-        return many.retry_all(self, using, by=by, origin=origin)
-
     def due(self) -> JobQuerySet:
+        """Return scheduled jobs whose time has come."""
         return self.scheduled().filter(run_after__lte=DatabaseNow())
 
     def promote_due(self, limit: int = 2000) -> int:
-        """Queue the scheduled jobs whose time has come, at most *limit*; how many. Whoever is changed now is left."""
-        found = list(self.due().order_by("run_after").values_list("pk", flat=True)[:limit])
-        if not found:
+        """Queue up to *limit* due jobs and return how many. Rows locked by other transactions are skipped."""
+        due_ids = list(self.due().order_by("run_after").values_list("pk", flat=True)[:limit])
+        if not due_ids:
             return 0
         with transaction.atomic(using=self.db):
-            return self.filter(pk__in=found).due().unlocked().transition(JobStatus.NEW)
+            return self.filter(pk__in=due_ids).due().unlocked().transition(JobStatus.NEW)
+
+    def promote(self, ahead: float) -> tuple[int, float | None]:
+        """Queue the jobs that are due, and say when the next one is. One statement if none is due.
+
+        :param ahead: how many seconds to look ahead.
+        :returns: how many jobs were queued, and the seconds until the next one is due; None: more than *ahead*.
+        """
+        soon = self.scheduled().filter(run_after__lte=DatabaseNow(ahead)).annotate(now=DatabaseNow())
+        times = soon.order_by("run_after").values_list("run_after", "now")[:SOON]
+        waits = [(run_after - now).total_seconds() for run_after, now in times]
+        later = [seconds for seconds in waits if seconds > 0]
+        promoted = self.promote_due() if len(later) < len(waits) else 0
+        return promoted, later[0] if later else 0.0 if len(waits) == SOON else None
 
     def lock(self) -> None:
         """Lock these rows by primary key before an UPDATE that also names the status.
 
-        MariaDB may come to them by an index of the status, and then deadlocks with those that came by the key.
+        MariaDB might find them by an index of the status, and would deadlock with transactions that use the key.
         """
         if transaction.get_connection(self.db).vendor == "mysql":
             list(self.select_for_update().values_list("pk"))
 
     def startable(self, queues: Iterable[str]) -> JobQuerySet:
-        """Jobs of these queues that could start now, or as soon as somebody says that their time has come."""
-        waits = Q(status=JobStatus.NEW) | Q(status=JobStatus.SCHEDULED, run_after__lte=DatabaseNow())
-        return self.filter(waits, queue_name__in=list(queues))
+        """Return jobs of these queues that could start now: queued, or due but not promoted yet."""
+        ready = Q(status=JobStatus.NEW) | Q(status=JobStatus.SCHEDULED, run_after__lte=DatabaseNow())
+        return self.filter(ready, queue_name__in=list(queues))
 
     def startable_until(self, moment: dt.datetime, *, retries: bool = False) -> JobQuerySet:
-        """Jobs that could start at that time; with *retries* also those that wait for another attempt."""
-        waits = Q(status=JobStatus.NEW) | Q(status=JobStatus.SCHEDULED, run_after__lte=moment)
-        return self.filter(waits | Q(status=JobStatus.SCHEDULED, attempt__gt=0) if retries else waits)
+        """Return jobs that could start at *moment*; with *retries* also those that wait for another attempt."""
+        ready = Q(status=JobStatus.NEW) | Q(status=JobStatus.SCHEDULED, run_after__lte=moment)
+        return self.filter(ready | Q(status=JobStatus.SCHEDULED, attempt__gt=0) if retries else ready)
 
     def not_paused(self, paused: Paused) -> JobQuerySet:
-        """Those of which neither the queue nor the type is paused."""
+        """Return jobs of which neither the queue nor the type is paused."""
         return self.exclude(queue_name__in=paused.queues).exclude(name__in=paused.names)
 
     def forget_handed_over(self, pk: int) -> int:
-        """Let a job's backend be told again: it was told, and could not start the job."""
+        """Let the backend of a queued job be notified again: it was notified, but could not start the job."""
         return self.queued().filter(pk=pk).update(handed_over_at=None)
 
     def to_hand_over(self, queue_name: str, patience: float) -> JobQuerySet:
-        """Queued jobs of which the queue's backend has not heard since they are due, or not for so many seconds."""
-        unheard = Q(handed_over_at=None) | Q(handed_over_at__lt=F("run_after"))
+        """Return queued jobs whose backend was not notified since they are due, or not for *patience* seconds."""
+        not_notified = Q(handed_over_at=None) | Q(handed_over_at__lt=F("run_after"))
         late = Q(handed_over_at__lt=DatabaseNow(-patience))
-        return self.queued().filter(unheard | late, queue_name=queue_name).in_line()
+        return self.queued().filter(not_notified | late, queue_name=queue_name).in_line()
 
     def unlimited(self) -> JobQuerySet:
-        """Jobs of types without limits."""
+        """Return jobs of types without limits."""
         return self.filter(limit_key="")
 
     def limited(self) -> JobQuerySet:
-        """Jobs of types with limits."""
+        """Return jobs of types with limits."""
         return self.filter(limit_key__gt="")
 
-    def not_handed_over(self, pk: int) -> int:
-        """Note that a backend could not start a job because a limit holds it: it is to hear of it again."""
-        return self.queued().limited().filter(pk=pk).update(handed_over_at=None)
-
     def left_behind(self, queues: Iterable[str], seconds: float) -> JobQuerySet:
-        """Jobs of these queues that have been queued for so long that whoever was to run them must have gone."""
+        """Return jobs of these queues that were due *seconds* ago and still wait: the process to run them is gone."""
         late = Q(run_after__lt=DatabaseNow(-seconds))
         return self.queued().filter(late, queue_name__in=list(queues)).order_by("id")
 
     def note_handed_over(self, pk: int) -> int:
-        """Note that the backend has been told of a job."""
+        """Record that the backend was notified of a job."""
         return self.filter(pk=pk).update(handed_over_at=DatabaseNow())
 
-    def next_due(self) -> dt.datetime | None:
-        """The earliest time for which a job is scheduled."""
-        return self.scheduled().order_by("run_after").values_list("run_after", flat=True).first()
-
-    # What a worker asks about the jobs it runs.
-
-    def held(self, tokens: dict[int, str]) -> JobQuerySet:
-        """Those of the jobs in *tokens* (job id to attempt token) that are still with that attempt."""
-        return self.filter(pk__in=list(tokens), attempt_token__in=set(tokens.values()))
-
-    def unlocked(self) -> JobQuerySet:
-        """Those of these rows that nobody else has locked, now locked by the open transaction.
-
-        All of them where the database has no locks of rows.
-        """
-        features = transaction.get_connection(self.db).features
-        if not features.has_select_for_update_skip_locked:
-            return self
-        free = self.select_for_update(skip_locked=True, no_key=features.has_select_for_no_key_update)
-        return JobQuerySet(self.model, using=self.db).filter(pk__in=list(free.values_list("pk", flat=True)))
-
-    def renew(self, tokens: dict[int, str], lease: float) -> int:
-        """Prolong the lease of these attempts by *lease* seconds from now; how many were still held.
-
-        Those whose row somebody else has locked are not waited for, and not counted.
-        """
-        with transaction.atomic(using=self.db):
-            return self.held(tokens).unlocked().update(lease_expires_at=DatabaseNow(lease))
-
-    def abort_requests(self, tokens: dict[int, str]) -> dict[int, bool]:
-        """For each of these attempts that is still held: whether somebody asked for its abort."""
-        rows = self.held(tokens).values_list("pk", "attempt_token", "abort_requested_at")
-        return {pk: asked is not None for pk, token, asked in rows if tokens[pk] == token}
-
-    def end_in_transaction(self, pk: int, token: str) -> bool:
-        """End an attempt as done, together with what the open transaction has written; False if it lost the job."""
-        self.filter(pk=pk).lock()
-        return bool(
-            self.filter(pk=pk, attempt_token=token).transition(
-                JobStatus.DONE, attempt_token=None, lease_expires_at=None, finished_at=DatabaseNow()
-            )
-        )
-
-    def complete_story(self, pk: int, attempt: int, **counts: Any) -> int:
-        """Add the figures of an attempt that ended in its own transaction."""
-        return self.done().filter(pk=pk, attempt=attempt).update(**counts)
-
-    def done_at(self, attempts: dict[int, int]) -> set[int]:
-        """Which of these jobs (id to number of the attempt) are done, by that very attempt."""
-        rows = self.done().filter(pk__in=list(attempts)).values_list("pk", "attempt")
-        return {pk for pk, attempt in rows if attempts[pk] == attempt}
-
     def set_limit_key(self, pk: int, limit_key: str) -> int:
-        """Have a job share its limits by this stored key from now on."""
+        """Let a job share its limits by this stored key from now on."""
         return self.filter(pk=pk).update(limit_key=limit_key)
 
     def keep_return_value(self, pk: int, text: str) -> int:
-        """Store what a job has returned, as JSON."""
+        """Store the return value of a job, as JSON."""
         return self.filter(pk=pk).update(return_value=text)
 
-    def ended_as(self, pk: int, attempt: int, status: str) -> JobQuerySet:
-        """The job, if this very attempt of it has led to this status."""
-        return self.filter(pk=pk, attempt=attempt, status=status)
-
-    def seize(self, pk: int, token: str, new_token: str, lease: float) -> int:
-        """Give a running job whose lease is past to another owner; 0 if its own has renewed it after all."""
-        return (
-            self.not_responding()
-            .filter(pk=pk, attempt_token=token)
-            .update(attempt_token=new_token, lease_expires_at=DatabaseNow(lease))
-        )
-
-    def leases(self) -> dict[int, tuple[str, dt.datetime]]:
-        """Running jobs whose lease is past, by the database's clock: id to attempt token and lease.
-
-        Not those whose row is locked: their worker could not renew it either.
-        """
-        past = self.not_responding()
-        found = list(past.values_list("pk", flat=True))
-        if not found:
-            return {}
-        with transaction.atomic(using=self.db):
-            rows = past.filter(pk__in=found).unlocked().values_list("pk", "attempt_token", "lease_expires_at")
-            return {pk: (token, lease) for pk, token, lease in rows if token and lease}
+    held = leases.held
+    unlocked = leases.unlocked
+    renew = leases.renew
+    abort_requests = leases.abort_requests
+    end_in_transaction = leases.end_in_transaction
+    ended_as = leases.ended_as
+    seize = leases.seize
+    expired_leases = leases.expired_leases

@@ -1,4 +1,4 @@
-"""Arguments that somebody saved under a name, to start a run form from. Web."""
+"""Arguments that a user saved under a name, to start a run form with. Web."""
 
 from __future__ import annotations
 
@@ -11,27 +11,29 @@ from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
 from qorworker.models.fields import ArgumentsField
+from qorworker.models.own import OwnQuerySet
+from qorworker.text.cleaning import visible
 
 
-class PresetQuerySet(models.QuerySet["Preset"]):
+class PresetQuerySet(OwnQuerySet["Preset"]):
     def for_type(self, name: str) -> PresetQuerySet:
-        """Those of one job type, by name."""
+        """Return those of one job type, by name."""
         return self.filter(job_name=name).order_by("name", "id")
 
     def of_user(self, user: Any) -> PresetQuerySet:
         return self.filter(owner=user)
 
     def named(self, name: str) -> PresetQuerySet:
-        """By name, as people take it: capitals do not matter."""
+        """Return those with this name, as users understand names: capital letters make no difference."""
         return self.filter(name__iexact=name)
 
     def usable_by(self, user: Any) -> PresetQuerySet:
-        """The user's own, and those that others share; whether the user may run the type is not asked here."""
+        """Return a user's own and those that others share. Whether the user may run the type is not checked here."""
         return self.filter(Q(owner=user) | Q(is_shared=True)).select_related("owner")
 
 
 class Preset(models.Model):
-    """Stored arguments of a job type without secrets and files, which are named in ``left_out``."""
+    """Stored arguments of a job type, without secrets and files, which ``left_out`` names."""
 
     job_name = models.CharField(_("job type"), max_length=200)
     name = models.CharField(_("name"), max_length=100)
@@ -54,7 +56,7 @@ class Preset(models.Model):
         constraints = (models.UniqueConstraint(fields=("job_name", "owner", "name"), name="qorworker_preset_name"),)
 
     def __str__(self) -> str:
-        return self.name
+        return visible(self.name)
 
     def belongs_to(self, user: Any) -> bool:
         return self.owner_id is not None and self.owner_id == user.pk

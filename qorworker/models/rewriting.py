@@ -1,4 +1,4 @@
-"""How a job that waits gets other arguments: one conditional UPDATE, whoever asks for it. All processes."""
+"""How arguments of stored jobs change: while a job waits, and when it has ended. All processes."""
 
 from __future__ import annotations
 
@@ -6,40 +6,57 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from django.db import models, transaction
+from django.db import transaction
 
-from qorworker.arguments import files
-from qorworker.limits import limit_key
-from qorworker.status import WAITING
-from qorworker.unique import key_of, rule_of
+from qorworker.arguments import codec, files
+from qorworker.definitions.limits import limit_key
+from qorworker.definitions.unique import key_of, rule_of
+from qorworker.models.alters import queryset_verb
+from qorworker.status import FINISHED, WAITING
 
 if TYPE_CHECKING:
+    from qorworker.definitions.job_type import JobType
     from qorworker.models.job import Job
-    from qorworker.registry import JobType
+    from qorworker.models.job_queries import JobQuerySet
 
 Stored = Mapping[str, Any]
 
 
-class RewritingQuerySet(models.QuerySet["Job"]):
-    def rewrite(self, job: Job, arguments: dict[str, Any], **changes: Any) -> int:
-        """Give *job*, if it is one of these and still waits, other *arguments*; 1 if it got them.
+def rewrite(self: JobQuerySet, job: Job, arguments: dict[str, Any], **changes: Any) -> int:
+    """Give *job* other *arguments* if it is one of these and still waits.
 
-        *job* is as its row was when that was locked: uploads that it has no more are deleted once this is committed.
-        """
-        waiting = self.filter(pk=job.pk, status__in=sorted(WAITING))
-        moved = waiting.update(arguments=arguments, **changes)
-        if moved:
-            unused = files.unused(job.arguments, arguments)
-            known = job.job_type.arguments.definition.fields if job.job_type is not None else {}
-            transaction.on_commit(partial(files.discard, unused, known), using=self.db, robust=True)
-        return moved
+    :param job: as its row was when it was locked: uploads that it no longer has are deleted after the commit.
+    :param arguments: as the table stores them.
+    :param changes: values of other columns.
+    :returns: 1 if it got them, else 0.
+    """
+    waiting = self.filter(pk=job.pk, status__in=sorted(WAITING))
+    moved = waiting.update(arguments=arguments, **changes)
+    if moved:
+        unused = files.unused(job.arguments, arguments)
+        transaction.on_commit(partial(files.discard, unused, job.argument_fields), using=self.db, robust=True)
+    return moved
+
+
+@queryset_verb
+def erase_secrets(self: JobQuerySet) -> None:
+    """Erase the secrets of those of these jobs that have ended: nothing can use them any more.
+
+    This belongs into the transaction in which they end.
+    """
+    ended = self.filter(status__in=sorted(FINISHED))
+    for job in ended.only("name", "arguments"):
+        if (cleared := codec.without_secrets(job.argument_fields, job.arguments)) != job.arguments:
+            ended.filter(pk=job.pk).update(arguments=cleared)
 
 
 def keys_of(job_type: JobType[Any], job: Job, arguments: Stored) -> tuple[str | None, str]:
-    """By what *job* is unique and shares its limits if it has these *arguments*.
+    """Return the unique key and the limit key that *job* has if its arguments become *arguments*.
 
-    Worked out anew by the rules of its type, but for a key that it was given as it was enqueued. Raises
-    ``InvalidArguments`` if a rule fails, and ``SecretsUnavailable``.
+    They are made anew by the rules of the job type, except for a key that was chosen when the job was enqueued.
+
+    :raises qorworker.exceptions.InvalidArguments: if a rule fails.
+    :raises qorworker.exceptions.SecretsUnavailable: if a secret cannot be decrypted.
     """
     unique, limit = job.unique_key, ""
     if unique is not None and (rule := rule_of(job_type)) is not None:

@@ -1,4 +1,7 @@
-"""What people and code can ask of a schedule: each verb locks its row, and leaves an audit entry. All processes."""
+"""The verbs of a schedule: each works on its fresh row, locked, so no worker fires it meanwhile. All processes.
+
+These functions are methods of ``Schedule``. Each writes an audit entry.
+"""
 
 from __future__ import annotations
 
@@ -6,187 +9,268 @@ import datetime as dt
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-from django.db import IntegrityError, models, router, transaction
+from django.db import IntegrityError, transaction
 from django.utils.translation import gettext as _
 from django.views.decorators.debug import sensitive_variables
 
-from qorworker.arguments import files
+from qorworker.arguments import entered, files
+from qorworker.definitions.registry import registry
 from qorworker.exceptions import InvalidSchedule
+from qorworker.models.alters import alters_data
 from qorworker.models.audit import Origin
 from qorworker.models.clock import aware, check_zone, database_now
-from qorworker.models.verbs import wake
+from qorworker.models.job_verbs import wake
+from qorworker.models.own import write_database
+from qorworker.models.refusals import text_problem
+from qorworker.models.schedule_slot import ScheduleSlot, SkipReason, SlotOutcome
 
 if TYPE_CHECKING:
+    from qorworker.definitions.job_type import JobType
     from qorworker.models.job import Job
     from qorworker.models.schedule import Schedule
-    from qorworker.plan import Plan
-    from qorworker.registry import JobType
+    from qorworker.schedules.plan import Plan
 
 
-class ScheduleVerbs(models.Model):
-    """The verbs of a schedule. They begin with its fresh row, locked: no worker fires it meanwhile."""
+LEFT = "left"  # the declaration of a schedule that left the code before it could be made
 
-    class Meta:
-        abstract = True
 
-    @sensitive_variables()
-    def change(
-        self, arguments: Mapping[str, Any] | None = None, *, by: Any = None, origin: str = Origin.CODE, **changes: Any
-    ) -> None:
-        """Have it run with other *arguments* (all of them), or otherwise: *changes* are what ``Plan`` takes.
+@alters_data
+@sensitive_variables()
+def change(
+    self: Schedule,
+    arguments: Mapping[str, Any] | None = None,
+    *,
+    by: Any = None,
+    origin: str = Origin.CODE,
+    **changes: Any,
+) -> None:
+    """Give it other arguments or other times.
 
-        A time that it waits for stays unless the times change; then it goes on with the first new one from now.
-        Raises ``InvalidSchedule`` or ``InvalidArguments``, and ``UnknownJobType`` if its code is gone.
-        """
-        from qorworker.registry import registry
+    A time that it waits for stays unless the times change; then it waits for the first new one from now on.
 
-        job_type = registry.get(self._me.job_name)
-        dumped = None
-        if arguments is not None:
-            dumped = job_type.arguments.dump(job_type.arguments.clean(arguments))
-        self.change_dumped(dumped, job_type.arguments.fingerprint, by=by, origin=origin, **changes)
+    :param arguments: all arguments of its next runs, as for ``enqueue``; None keeps the old ones.
+    :param by: the user who changes it, for the audit.
+    :param origin: where the request comes from, for the audit.
+    :param changes: fields of ``Plan``: ``when``, ``name``, ``start``, ``end``, ``misfire``, ``misfire_cap``,
+        ``overlap``, ``jitter`` and ``expires``.
+    :raises qorworker.exceptions.InvalidSchedule: if it is declared in code, or if a change cannot be.
+    :raises qorworker.exceptions.InvalidArguments: with the field errors if the arguments do not fit.
+    :raises qorworker.exceptions.UnknownJobType: if the code of its job type is gone.
 
-    def change_dumped(
-        self,
-        dumped: dict[str, Any] | None,
-        fingerprint: str,
-        *,
-        by: Any = None,
-        origin: str = Origin.CODE,
-        **changes: Any,
-    ) -> None:
-        """The same with arguments that are ready for the table; None leaves them as they are."""
-        if self._me.declared_in_code:
-            raise InvalidSchedule(_("This schedule is declared in code: change it there."))
-        known = self._me.job_type.arguments.definition.fields if self._me.job_type else {}
-        before = self._me.arguments
-        try:
-            with self._verb("change schedule", by, origin) as now:
-                me = self._me
-                plan = replace(me.plan, **changes)
-                if dumped is not None:
-                    me.arguments, me.fingerprint, me.needs_attention = dumped, fingerprint, ""
-                me.answerable_id = getattr(by, "pk", None) if origin == Origin.ADMIN else None
-                me.take(plan, now)
-                me.revision += 1
-        except BaseException as error:
-            files.discard(files.unused(dumped or {}, before), known)
-            if isinstance(error, IntegrityError):
-                raise name_taken(str(changes.get("name", ""))) from None
-            raise
-        self._discard(files.unused(before, self._me.arguments))
+    Example::
 
-    def pause(
-        self, *, by: Any = None, reason: str = "", until: dt.datetime | None = None, origin: str = Origin.CODE
-    ) -> None:
-        """Fire no more until it is resumed, or until a time. What would have run meanwhile is not made up for."""
-        if until is not None:
-            check_zone(until, "Schedule.pause()")
-        with self._verb("pause schedule", by, origin, reason=reason, until=until and until.isoformat()) as now:
-            if until is not None and until <= now:
-                raise InvalidSchedule(_("A pause ends in the future."))
-            me = self._me
-            me.paused_at, me.paused_until, me.paused_reason = now, until, reason[:200]
-            me.paused_by_id = getattr(by, "pk", None)
-            me.wait_from(aware(now))
+        schedule.change(when=Every(hours=2), overlap="wait", by=request.user)
+    """
+    job_type = registry.get(self.job_name)
+    dumped = None
+    if arguments is not None:
+        person = by if origin == Origin.ADMIN else None
+        dumped = job_type.arguments.dump(job_type.arguments.clean(arguments), person=person)
+    self.change_dumped(dumped, job_type.arguments.fingerprint, by=by, origin=origin, **changes)
 
-    def resume(self, *, by: Any = None, origin: str = Origin.CODE) -> None:
-        """End a pause: it goes on with its first time from now. Without a pause nothing changes."""
-        with self._verb("resume schedule", by, origin) as now:
-            me = self._me
-            if me.paused_at is not None:
-                me.paused_at = me.paused_until = me.paused_by_id = None
-                me.paused_reason = ""
-                me.wait_from(aware(now))
 
-    def skip_next(self, *, by: Any = None, origin: str = Origin.CODE) -> dt.datetime:
-        """Leave out the time that comes next, which is returned. Raises ``InvalidSchedule`` if there is none."""
-        from qorworker.models.slot import ScheduleSlot, SkipReason, SlotOutcome
+@alters_data
+def change_dumped(
+    self: Schedule,
+    dumped: dict[str, Any] | None,
+    fingerprint: str,
+    *,
+    by: Any = None,
+    origin: str = Origin.CODE,
+    **changes: Any,
+) -> None:
+    """Do the same with arguments as the table stores them.
 
-        with self._verb("skip next", by, origin):
-            me = self._me
-            slot = me.waits_for
-            if slot is None:
-                raise InvalidSchedule(_("There is no next time to skip."))
-            slots = ScheduleSlot.objects.using(me._state.db)
-            slots.note(me, slot, outcome=SlotOutcome.SKIPPED, reason=SkipReason.PERSON)
-            me.wait_from(slot.moment)
-        return slot.moment
+    :param dumped: all arguments; None keeps the old ones.
+    :param fingerprint: that of the form that cleaned them.
+    :raises qorworker.exceptions.InvalidArguments: if they keep a secret that *by* must enter again.
+    """
+    if self.declared_in_code:
+        raise InvalidSchedule(_("This schedule is declared in code: change it there."))
+    before, argument_fields = self.arguments, self.argument_fields
+    try:
+        if dumped is not None:
+            entered.check(self.job_name, argument_fields, before, dumped, by)
+        with changing(self, "change schedule", by, origin) as now:
+            plan = replace(self.plan, **changes)
+            check_name(write_database(self), plan.name)
+            if dumped is not None:
+                self.arguments, self.fingerprint, self.needs_attention = dumped, fingerprint, ""
+            self.answerable_id = getattr(by, "pk", None) if origin == Origin.ADMIN else None
+            self.take(plan, now)
+            self.revision += 1
+    except BaseException as error:
+        files.discard(files.unused(dumped or {}, before), argument_fields)
+        if isinstance(error, IntegrityError):
+            raise name_taken(str(changes.get("name", ""))) from None
+        raise
+    _discard(self, files.unused(before, self.arguments))
 
-    @sensitive_variables()
-    def run_now(self, *, by: Any = None, origin: str = Origin.CODE) -> Job:
-        """Queue one more job with its arguments; the next time stays as it is, and a pause too.
 
-        Raises ``UnknownJobType`` if its code is gone, ``InvalidArguments`` if the arguments no longer fit.
-        """
-        from qorworker.registry import registry
+@alters_data
+def pause(
+    self: Schedule, *, by: Any = None, reason: str = "", until: dt.datetime | None = None, origin: str = Origin.CODE
+) -> None:
+    """Stop firing until it is resumed. What would have run meanwhile is not made up for.
 
-        me, using = self._me, self._write_database()
-        job_type = registry.get(me.job_name).using(user=by, origin=origin, schedule=me, database=using)
-        job_type.arguments.load(me.arguments)
-        with transaction.atomic(using=using):
-            job = job_type.enqueue_as_stored(files.lend(me.arguments, me.pk))
-            me.record("run schedule", by, origin, made=job.pk)
-        return job
+    :param by: the user who pauses it, for the page and the audit.
+    :param reason: the reason, for the page and the audit; at most 200 characters are kept.
+    :param until: when the pause ends by itself, with a zone if ``USE_TZ`` is on; None: never.
+    :param origin: where the request comes from, for the audit.
+    :raises qorworker.exceptions.InvalidSchedule: if *until* is past.
+    :raises ValueError: if *until* has a zone where the project has none, or the other way round.
+    """
+    if until is not None:
+        check_zone(until, "Schedule.pause()")
+    with changing(self, "pause schedule", by, origin, reason=reason, until=until and until.isoformat()) as now:
+        if until is not None and until <= now:
+            raise InvalidSchedule(_("A pause ends in the future."))
+        self.paused_at, self.paused_until, self.paused_reason = now, until, reason[:200]
+        self.paused_by_id = getattr(by, "pk", None)
+        self.wait_from(aware(now))
 
-    def remove(self, *, by: Any = None, origin: str = Origin.CODE) -> None:
-        """Delete it, with an audit entry. Its jobs stay."""
-        using = self._write_database()
-        with transaction.atomic(using=using):
-            self._me.record("delete schedule", by, origin, name=self._me.name)
-            type(self._me)._default_manager.using(using).filter(pk=self.pk).delete()
 
-    # What a worker does with those that the code declares.
+@alters_data
+def resume(self: Schedule, *, by: Any = None, origin: str = Origin.CODE) -> None:
+    """End a pause: it waits for its first time from now on. Without a pause nothing changes.
 
-    def declare_again(self, job_type: JobType[Any], plan: Plan, dumped: dict[str, Any], declaration: str) -> None:
-        """Take over what the code says now. A pause stays."""
-        with self._verb("change schedule", None, Origin.WORKER) as now:
-            me = self._me
-            if me.enabled and me.declaration == declaration:
-                return  # another worker was faster
-            back, me.enabled, me.declaration, me.needs_attention = not me.enabled, True, declaration, ""
-            me.job_name, me.arguments, me.fingerprint = job_type.name, dumped, job_type.arguments.fingerprint
-            me.take(plan, now)
-            me.revision += 1
-            if back:
-                me.wait_from(aware(now))
+    :param by: the user who resumes it, for the audit.
+    :param origin: where the request comes from, for the audit.
+    """
+    with changing(self, "resume schedule", by, origin) as now:
+        if self.paused_at is not None:
+            self.paused_at = self.paused_until = self.paused_by_id = None
+            self.paused_reason = ""
+            self.wait_from(aware(now))
 
-    def leave_code(self, reason: str) -> None:
-        """Switch it off: the code does not declare it any more."""
-        with self._verb("leave code", None, Origin.WORKER, reason=reason) as now:
-            self._me.enabled, self._me.needs_attention = False, reason
-            self._me.wait_from(aware(now))
 
-    @property
-    def _me(self) -> Schedule:
-        return cast("Schedule", self)
+@alters_data
+def skip_next(self: Schedule, *, by: Any = None, origin: str = Origin.CODE) -> dt.datetime:
+    """Skip the time that comes next.
 
-    def _write_database(self) -> str:
-        return router.db_for_write(type(self), instance=self)
+    :param by: the user who skips it, for the audit.
+    :param origin: where the request comes from, for the audit.
+    :returns: the time that was skipped.
+    :raises qorworker.exceptions.InvalidSchedule: if it does not wait for any time.
+    """
+    with changing(self, "skip next", by, origin):
+        slot = self.waits_for
+        if slot is None:
+            raise InvalidSchedule(_("There is no next time to skip."))
+        slots = ScheduleSlot.objects.using(self._state.db)
+        slots.note(self, slot, outcome=SlotOutcome.SKIPPED, reason=SkipReason.PERSON)
+        self.wait_from(slot.moment)
+    return slot.moment
 
-    def _discard(self, arguments: Mapping[str, Any]) -> None:
-        """Delete uploads that it no longer needs, unless a job that has not ended may."""
-        from qorworker.models.job import Job
 
-        me, using = self._me, self._write_database()
-        if arguments and not Job.objects.using(using).unfinished_of(me.pk):
-            known = me.job_type.arguments.definition.fields if me.job_type is not None else {}
-            transaction.on_commit(lambda: files.discard(arguments, known), using=using, robust=True)
+@alters_data
+@sensitive_variables()
+def run_now(self: Schedule, *, by: Any = None, origin: str = Origin.CODE) -> Job:
+    """Queue one more job with its arguments. Its next time stays as it is, and so does a pause.
 
-    @contextmanager
-    def _verb(self, action: str, by: Any, origin: str, **details: Any) -> Iterator[dt.datetime]:
-        """Around a change: one transaction with the locked row and its audit entry. Gives the database's time."""
-        using = self._write_database()
-        with transaction.atomic(using=using):
-            mine = type(self._me)._default_manager.using(using).select_for_update()
-            self.refresh_from_db(using=using, from_queryset=mine)
-            yield database_now(using)
-            self.save(using=using)
-            self._me.record(action, by, origin, **details)
-            wake(using)
+    :param by: the user who runs it, for the job and the audit.
+    :param origin: where the request comes from, for the audit.
+    :returns: the new job.
+    :raises qorworker.exceptions.UnknownJobType: if the code of its job type is gone.
+    :raises qorworker.exceptions.InvalidArguments: if the arguments no longer fit.
+    """
+    using = write_database(self)
+    job_type = registry.get(self.job_name).using(user=by, origin=origin, schedule=self, database=using)
+    job_type.arguments.load(self.arguments)
+    with transaction.atomic(using=using):
+        job = job_type.enqueue_as_stored(files.lend(self.arguments, self.pk))
+        self.record("run schedule", by, origin, made=job.pk)
+    return job
+
+
+@alters_data
+def remove(self: Schedule, *, by: Any = None, origin: str = Origin.CODE) -> None:
+    """Delete it, with an audit entry. Its jobs stay.
+
+    :param by: the user who deletes it, for the audit.
+    :param origin: where the request comes from, for the audit.
+    """
+    using = write_database(self)
+    with transaction.atomic(using=using):
+        self.record("delete schedule", by, origin, name=self.name)
+        type(self).objects.using(using).filter(pk=self.pk).delete()
+
+
+# What a worker does with schedules that code declares.
+
+
+@alters_data
+def declare_again(self: Schedule, job_type: JobType[Any], plan: Plan, dumped: dict[str, Any], declaration: str) -> None:
+    """Take over what the code says now. A pause stays.
+
+    :param dumped: the arguments as the table stores them.
+    :param declaration: the digest of what the code says; nothing is done if the row has it already.
+    """
+    with changing(self, "change schedule", None, Origin.WORKER) as now:
+        if self.enabled and self.declaration == declaration:
+            return  # another worker was faster
+        was_enabled, self.enabled, self.declaration, self.needs_attention = self.enabled, True, declaration, ""
+        self.job_name, self.arguments, self.fingerprint = job_type.name, dumped, job_type.arguments.fingerprint
+        self.take(plan, now)
+        self.revision += 1
+        if not was_enabled:
+            self.wait_from(aware(now))
+
+
+@alters_data
+def complain(self: Schedule, reason: str) -> None:
+    """Record that code declares it in an invalid way. It keeps running as it is stored, if it can."""
+    if self.needs_attention != reason:
+        # The entry omits the reason: it may quote arguments, which not every reader of the entry may see.
+        with changing(self, "needs attention", None, Origin.WORKER):
+            self.needs_attention = reason
+
+
+@alters_data
+def leave_code(self: Schedule, reason: str) -> None:
+    """Switch it off because code no longer declares it."""
+    with changing(self, "leave code", None, Origin.WORKER, reason=reason) as now:
+        self.enabled, self.needs_attention = False, reason
+        self.declaration = self.declaration or LEFT
+        self.wait_from(aware(now))
+
+
+# What the verbs share.
+
+
+@contextmanager
+def changing(schedule: Schedule, action: str, by: Any, origin: str, **details: Any) -> Iterator[dt.datetime]:
+    """Surround a change of *schedule* with a transaction, its locked row and its audit entry, and save it.
+
+    The body receives the database's time.
+    """
+    using = write_database(schedule)
+    with transaction.atomic(using=using):
+        locked_rows = type(schedule).objects.using(using).select_for_update()
+        schedule.refresh_from_db(using=using, from_queryset=locked_rows)
+        yield database_now(using)
+        schedule.save(using=using)
+        schedule.record(action, by, origin, **details)
+        wake(using)
+
+
+def _discard(schedule: Schedule, arguments: Mapping[str, Any]) -> None:
+    """Delete uploads that *schedule* no longer needs, unless a job that has not ended may."""
+    from qorworker.models.job import Job  # noqa: PLC0415 - jobs import schedules
+
+    using, argument_fields = write_database(schedule), schedule.argument_fields
+    if arguments and not Job.objects.using(using).unfinished_of(schedule.pk):
+        transaction.on_commit(lambda: files.discard(arguments, argument_fields), using=using, robust=True)
+
+
+def check_name(using: str, name: str) -> None:
+    """Raise ``InvalidSchedule`` for a name that the database does not store."""
+    if problem := text_problem(using, "qorworker_schedule", "name", name):
+        raise InvalidSchedule(problem)
 
 
 def name_taken(name: str) -> InvalidSchedule:
-    return InvalidSchedule(_("There is a schedule called “%(name)s” already.") % {"name": name})
+    """Return the error for a *name* that another schedule has."""
+    return InvalidSchedule(_("A schedule called “%(name)s” already exists.") % {"name": name})

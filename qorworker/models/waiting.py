@@ -1,4 +1,4 @@
-"""How code waits for the end of a job: it looks, at first often and then once a second. Whoever waits."""
+"""How code waits for the end of a job: it polls, at first often and then once a second. All processes."""
 
 from __future__ import annotations
 
@@ -16,14 +16,16 @@ from qorworker.status import FINISHED
 if TYPE_CHECKING:
     from qorworker.models.job import Job
 
-PAUSES = (0.01, 1.0)  # seconds between the first two looks, and at most
+PAUSES = (0.01, 1.0)  # seconds between the first two polls, and at most
 GROWTH = 1.4
 
 
 def pauses(job: Job, using: str, timeout: float | dt.timedelta | None) -> Iterator[float]:
-    """The seconds to pause before each next look, as long as the job has not ended; then its row is fresh.
+    """Yield the seconds to pause before each next look, until the job has ended. Then its fields are fresh.
 
-    Raises ``JobTimeout``, ``TransactionManagementError`` inside a transaction, and ``Job.DoesNotExist``.
+    :raises qorworker.exceptions.JobTimeout: if it has not ended in time.
+    :raises django.db.transaction.TransactionManagementError: inside a transaction.
+    :raises Job.DoesNotExist: if its row is gone.
     """
     seconds = timeout.total_seconds() if isinstance(timeout, dt.timedelta) else timeout
     begun, (pause, longest) = time.monotonic(), PAUSES

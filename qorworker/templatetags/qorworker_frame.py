@@ -1,39 +1,50 @@
-"""What every page of ours begins with. Web."""
+"""The frame of every page of this app. Web."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from django import template
+from django.http import HttpRequest
 
 from qorworker import permissions
-from qorworker.admin import navigation
-from qorworker.models import Job, PauseKind, pages
-from qorworker.registry import registry
+from qorworker.admin import links, navigation
+from qorworker.admin.texts import IN_SCRIPTS
+from qorworker.definitions.registry import registry
+from qorworker.models import PauseKind
+from qorworker.queries import site
 
 register = template.Library()
 
 
 @register.inclusion_tag("admin/qorworker/frame.html", takes_context=True)
 def qw_frame(context: template.Context) -> dict[str, Any]:
-    """Where one can go, how often the page looks for news, which keys do what, and whether nobody works.
+    """Render navigation, the pace of live updates, the keys, and a warning if no worker takes jobs.
 
-    The last is left to the page if that tells more: by ``obstacles``, of its own or of its ``story``.
+    A page with ``obstacles`` of its own, or of its ``story``, replaces the warning by these.
     """
     request = context["request"]
-    situation = pages.situation(permissions.visible_jobs(request.user, Job.objects.all()))
+    situation = site.situation(permissions.Visibility(request.user).jobs)
     return {
         "places": navigation.places(request, situation),
         "paces": navigation.PACES,
+        "texts": IN_SCRIPTS,
         "situation": situation,
         "paused": _paused(situation, request.user) if "paused_types" not in context else (),
-        "may_see_queues": permissions.can_view_any(request.user),
-        "is_told": context.get("obstacles") or getattr(context.get("story"), "obstacles", ()),
+        "queues_url": _queues_url(request),
+        "page_explains": context.get("obstacles") or getattr(context.get("story"), "obstacles", ()),
     }
 
 
-def _paused(situation: pages.Situation, user: Any) -> list[pages.Held]:
-    """Queues are told to everybody, job types to those who may see their jobs."""
+def _queues_url(request: HttpRequest) -> str:
+    """Return the address of the page of the queues; empty if the user may not see it, or the admin site lacks it."""
+    if not permissions.can_view_any(request.user):
+        return ""
+    return links.url_if_there(request, "qorworker_queue_changelist")
+
+
+def _paused(situation: site.Situation, user: Any) -> list[site.Held]:
+    """Return the paused queues, and the paused job types whose jobs the user may see."""
     return [
         held
         for held in situation.held
@@ -43,5 +54,5 @@ def _paused(situation: pages.Situation, user: Any) -> list[pages.Held]:
 
 @register.simple_tag(takes_context=True)
 def qw_list_url(context: template.Context, **changes: str) -> str:
-    """The address of the list with other filters; an empty text takes one away."""
+    """Return the address of the list with other filters; an empty text removes one."""
     return str(context["filters"].url(**changes))

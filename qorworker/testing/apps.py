@@ -1,4 +1,4 @@
-"""An app for the settings of tests, so that the workers under test know the jobs of the contract too."""
+"""An app for the settings of tests: it gives the workers under test the jobs of the contract. Test processes only."""
 
 from django.apps import AppConfig
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from typing import Any
 
+from qorworker.definitions.job_type import JobType
 from qorworker.models import Job
-from qorworker.registry import JobType
 from qorworker.testing.enqueued import assert_enqueued, capture_jobs, refute_enqueued
 from qorworker.testing.running import JobRun, drain, immediate_jobs, run_job
 
 
 class JobTestMixin:
-    """``class OrderTests(JobTestMixin, TestCase)``: what ``qorworker.testing`` has, with the names of unittest."""
+    """``class OrderTests(JobTestMixin, TestCase)``: the helpers of ``qorworker.testing``, named as in unittest."""
 
     def assertEnqueued(self, job_type: JobType[Any], arguments: Any = None, **more: Any) -> list[Job]:
         return assert_enqueued(job_type, arguments, **more)

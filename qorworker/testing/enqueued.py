@@ -1,4 +1,4 @@
-"""Looks at what has been enqueued, and fails in words if it is not what a test expects. Test processes only."""
+"""Assertions about enqueued jobs, with failures in words. Test processes only."""
 
 from __future__ import annotations
 
@@ -12,19 +12,25 @@ from django.core.exceptions import ValidationError
 from django.db import router
 
 from qorworker.arguments.values import python_value
+from qorworker.definitions.job_type import JobType
 from qorworker.exceptions import InvalidArguments
 from qorworker.models import Job, JobQuerySet
-from qorworker.registry import JobType
 
 SHOWN = 20  # jobs named in a message
-CLOSE = dt.timedelta(seconds=1)  # a time that is told as "so long from now" is met within
+CLOSE = dt.timedelta(seconds=1)  # a timedelta from the enqueueing matches within
 
 
 @contextmanager
 def capture_jobs() -> Iterator[list[Job]]:
-    """A list that, at the end of the block, has the jobs that were enqueued in it, in order.
+    """Yield a list that has, at the end of the block, the jobs that were enqueued in it, in order.
 
-    Jobs whose transaction was rolled back are not among them; a ``TestCase``, which never commits, is no hindrance.
+    Jobs whose transaction was rolled back are not among them. This also works in a ``TestCase``, which never commits.
+
+    Example::
+
+        with capture_jobs() as jobs:
+            import_products.enqueue(shop=berlin)
+        assert len(jobs) == 1
     """
     last = _jobs().newest_first().values_list("pk", flat=True).first() or 0
     captured: list[Job] = []
@@ -43,16 +49,24 @@ def assert_enqueued(
     priority: int | None = None,
     count: int | None = None,
 ) -> list[Job]:
-    """The jobs of this type that fit, oldest first, whatever has become of them; ``AssertionError`` if there is none.
+    """Return the jobs of this type that match, the oldest first, whatever their status.
 
-    *arguments*: those that matter, with their values as ``enqueue`` takes them. *run_after*: the time they wait for, or
-    how long after they were enqueued. *count*: how many it must be.
+    :param arguments: the arguments that matter, with values as ``enqueue`` takes them.
+    :param run_after: the time for which they wait, or a timedelta from their enqueueing.
+    :param queue_name: their queue.
+    :param priority: their priority.
+    :param count: how many jobs must match; None: at least one.
+    :raises AssertionError: if no job matches, or not *count* of them; the message lists all jobs.
+
+    Example::
+
+        assert_enqueued(import_products, {"shop": berlin}, priority=50)
     """
-    wanted = Wanted(job_type, arguments, run_after, queue_name, priority)
-    found = wanted.found()
-    if (found and count is None) or len(found) == count:
-        return found
-    number = f"{len(found)} and not {count} jobs of {wanted} were" if found else f"No job of {wanted} was"
+    expected = Expectation(job_type, arguments, run_after, queue_name, priority)
+    matching = expected.matching()
+    if (matching and count is None) or len(matching) == count:
+        return matching
+    number = f"{len(matching)} and not {count} jobs of {expected} were" if matching else f"No job of {expected} was"
     raise AssertionError(f"{number} enqueued.{_all()}")
 
 
@@ -64,15 +78,15 @@ def refute_enqueued(
     queue_name: str | None = None,
     priority: int | None = None,
 ) -> None:
-    """Raise ``AssertionError`` if a job of this type that fits was enqueued, as ``assert_enqueued`` would find it."""
-    wanted = Wanted(job_type, arguments, run_after, queue_name, priority)
-    if found := wanted.found():
-        raise AssertionError(f"No job of {wanted} should have been enqueued.{_listed(found)}")
+    """Raise ``AssertionError`` if a job of this type matches. The parameters are those of ``assert_enqueued``."""
+    expected = Expectation(job_type, arguments, run_after, queue_name, priority)
+    if matching := expected.matching():
+        raise AssertionError(f"No job of {expected} should have been enqueued.{_listed(matching)}")
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What a job must be to fit."""
+class Expectation:
+    """What a job must have to match."""
 
     job_type: JobType[Any]
     arguments: Mapping[str, Any] | None
@@ -80,8 +94,8 @@ class Wanted:
     queue_name: str | None
     priority: int | None
 
-    def found(self) -> list[Job]:
-        """The jobs that fit, oldest first."""
+    def matching(self) -> list[Job]:
+        """Return the jobs that match, the oldest first."""
         if unknown := set(self.arguments or {}) - set(self.job_type.arguments.fields):
             raise ValueError(f"{self.job_type.name} has no argument {', '.join(sorted(unknown))}.")
         return [job for job in _jobs().for_type(self.job_type).order_by("pk") if self._fits(job)]
@@ -96,19 +110,19 @@ class Wanted:
         return self.run_after is None or job.run_after == self.run_after
 
     def _has_arguments(self, job: Job) -> bool:
-        wanted = self.arguments or {}
+        expected = self.arguments or {}
         try:
-            found = self.job_type.arguments.load(job.arguments) if wanted else {}
+            actual = self.job_type.arguments.load(job.arguments) if expected else {}
         except InvalidArguments:  # the type has changed since
             return False
-        known = self.job_type.arguments.fields
-        return all(found.get(name) in (value, _cleaned(known[name], value)) for name, value in wanted.items())
+        form_fields = self.job_type.arguments.fields
+        return all(actual.get(name) in (value, _cleaned(form_fields[name], value)) for name, value in expected.items())
 
     def __str__(self) -> str:
-        told = [
+        conditions = [
             f"{field.name}={value!r}" for field in fields(self)[1:] if (value := getattr(self, field.name)) is not None
         ]
-        return f"{self.job_type.name} with {', '.join(told)}" if told else str(self.job_type.name)
+        return f"{self.job_type.name} with {', '.join(conditions)}" if conditions else str(self.job_type.name)
 
 
 def _jobs() -> JobQuerySet:
@@ -116,7 +130,7 @@ def _jobs() -> JobQuerySet:
 
 
 def _cleaned(field: Any, value: Any) -> Any:
-    """As ``enqueue`` would take it."""
+    """Return *value* as ``enqueue`` would store it."""
     try:
         return field.clean(python_value(field, value))
     except ValidationError:
@@ -136,7 +150,7 @@ def _listed(jobs: list[Job]) -> str:
 
 
 def _line(job: Job) -> str:
-    arguments = job.job_type.arguments.summary(job.arguments, 200) if job.job_type else ""
+    arguments = job.job_type.arguments.summary(job.arguments, 200, labels=False) if job.job_type else ""
     later = f", for {job.run_after.isoformat(sep=' ', timespec='seconds')}" if job.run_after > job.enqueued_at else ""
     priority = f", priority {job.priority}" if job.priority else ""
     return f"  #{job.pk} {job.name}({arguments}) is {job.status} in queue {job.queue_name}{priority}{later}"

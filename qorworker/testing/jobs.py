@@ -1,7 +1,8 @@
-"""The jobs with which ``BackendContract`` tries a backend. What they do shows in files, outside any database."""
+"""The jobs with which ``BackendContract`` tests a backend. They write what they do into files. All processes."""
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
@@ -13,6 +14,7 @@ from pathlib import Path
 from django.db import transaction
 
 from qorworker import Cell, JobContext, job
+from qorworker.exceptions import JobAborted
 
 
 def note(path: str, *words: object) -> None:
@@ -30,13 +32,13 @@ def _wait_for(path: str, context: JobContext | None = None) -> None:
 
 @job(name="contract.write")
 def write(context: JobContext, path: str, text: str = "", number: int = 0) -> None:
-    """Tells what it was given."""
+    """Writes its arguments into a file."""
     note(path, context.job_id, context.attempt, number, text)
 
 
 @job(name="contract.story")
 def story(context: JobContext) -> None:
-    """Says something in every way that does not need the process for itself."""
+    """Writes output in every way that does not need the process for itself."""
     context.add_log("by the context")
     logging.getLogger("somebody.else").warning("logged")
     context.logger.info("by its logger")
@@ -82,7 +84,7 @@ def fail_until(context: JobContext, path: str, good: int) -> None:
 
 @job(name="contract.wait")
 def wait(context: JobContext, path: str, gate: str) -> None:
-    """Waits for a file to appear; looks for an abort meanwhile."""
+    """Waits for a file to appear, and checks for an abort meanwhile."""
     context.set_progress(40)
     context.set_progress_text("waiting")
     context.add_log("waiting")
@@ -91,6 +93,14 @@ def wait(context: JobContext, path: str, gate: str) -> None:
         _wait_for(gate, context)
     finally:
         note(path, "over")
+
+
+@job(name="contract.return_when_asked")
+def return_when_asked(context: JobContext, path: str, gate: str) -> None:
+    """Waits for a file to appear, and returns normally if its abort is requested before."""
+    note(path, "begun", os.getpid())
+    with contextlib.suppress(JobAborted):
+        _wait_for(gate, context)
 
 
 @job(name="contract.wait_again", max_attempts=3, backoff=lambda attempt: 0)
@@ -110,7 +120,7 @@ def killed_once(context: JobContext, path: str) -> None:
 
 @job(name="contract.deaf")
 def deaf(path: str, gate: str) -> None:
-    """Waits for a file to appear, and for a process that it has started; looks for nothing else."""
+    """Waits for a file to appear, and for a process that it has started, and checks for nothing else."""
     other = subprocess.Popen(["sleep", "600"], start_new_session=True)
     note(path, "begun", os.getpid(), other.pid)
     _wait_for(gate)
@@ -119,7 +129,7 @@ def deaf(path: str, gate: str) -> None:
 
 @job(name="contract.stubborn")
 def stubborn(path: str, gate: str) -> None:
-    """Waits for a file to appear, and swallows whatever asks it to end."""
+    """Waits for a file to appear, and ignores every request to end."""
     note(path, "begun", os.getpid())
     while not Path(gate).exists():
         try:

@@ -1,4 +1,4 @@
-"""The pytest plugin: brings the fixtures where pytest-django is used, and nothing elsewhere. Test processes only."""
+"""The pytest plugin: it provides the fixtures if pytest-django is used. Test processes only."""
 
 from __future__ import annotations
 

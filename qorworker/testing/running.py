@@ -1,4 +1,4 @@
-"""Runs jobs in the test's own process, and tells what they did. Test processes only."""
+"""Runs jobs in the test's own process, and returns their results. Test processes only."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from typing import Any
 from django.db import DatabaseError, router, transaction
 from django.test import TestCase, override_settings
 
-from qorworker.backends.inprocess import logged, run_stored
+from qorworker.attempts.in_process import logged, run_stored
 from qorworker.conf import configured, settings
-from qorworker.context import JobContext
+from qorworker.definitions.job_type import JobType
+from qorworker.execution.context import JobContext
 from qorworker.models import Attempt, Job, database_now
-from qorworker.registry import JobType
 
 LOCAL = "qorworker.backends.local.LocalBackend"
 IMMEDIATE = "qorworker.backends.immediate.ImmediateBackend"
 
 
 class JobRun:
-    """What a job has done, in a test: its row as ``job``, and what it left behind."""
+    """The result of a job in a test: its row as ``job``, its log, its rows and its end."""
 
     def __init__(self, job: Job) -> None:
         self.job = job
@@ -38,7 +38,7 @@ class JobRun:
 
     @property
     def result(self) -> Any:
-        """What the handler returned, as JSON keeps it."""
+        """The return value of the handler, as JSON keeps it."""
         return self.job.result
 
     @property
@@ -62,7 +62,7 @@ class JobRun:
 
     @property
     def row_errors(self) -> list[list[str]]:
-        """The errors of each row's cells, empty where nothing is wrong."""
+        """The errors of each row's cells; empty texts for cells without an error."""
         return [[cell["error"] for cell in cells] for cells in self._cells()]
 
     @property
@@ -71,7 +71,7 @@ class JobRun:
 
     @property
     def traceback(self) -> str:
-        """That of the last attempt."""
+        """The traceback of the last attempt; empty if it raised nothing."""
         attempts = self.attempts
         return attempts[-1].traceback if attempts else ""
 
@@ -79,8 +79,8 @@ class JobRun:
         return list(self.job.results.order_by("number").values_list("cells", flat=True))
 
     def __repr__(self) -> str:
-        told = f"{self.status}: {self.error}" if self.error else self.status
-        return f"<JobRun of {self.job.name} #{self.job.pk}, {told}>{self._last_lines()}"
+        ending = f"{self.status}: {self.error}" if self.error else self.status
+        return f"<JobRun of {self.job.name} #{self.job.pk}, {ending}>{self._last_lines()}"
 
     def _last_lines(self) -> str:
         return f"\n{self.traceback}" if self.traceback else ""
@@ -141,9 +141,15 @@ def _next(
 
 @contextmanager
 def immediate_jobs() -> Iterator[None]:
-    """Within it jobs of every queue run in the caller, when the transaction that enqueues them commits.
+    """Run jobs of every queue in the caller, when the transaction that enqueues them commits, during this block.
 
-    In a ``TestCase``, which never commits, they run at the end of the block, with all else that waits for a commit.
+    In a ``TestCase``, which never commits, they run at the end of the block, with all other callbacks for a commit.
+
+    Example::
+
+        with immediate_jobs():
+            job = import_products.enqueue(shop=berlin)
+        assert job.status == "done"
     """
     with _backend(IMMEDIATE), TestCase.captureOnCommitCallbacks(using=router.db_for_write(Job), execute=True):
         yield
@@ -151,7 +157,7 @@ def immediate_jobs() -> Iterator[None]:
 
 @contextmanager
 def _nobody_else() -> Iterator[None]:
-    """Within it no backend is told of jobs: whoever runs them here wants to be the only one."""
+    """Notify no backend of jobs during this block: only the caller runs them."""
     with _backend(LOCAL):
         yield
 
@@ -171,7 +177,7 @@ def _run(job: Job) -> bool:
 
 
 class _Surroundings:
-    """Lets a test go on whose handler has broken the transaction around the test."""
+    """Lets a test continue after its handler has broken the transaction around the test."""
 
     def __init__(self, using: str) -> None:
         self.using = using

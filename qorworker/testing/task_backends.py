@@ -1,4 +1,6 @@
-"""``TaskBackendContract``: what Django's task framework asks of a backend, as tests for pytest. Test processes only."""
+"""``TaskBackendContract``: the contract of Django's task framework for backends, as tests for pytest. Test processes
+only.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +18,8 @@ __all__ = ["TaskBackendContract", "heard"]
 
 @pytest.mark.usefixtures("transactional_db", "running")
 class TaskBackendContract(Calls, Ends, Lookups, Changes, Events):
-    """Subclass it, name the alias of the backend in ``TASKS``, and say in ``drain`` how waiting tasks are run.
+    """Subclass it, name the alias of the backend in ``TASKS``, and run waiting tasks in ``drain``.
 
-    A backend whose results cannot be looked up has to run its tasks in ``enqueue``. What the flags of the backend
-    say it cannot do is tested to be refused.
+    A backend whose results cannot be looked up has to run its tasks in ``enqueue``. If the flags of the backend say
+    that it does not support something, the tests expect a refusal.
     """

@@ -1,7 +1,7 @@
-"""Tasks with which ``TaskBackendContract`` tries a backend of Django's task framework.
+"""Tasks with which ``TaskBackendContract`` tests a backend of Django's task framework. All processes.
 
-They belong to the alias ``default``; the contract enqueues them under its own. A module called ``tasks``, so that
-workers find it.
+They belong to the alias ``default``; the contract enqueues them under its own. Workers find them because the module is
+called ``tasks``.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def not_a_number() -> float:
 
 @task(takes_context=True)
 def attempt(context, path):  # type: ignore[no-untyped-def]
-    """Tells what it knows of itself."""
+    """Returns what it knows of its attempt."""
     Path(path).write_text(f"{context.attempt} {context.task_result.id} {context.task_result.status}")
     return context.task_result.args
 

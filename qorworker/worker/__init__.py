@@ -1,0 +1,1 @@
+"""``manage.py runworker``: a parent, a fork server, and the children that run the handlers."""

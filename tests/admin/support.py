@@ -15,8 +15,8 @@ from django.urls import reverse
 from django.utils import timezone
 
 from qorworker import JobContext, Secret, job
+from qorworker.definitions.registry import registry
 from qorworker.models import Job, Worker
-from qorworker.registry import registry
 from tests.testapp.models import Shop
 
 XSS = "<script>alert('x')</script>"
@@ -137,8 +137,13 @@ def in_state(job_type: Any, state: str, **fields: Any) -> Job:
 
 
 def stored(job_type: Any, **arguments: Any) -> dict[str, Any]:
-    """Arguments as they stand in the table."""
-    return job_type.arguments.dump(job_type.arguments.clean(arguments))
+    """Arguments as they stand in the table; secrets come from code."""
+    return stored_by(None, job_type, **arguments)
+
+
+def stored_by(person: Any, job_type: Any, **arguments: Any) -> dict[str, Any]:
+    """Arguments as they stand in the table; *person* entered the secrets."""
+    return job_type.arguments.dump(job_type.arguments.clean(arguments), person=person)
 
 
 def a_worker(**fields: Any) -> Worker:
@@ -155,7 +160,14 @@ def text_of(response: Any) -> str:
     if "spreadsheet" in response["Content-Type"]:
         with ZipFile(BytesIO(body)) as parts:
             body = b"\n".join(map(parts.read, parts.namelist()))
-    return body.decode()
+    return compact(body.decode()) if "html" in response["Content-Type"] else body.decode()
+
+
+def compact(page: str) -> str:
+    """The page without the line breaks and indentation of its templates, where they are not between words."""
+    page = re.sub(r"(<[a-z][^>]*>)\s*\n\s*", r"\1", page)
+    page = re.sub(r"\s*\n\s*(?=</)|(?<=>)\s*\n\s*(?=<)", "", page)
+    return re.sub(r"\s*\n\s*", " ", page)
 
 
 def without_tokens(page: str) -> str:

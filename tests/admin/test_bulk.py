@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from qorworker.admin import bulk, many
+from qorworker.admin import many
+from qorworker.admin.jobs import bulk
 from qorworker.models import AuditEntry, Job
-from tests.admin.support import BASE, STATES, in_state, make_job, messages_of, user_with
+from tests.admin.support import BASE, STATES, in_state, make_job, messages_of, text_of, user_with
 
 pytestmark = pytest.mark.django_db
 
@@ -120,7 +121,7 @@ def test_too_many_are_refused_whole(types, visitor, monkeypatch):
 
 def test_run_again_for_many_asks_what_their_types_want_confirmed(types, visitor):
     job = in_state(types["asks"], "done")
-    assert "Everything will be deleted." in choose(visitor, "run_again", [job]).content.decode()
+    assert "Everything will be deleted." in text_of(choose(visitor, "run_again", [job]))
     choose(visitor, "run_again", [job], confirmed="1")
     assert Job.objects.filter(rerun_of=job).count() == 1
 
@@ -207,7 +208,7 @@ def test_jobs_without_code_with_secrets_or_without_the_right_are_told_apart(type
     ]
     client.force_login(user_with("qorworker.view_job", "testapp.change_shop", name="only one type"))
     response = choose(client, "run_again", [open_one, mine])
-    assert response.context["left"] == ["With 1 you may not do this; it will be left alone."]
+    assert response.context["left"] == ["You may not do this with 1 of them; it will be left alone."]
     assert list(response.context["fitting"]) == [mine]
 
 
@@ -227,6 +228,15 @@ def test_all_that_fit_the_search_can_be_chosen_at_once(types, visitor):
     assert {job.pk for job in response.context["rows"]} == mine
 
 
+@pytest.mark.parametrize("query", ["?q=arg.left:tea", "?q=%22tea", "?tab=nonsense", "?from=x", "?user=a%00b"])
+@pytest.mark.parametrize("extra", [{}, {"confirmed": "1"}, {"confirmed": "1", "qw-newest": "999"}])
+def test_nothing_is_done_with_all_that_match_if_the_filters_are_not_understood(types, visitor, query, extra):
+    jobs = [in_state(types["greet"], "new") for _ in range(3)]
+    page = text_of(choose(visitor, "cancel", jobs[:1], query=query, select_across="1", **extra))
+    assert set(statuses().values()) == {"new"}
+    assert 'id="qw-search-errors"' in page or "was left out" in page
+
+
 # All that match, beyond what one page can name
 
 
@@ -241,7 +251,7 @@ def everything(client, action, query="", **extra):
     page = choose(client, action, [first], query=query, select_across="1")
     assert page.context["is_all"], messages_of(page)
     names = ("select_across", "qw-newest", "_selected_action")
-    fields = {name: page.content.decode().split(f'name="{name}" value="')[1].split('"')[0] for name in names}
+    fields = {name: text_of(page).split(f'name="{name}" value="')[1].split('"')[0] for name in names}
     return page, lambda **more: client.post(
         BASE + query, {"action": action, "confirmed": "1", **fields, **extra, **more}, follow=True
     )
@@ -275,7 +285,7 @@ def test_when_time_is_up_it_says_how_many_were_not_reached(types, visitor, few_a
     for _ in range(8):
         in_state(types["open"], "exception")
     _page, go_on = everything(visitor, "delete_finished")
-    assert messages_of(go_on()) == ["3 jobs were deleted. 5 more were not reached in time: choose them once more."]
+    assert messages_of(go_on()) == ["3 jobs were deleted. Time ran out: 5 more were not processed. Select them again."]
     assert Job.objects.count() == 5
 
 
@@ -307,7 +317,7 @@ def test_waiting_jobs_get_another_time(types, visitor):
     jobs = [in_state(types["open"], state) for state in ("new", "scheduled", "will_retry", "done")]
     page = choose(visitor, "reschedule", jobs)
     assert page.context["lead"] == "Reschedule 3 of 4."
-    assert 'name="qw-at_0"' in page.content.decode()
+    assert 'name="qw-at_0"' in text_of(page)
     (message,) = messages_of(choose(visitor, "reschedule", jobs, **at("2999-01-02")))
     assert message == "3 jobs have another time. 1 was left alone: Done."
     moved = Job.objects.scheduled()
@@ -327,7 +337,7 @@ def test_without_a_time_that_can_be_nothing_is_changed_and_the_selection_is_kept
     jobs = [in_state(types["open"], "new") for _ in range(2)]
     response = choose(visitor, "reschedule", jobs, **at(day))
     assert response.status_code == 422
-    page = response.content.decode()
+    page = text_of(response)
     assert told in page
     assert all(f'name="_selected_action" value="{job.pk}"' in page for job in jobs)
     assert set(statuses().values()) == {"new"}

@@ -9,7 +9,7 @@ import pytest
 from django.utils import timezone
 
 from qorworker.models import AuditEntry, Job
-from tests.admin.support import BASE, STATES, in_state, messages_of, page_of, superuser, user_with
+from tests.admin.support import BASE, STATES, in_state, messages_of, page_of, superuser, text_of, user_with
 
 pytestmark = [pytest.mark.django_db, pytest.mark.once]
 
@@ -39,7 +39,7 @@ LATER = {"qw-at_0": "2999-01-01", "qw-at_1": "09:00"}
 
 
 def offered(client, job):
-    page = client.get(page_of(job)).content.decode()
+    page = text_of(client.get(page_of(job)))
     return {verb for verb in VERBS if f'action="{page_of(job, verb)}/"' in page}
 
 
@@ -67,7 +67,7 @@ def test_without_the_permission_nothing_changes_and_the_attempt_is_written_down(
     before = Job.objects.values().get()
     response = client.post(page_of(job, verb) + "/", {"confirmed": "1", **LATER})
     assert response.status_code == 403
-    assert NEEDS[verb][0] in response.content.decode()
+    assert NEEDS[verb][0] in text_of(response)
     assert Job.objects.values().get() == before
     entry = AuditEntry.objects.get()
     assert (entry.outcome, entry.user_name, entry.job_id, entry.origin) == ("denied", "staff", job.pk, "admin")
@@ -107,7 +107,7 @@ def test_another_time_is_told_with_the_job_and_without_the_seconds_that_nobody_c
 
 def test_run_again_makes_a_new_job_and_lands_on_it(types, visitor, root):
     job = in_state(types["open"], "done")
-    response = visitor.post(page_of(job, "run-again/"))
+    response = visitor.post(page_of(job, "run-again/"), {"confirmed": "1"})
     new = Job.objects.latest("pk")
     assert response.url == page_of(new)
     assert (new.rerun_of_id, new.created_by, new.status) == (job.pk, root, "new")
@@ -119,16 +119,39 @@ def test_what_cannot_be_undone_is_asked_first_and_changes_nothing_until_confirme
     before = Job.objects.values().get()
     response = visitor.post(page_of(job, verb) + "/")
     assert response.status_code == 200
-    assert 'name="confirmed"' in response.content.decode()
+    assert 'name="confirmed"' in text_of(response)
     assert Job.objects.values().get() == before
 
 
 def test_run_again_asks_what_its_type_wants_to_be_confirmed(types, visitor):
     job = in_state(types["asks"], "done")
-    assert "Everything will be deleted." in visitor.post(page_of(job, "run-again/")).content.decode()
+    assert "Everything will be deleted." in text_of(visitor.post(page_of(job, "run-again/")))
     assert Job.objects.count() == 1
     visitor.post(page_of(job, "run-again/"), {"confirmed": "1"})
     assert Job.objects.count() == 2
+
+
+@pytest.mark.parametrize(("verb", "state"), [("retry", "exception"), ("retry", "killed"), ("run-again", "done")])
+def test_what_a_job_of_one_attempt_did_is_done_again_only_after_a_question(types, visitor, verb, state):
+    job = in_state(types["open"], state, started_at=timezone.now())
+    page = text_of(visitor.post(page_of(job, f"{verb}/")))
+    assert "It repeats everything it did before" in page
+    assert list(Job.objects.values_list("status", flat=True)) == [job.status]
+    visitor.post(page_of(job, f"{verb}/"), {"confirmed": "1"})
+    assert Job.objects.filter(status="new").count() == 1
+
+
+def test_a_job_that_may_run_again_is_retried_without_a_question(types, visitor):
+    job = in_state(types["open"], "exception", started_at=timezone.now(), max_attempts=3)
+    visitor.post(page_of(job, "retry/"))
+    assert Job.objects.get().status == "new"
+
+
+def test_a_job_that_was_meant_for_later_starts_at_once_only_after_a_question(types, visitor):
+    later = timezone.now() + dt.timedelta(hours=5)
+    job = in_state(types["open"], "cancelled", run_after=later, started_at=None)
+    assert "was meant for" in text_of(visitor.post(page_of(job, "run-again/")))
+    assert Job.objects.count() == 1
 
 
 @pytest.mark.parametrize(
@@ -178,7 +201,7 @@ def test_a_time_that_cannot_be_read_is_refused_on_the_page_of_the_job(types, vis
     before = Job.objects.values().get()
     response = visitor.post(page_of(job, "reschedule/"), {"qw-at_0": "soon", "qw-at_1": "09:00"})
     assert response.status_code == 422
-    assert "Enter a valid date." in response.content.decode()
+    assert "Enter a valid date." in text_of(response)
     assert Job.objects.values().get() == before
 
 
@@ -205,7 +228,7 @@ def test_a_time_that_is_near_leaves_a_queued_job_queued(types, visitor):
 def test_no_time_is_offered_or_taken_for_a_type_that_has_none(types, visitor, state):
     job = in_state(types["log_in"], state)
     before = Job.objects.values().get()
-    assert "reschedule/" not in visitor.get(page_of(job)).content.decode()
+    assert "reschedule/" not in text_of(visitor.get(page_of(job)))
     response = visitor.post(page_of(job, "reschedule/"), {"qw-at_0": "2099-01-01", "qw-at_1": "09:00"}, follow=True)
     assert messages_of(response) == ["No time can be chosen for this job. Nothing was changed."]
     assert Job.objects.values().get() == before
@@ -217,8 +240,8 @@ def clicked_twice(client, url, form):
 
 def test_run_again_clicked_twice_makes_one_job_and_lands_on_it_twice(types, visitor):
     job = in_state(types["open"], "done")
-    token = re.search(r'name="qw-token" value="([^"]+)"', visitor.get(page_of(job)).content.decode())[1]
-    first, second = clicked_twice(visitor, page_of(job, "run-again/"), {"qw-token": token})
+    token = re.search(r'name="qw-token" value="([^"]+)"', text_of(visitor.get(page_of(job))))[1]
+    first, second = clicked_twice(visitor, page_of(job, "run-again/"), {"qw-token": token, "confirmed": "1"})
     assert Job.objects.count() == 2
     assert first.redirect_chain == second.redirect_chain
     assert messages_of(second) == ["This run was already started."]
@@ -226,8 +249,8 @@ def test_run_again_clicked_twice_makes_one_job_and_lands_on_it_twice(types, visi
 
 def test_run_again_confirmed_twice_makes_one_job(types, visitor):
     job = in_state(types["asks"], "done")
-    token = re.search(r'name="qw-token" value="([^"]+)"', visitor.get(page_of(job)).content.decode())[1]
-    page = visitor.post(page_of(job, "run-again/"), {"qw-token": token}).content.decode()
+    token = re.search(r'name="qw-token" value="([^"]+)"', text_of(visitor.get(page_of(job))))[1]
+    page = text_of(visitor.post(page_of(job, "run-again/"), {"qw-token": token}))
     assert f'value="{token}"' in page
     clicked_twice(visitor, page_of(job, "run-again/"), {"qw-token": token, "confirmed": "1"})
     assert Job.objects.count() == 2
@@ -236,7 +259,7 @@ def test_run_again_confirmed_twice_makes_one_job(types, visitor):
 def test_run_again_for_many_clicked_twice_makes_one_job_of_each(types, visitor):
     jobs = [in_state(types["open"], "done") for _number in range(2)]
     form = {"action": "run_again", "_selected_action": [job.pk for job in jobs]}
-    token = re.search(r'name="qw-token" value="([^"]+)"', visitor.post(BASE, form).content.decode())[1]
+    token = re.search(r'name="qw-token" value="([^"]+)"', text_of(visitor.post(BASE, form)))[1]
     clicked_twice(visitor, BASE, {**form, "confirmed": "1", "qw-token": token})
     assert Job.objects.count() == 4
 

@@ -7,12 +7,13 @@ from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 
 import qorworker
+from qorworker.actions import pruning
 from qorworker.admin import many
-from qorworker.models import AuditEntry, Job, pages, pruning
+from qorworker.definitions.registry import registry
+from qorworker.models import AuditEntry, Job, Origin
 from qorworker.models.audit import AuditQuerySet
 from qorworker.models.job_queries import JobQuerySet
-from qorworker.registry import registry
-from tests.admin.support import BASE, in_state, make_job, messages_of, page_of, stored, user_with
+from tests.admin.support import BASE, in_state, make_job, messages_of, page_of, stored, text_of, user_with
 from tests.testapp.models import Shop
 
 pytestmark = pytest.mark.django_db
@@ -33,7 +34,7 @@ def uploaded(types):
 
 @pytest.fixture
 def precious():
-    key = default_storage.save("qorworker/precious.txt", ContentFile(b"x"))
+    key = default_storage.save(f"qorworker/0000/{'0' * 32}", ContentFile(b"x"))
     yield {"$file": key, "storage": "default", "name": "", "size": 1, "sha256": "", "content_type": ""}
     default_storage.delete(key)
 
@@ -60,6 +61,35 @@ def test_an_argument_that_looks_like_an_upload_deletes_no_file(
     assert default_storage.exists(precious["$file"])
 
 
+@pytest.mark.parametrize(
+    ("key", "storage"),
+    [
+        ("qorworker/../private/salaries.csv", "default"),
+        ("qorworker/0000/../../private/salaries.csv", "default"),
+        ("qorworker/0000/salaries.csv", "default"),
+        (f"qorworker/0000/{'1' * 32}", "other"),
+        (f"qorworker/0000/{'1' * 32}\n", "default"),
+    ],
+)
+def test_a_planted_argument_deletes_no_file_when_its_type_has_left_the_code(
+    types, visitor, settings, tmp_path, django_capture_on_commit_callbacks, key, storage
+):
+    settings.MEDIA_ROOT = str(tmp_path)
+    settings.STORAGES = {**settings.STORAGES, "other": {"BACKEND": "django.core.files.storage.FileSystemStorage"}}
+    place = tmp_path / key
+    for folder in (tmp_path / "qorworker/0000", place.parent):
+        folder.mkdir(parents=True, exist_ok=True)
+    place.write_bytes(b"x")
+    planted = {"$file": key, "storage": storage, "name": "", "size": 1, "sha256": "", "content_type": ""}
+    job_type = qorworker.job(name="tests.anything")(takes_anything)
+    job = in_state(job_type, "done", arguments=stored(job_type, data=planted))
+    registry.unregister(job.name)
+    with django_capture_on_commit_callbacks(execute=True):
+        visitor.post(page_of(job, "delete/"), {"post": "yes"})
+    assert not Job.objects.exists()
+    assert place.exists()
+
+
 def test_enqueueing_that_fails_deletes_no_file_that_an_argument_names(types, precious, monkeypatch):
     def fail(*args, **kwargs):
         raise RuntimeError
@@ -73,7 +103,7 @@ def test_enqueueing_that_fails_deletes_no_file_that_an_argument_names(types, pre
 def test_a_job_that_was_taken_up_again_meanwhile_stays(types):
     job = in_state(types["open"], "exception")
     Job.objects.get(pk=job.pk).retry()
-    assert not pages.delete_ended(job, None)
+    assert not pruning.delete_if_ended(job, by=None, origin=Origin.ADMIN)
     assert Job.objects.get().status == "new"
 
 
@@ -92,7 +122,7 @@ def test_who_may_not_delete_is_told_which_permission_is_missing(types, client, m
     job = in_state(types["open"], state)
     answer = getattr(client, method)(page_of(job, "delete/"), {"post": "yes"})
     assert answer.status_code == 403
-    assert "<code>qorworker.delete_job</code>" in answer.content.decode()
+    assert "<code>qorworker.delete_job</code>" in text_of(answer)
     assert AuditEntry.objects.filter(job_id=job.pk, action="delete", outcome="denied").count() == written
     assert Job.objects.filter(pk=job.pk).exists()
 
@@ -136,7 +166,7 @@ def test_more_than_can_be_shown_are_not_deleted_at_once(types, visitor, monkeypa
     monkeypatch.setattr(many, "AT_ONCE", 2)
     jobs = [make_job(types["open"], "done") for _number in range(3)]
     form = {"action": "delete_finished", "confirmed": "1", "_selected_action": [job.pk for job in jobs]}
-    page = visitor.post(BASE, form, follow=True).content.decode()
+    page = text_of(visitor.post(BASE, form, follow=True))
     assert "At most 2 can be chosen one by one." in page
     assert Job.objects.count() == 3
     visitor.post(BASE, {**form, "_selected_action": [job.pk for job in jobs[:2]]})

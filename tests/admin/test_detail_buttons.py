@@ -21,16 +21,16 @@ OFFERED = {
     "running": "Abort… Run-again…",
     "aborting": "Run-again…",
     "silent": "Mark-as-failed… Abort… Run-again…",
-    "done": "!Run-again Delete…",
-    "exception": "!Retry Run-again Delete…",
-    "killed": "!Run-again Retry Delete…",
+    "done": "!Run-again… Delete…",
+    "exception": "!Retry… Run-again… Delete…",
+    "killed": "!Run-again… Retry… Delete…",
     "cancelled": "!Run-again Delete…",
 }
 CHANGES = "Run-again-with-changes…"  # the run form with the job's arguments, from every state
 RIGHTS: dict[str, set[str]] = {
     "qorworker.abort_job": {"Mark-as-failed…", "Abort…", "Cancel…"},
     "qorworker.reschedule_job": {"Run-now", "Schedule", "Update-schedule"},
-    "qorworker.retry_job": {"Retry"},
+    "qorworker.retry_job": {"Retry…"},
     "qorworker.delete_job": {"Delete…"},
     "qorworker.run_job": set(),  # running again needs a look at the arguments too
     "qorworker.view_job_arguments": set(),
@@ -44,7 +44,7 @@ RIGHTS: dict[str, set[str]] = {
 
 def offered(page):
     """Labels of the buttons and links with which something is done, with "!" before those that stand out."""
-    part = page.split('id="qw-actions">')[1].split("data-qw-told")[0]
+    part = page.split('id="qw-actions">')[1].split('id="qw-announcement"')[0]
     found = []
     for classes, label in re.findall(r'<button type="submit" class="([^"]+)">([^<]+)</button>', part):
         found.append(("!" if "qw-primary" in classes else "") + label.replace(" ", "-"))
@@ -80,7 +80,7 @@ def test_a_state_without_its_code_offers_only_what_needs_none(types, visitor, st
 def test_a_second_run_beside_the_first_is_asked_for_twice(types, visitor):
     job = in_state(types["open"], "running")
     page = text_of(visitor.post(page_of(job, "run-again/")))
-    assert "is still running. Run it a second time beside it?" in page
+    assert "is still running. Run it again in parallel?" in page
     assert Job.objects.count() == 1
     visitor.post(page_of(job, "run-again/"), {"confirmed": "1"})
     assert Job.objects.count() == 2
@@ -143,7 +143,7 @@ def test_who_marks_a_job_as_failed_is_told_the_risk_before_and_named_afterwards(
     job = in_state(types["greet"], "silent")
     asked = text_of(visitor.post(page_of(job, "mark-failed/")))
     assert f"Mark Send greetings #{job.pk} as failed?" in asked
-    assert "If its process still runs somewhere, it goes on until its worker notices." in asked
+    assert "If its process is still running somewhere, it continues until its worker notices." in asked
     assert 'name="reason"' in asked
     form = {"confirmed": "1", "reason": "switched\noff"}
     response = visitor.post(page_of(job, "mark-failed/"), form, follow=True)
@@ -151,7 +151,7 @@ def test_who_marks_a_job_as_failed_is_told_the_risk_before_and_named_afterwards(
     page = text_of(response)
     assert "Marked as failed by root: its worker had not answered since " in page
     assert "(switched off)" in page
-    assert "!Retry" in offered(page)
+    assert "!Retry…" in offered(page)
     assert AuditEntry.objects.get().details == {"reason": "switched off"}
 
 
@@ -181,7 +181,7 @@ def test_after_an_action_the_status_has_the_focus_and_not_before(types, visitor)
     job = in_state(types["open"], "new")
     assert "data-qw-focus" not in text_of(visitor.get(page_of(job)))
     page = text_of(visitor.post(page_of(job, "cancel/"), {"confirmed": "1"}, follow=True))
-    assert 'id="qw-header" tabindex="-1" data-qw-focus' in page
+    assert 'id="qw-header" tabindex="-1" data-qw-landing data-qw-focus' in page
 
 
 def test_who_is_refused_finds_a_way_back(types, client):

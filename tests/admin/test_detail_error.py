@@ -11,7 +11,7 @@ import pytest
 from django.utils import timezone
 from django.utils.html import escape
 
-from qorworker.admin.explain import Explanation, frames_of, split_error
+from qorworker.admin.jobs.error import Explanation, frames_of, split_error
 from qorworker.models import Attempt, Outcome
 from tests.admin.support import make_job, page_of, superuser, text_of, user_with
 

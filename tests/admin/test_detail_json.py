@@ -7,8 +7,8 @@ import datetime as dt
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 
-from qorworker.secrets import MASK
-from tests.admin.support import make_job, page_of, stored, user_with
+from qorworker.text.masking import MASK
+from tests.admin.support import make_job, page_of, stored, text_of, user_with
 from tests.testapp.models import Shop
 
 pytestmark = pytest.mark.django_db
@@ -74,7 +74,7 @@ def test_what_a_job_returned_is_on_its_page_and_in_its_json(types, client, view_
     job = make_job(types["open"], "done", return_value='{"sold": [1, "<b>"], "note": null}')
     rights = ["qorworker.view_job", *(["qorworker.view_job_log"] if view_log else [])]
     client.force_login(user_with(*rights))
-    page = client.get(page_of(job)).content.decode()
+    page = text_of(client.get(page_of(job)))
     told = client.get(page_of(job, "job.json")).json()["return_value"]
     assert ("&quot;sold&quot;: [" in page, "<b>" in page) == (view_log, False)
     assert told == ({"sold": [1, "<b>"], "note": None} if view_log else None)
@@ -88,5 +88,5 @@ def test_a_large_return_value_is_cut_on_the_page_only(types, visitor):
 
 def test_a_job_that_returned_nothing_has_no_place_for_it(types, visitor):
     job = make_job(types["open"], "done")
-    assert "qw-returned" not in visitor.get(page_of(job)).content.decode()
+    assert "qw-returned" not in text_of(visitor.get(page_of(job)))
     assert visitor.get(page_of(job, "job.json")).json()["return_value"] is None

@@ -8,8 +8,9 @@ import re
 import pytest
 from django.utils import timezone
 
-from qorworker.admin.ansi import line_html
-from qorworker.models import Attempt, Job, LogLine, Outcome, job_page
+from qorworker.admin.jobs.ansi import line_html
+from qorworker.models import Attempt, Job, LogLine, Outcome
+from qorworker.queries import job_details
 from tests.admin.support import XSS, make_job, page_of, text_of, user_with
 
 pytestmark = pytest.mark.django_db
@@ -74,14 +75,13 @@ def test_lines_are_chosen_over_the_whole_log(visitor, job, query, numbers):
 )
 def test_new_lines_are_chosen_like_those_on_the_page(visitor, job, query, numbers):
     news = visitor.get(f"{page_of(job, 'live/')}?after=10&{query}").json()
-    assert lines_of(news["lines"]) == numbers
-    assert news["count"] == len(numbers)
-    assert news["last"] == 12
+    assert lines_of(news["append"].get("lines", "")) == numbers
+    assert news["state"]["after"] == 12
 
 
 def test_a_search_without_a_match_says_for_what_beside_the_number_of_lines_there_are(visitor, job):
     page = text_of(visitor.get(page_of(job) + "?find=nowhere"))
-    assert "No line has “nowhere” in it." in page
+    assert "No line contains “nowhere”." in page
     assert "Nothing was logged" not in page
 
 
@@ -110,11 +110,11 @@ def test_since_the_start_is_since_the_start_of_the_lines_own_attempt(visitor, jo
     assert re.findall(r"<i>(.+?)</i>", page)[:1] == ["+0:05"]
     assert re.findall(r"<i>(.+?)</i>", page)[-1:] == ["+1:00"]
     news = visitor.get(f"{page_of(job, 'live/')}?after=11&times=start").json()
-    assert "+1:00" in news["lines"]
+    assert "+1:00" in news["append"]["lines"]
 
 
 def test_a_long_log_shows_its_end_and_the_way_to_the_rest(visitor, job, monkeypatch):
-    monkeypatch.setattr(job_page, "LOG_LINES", 5)
+    monkeypatch.setattr(job_details, "LOG_LINES", 5)
     page = text_of(visitor.get(page_of(job)))
     assert lines_of(page) == [8, 9, 10, 11, 12]
     assert "7 earlier lines – show" in page
@@ -123,7 +123,7 @@ def test_a_long_log_shows_its_end_and_the_way_to_the_rest(visitor, job, monkeypa
     assert lines_of(page) == [3, 4, 5, 6, 7]
     assert "Show the newest lines" in page
     assert "data-qw-live" not in page  # nothing new would fit behind these
-    monkeypatch.setattr(job_page, "LOG_LINES", 11)
+    monkeypatch.setattr(job_details, "LOG_LINES", 11)
     assert "1 earlier line – show" in text_of(visitor.get(page_of(job)))
 
 
@@ -153,7 +153,8 @@ def test_without_the_right_to_the_log_no_line_and_no_tool_is_there(client, job):
     assert lines_of(page) == []
     assert 'name="find"' not in page
     news = client.get(page_of(job, "live/")).json()
-    assert (news["lines"], news["count"], "dropped" in news["parts"]) == ("", 0, False)
+    assert (news["append"], news["state"]["after"]) == ({}, 0)
+    assert news["parts"].keys().isdisjoint({"dropped", "log-count"})
 
 
 # Lines as HTML

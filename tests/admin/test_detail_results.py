@@ -9,7 +9,7 @@ from io import BytesIO
 import pytest
 from openpyxl import load_workbook
 
-from qorworker.admin import downloads, results_view, spreadsheet
+from qorworker.admin.jobs import downloads, results, spreadsheet
 from qorworker.models import Job, ResultsRow
 from tests.admin.support import make_job, messages_of, page_of, text_of, user_with
 
@@ -135,7 +135,7 @@ def test_only_rows_with_errors_can_be_shown_and_searched(types, visitor):
 def test_a_search_without_a_match_does_not_say_that_there_are_no_results(types, visitor):
     job = with_results(types["open"], PEOPLE)
     page = text_of(visitor.get(page_of(job) + "?cell=nowhere"))
-    assert "No row has “nowhere” in it." in page
+    assert "No row contains “nowhere”." in page
     assert re.search(r'id="qw-results-title">Results <span class="qw-quiet">5', page)
 
 
@@ -183,9 +183,9 @@ def test_a_cell_shows_its_value_and_only_addresses_of_the_web_are_links(types, v
 
 def test_very_many_rows_are_shown_but_neither_sorted_nor_searched(types, visitor, monkeypatch):
     job = with_results(types["open"], [["b"], ["a"], ["c"]])
-    monkeypatch.setattr(results_view, "SEARCHED", 3)
+    monkeypatch.setattr(results, "SEARCHED", 3)
     assert column(visitor, job, "?sort=1&cell=a") == ["a"]
-    monkeypatch.setattr(results_view, "SEARCHED", 2)
+    monkeypatch.setattr(results, "SEARCHED", 2)
     response = visitor.get(page_of(job) + "?sort=1&cell=a")
     assert [row[0] for row in table(response)] == ["b", "a", "c"]
     assert "too many rows to sort and search here" in text_of(response)
@@ -245,11 +245,26 @@ def test_comments_stop_at_a_limit_and_the_column_of_errors_does_not(types, visit
 
 def test_too_many_rows_for_a_sheet_are_refused_in_words(types, visitor):
     job = with_results(types["open"], [["a"]])
-    Job.objects.filter(pk=job.pk).update(results_rows=1_048_575)
+    most = downloads.SHEET_CELLS // 3  # a cell of each row, its number and its errors
+    Job.objects.filter(pk=job.pk).update(results_rows=most)
     assert visitor.get(page_of(job, "results.xlsx")).status_code == 200
-    Job.objects.filter(pk=job.pk).update(results_rows=1_048_576)
+    Job.objects.filter(pk=job.pk).update(results_rows=most + 1)
     response = visitor.get(page_of(job, "results.xlsx"), follow=True)
-    assert messages_of(response) == ["1,048,576 rows do not fit one XLSX sheet; use CSV."]
+    (told,) = messages_of(response)
+    assert told.startswith("An XLSX file has at most 250,000 cells here")
+    assert told.endswith("Download CSV.")
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("foo;=1+1", "foo;'=1+1"), ("a|@SUM(A1)", "a|'@SUM(A1)"), ("a\t+1+1", "a\t'+1+1"), ("a\r\n-1-1", "a\r\n'-1-1"),
+        ('a; "=1+1"', "a; \"'=1+1\""), ("a;\uff1d1+1", "a;'\uff1d1+1"), ("=1", "'=1"), ('"=1', "'\"=1"),
+        ("a;-3;b", "a;-3;b"), ("-3", "-3"), ("a; b", "a; b"), ("Dear Ann, - yes", "Dear Ann, - yes"), (-3, -3),
+    ],
+)  # fmt: skip
+def test_no_part_of_a_cell_is_a_formula_whatever_splits_it(value, shown):
+    assert downloads.safe_cell(value) == shown
 
 
 def test_without_the_extra_there_is_no_link_and_the_address_says_what_is_missing(types, visitor, monkeypatch):

@@ -15,9 +15,9 @@ from django.utils.html import escape
 
 import qorworker
 from qorworker import Arg
-from qorworker.admin.tries import strip_of, tries_of
-from qorworker.models import Attempt, AuditEntry, Outcome
-from qorworker.secrets import MASK
+from qorworker.admin.jobs.attempts import strip_of, tries_of
+from qorworker.models import Attempt, AuditEntry, Job, Outcome
+from qorworker.text.masking import MASK
 from tests.admin.support import (
     BASE,
     a_worker,
@@ -163,14 +163,15 @@ def test_each_attempt_has_its_line_the_newest_first_with_the_one_that_runs(visit
     assert 'href="?attempt=2#log"' in html
 
 
-def test_the_strip_shows_waiting_and_running_in_proportion(tried):
+def test_the_strip_shows_waiting_and_running_in_proportion(tried, monkeypatch):
+    monkeypatch.setattr(timezone, "now", lambda: at(260))
     pieces = strip_of(tried, tries_of(tried, list(tried.attempts.order_by("-number"))))
     assert [piece.kind for piece in pieces] == ["waiting", "failed", "again", "failed", "again", "running"]
     assert pieces[0].x == 0
     assert sum(piece.width for piece in pieces) == 1_000
     assert all(one.x + one.width == next_.x for one, next_ in pairwise(pieces))
     assert pieces[2].width == pytest.approx(6 * pieces[3].width, rel=0.1)
-    assert pieces[1].told == "attempt 1: Failed, 20 s"
+    assert pieces[1].title == "attempt 1: Failed, 20 s"
 
 
 def test_the_smallest_piece_of_the_strip_can_be_seen(types):
@@ -225,19 +226,19 @@ def test_the_history_is_told_in_sentences_and_in_order(visitor, tried):
         ("mark failed", "ok", "ben marked it as failed"),
         ("retry", "ok", "ben queued it for one more attempt"),
         ("delete", "ok", "ben deleted it"),
-        ("abort", "too late", "ben tried to abort it, but it was not running any more"),
+        ("abort", "too late", "ben tried to abort it, but it was no longer running"),
         ("cancel", "too late", "ben tried to cancel it, but it was too late"),
         ("reschedule", "too late", "ben tried to change its time, but it was too late"),
-        ("run now", "too late", "ben tried to queue it, but it was not scheduled any more"),
+        ("run now", "too late", "ben tried to queue it, but it was no longer scheduled"),
         ("mark failed", "too late", "ben tried to mark it as failed, but it was too late"),
         ("retry", "too late", "ben tried to retry it, but it had not failed"),
         ("delete", "too late", "ben tried to delete it, but it had not ended"),
-        ("abort", "denied", "ben tried to abort it, without the right to"),
-        ("cancel", "denied", "ben tried to cancel it, without the right to"),
-        ("retry", "denied", "ben tried to retry it, without the right to"),
-        ("rerun", "denied", "ben tried to run it again, without the right to"),
-        ("reschedule", "denied", "ben tried to change its time, without the right to"),
-        ("delete", "denied", "ben tried to delete it, without the right to"),
+        ("abort", "denied", "ben tried to abort it without permission"),
+        ("cancel", "denied", "ben tried to cancel it without permission"),
+        ("retry", "denied", "ben tried to retry it without permission"),
+        ("rerun", "denied", "ben tried to run it again without permission"),
+        ("reschedule", "denied", "ben tried to change its time without permission"),
+        ("delete", "denied", "ben tried to delete it without permission"),
     ],
 )
 def test_every_verb_and_outcome_has_its_sentence(types, visitor, action, outcome, told):
@@ -257,6 +258,13 @@ def test_what_nobody_is_named_for_is_told_by_where_it_came_from(types, visitor):
     ]
 
 
+def test_a_request_at_the_moment_of_the_creation_is_told_after_it(types, visitor):
+    job = make_job(types["open"], "scheduled")
+    AuditEntry.objects.record("cancel", job=job, origin="code")
+    Job.objects.filter(pk=job.pk).update(enqueued_at=AuditEntry.objects.get().at)
+    assert events_of(visitor, job) == ["It was created", "The program cancelled it"]
+
+
 def test_an_action_that_this_version_does_not_know_is_told_as_it_is(types, visitor):
     job = make_job(types["open"], "done")
     AuditEntry.objects.record("promote", job=job, user=superuser("ben"))
@@ -264,8 +272,9 @@ def test_an_action_that_this_version_does_not_know_is_told_as_it_is(types, visit
 
 
 def test_a_change_of_time_is_told_with_both_times_as_they_are_written_elsewhere(types, visitor):
-    job = make_job(types["open"], "scheduled", run_after=timezone.now() + dt.timedelta(days=9))
-    job.reschedule(timezone.now() + dt.timedelta(days=10), by=superuser("ben"))
+    now = timezone.now().replace(second=7)  # seconds are left out of a full minute
+    job = make_job(types["open"], "scheduled", run_after=now + dt.timedelta(days=9))
+    job.reschedule(now + dt.timedelta(days=10), by=superuser("ben"))
     (told,) = (event for event in events_of(visitor, job) if "moved" in event)
     assert re.search(r"another time: \w+\.? \d+, \d{4} \d\d:\d\d:\d\d → \w+\.? \d+, \d{4} \d\d:\d\d:\d\d \(", told)
 

@@ -7,7 +7,7 @@ from django import forms
 from django.db import DatabaseError
 
 import qorworker
-from tests.admin.support import BASE, make_job, messages_of, page_of, user_with
+from tests.admin.support import BASE, make_job, messages_of, page_of, text_of, user_with
 
 pytestmark = pytest.mark.django_db
 
@@ -43,18 +43,18 @@ def failing(types, monkeypatch, request):
 
 def test_the_other_types_and_the_pages_of_its_jobs_stay(failing, visitor):
     job = make_job("tests.failing", "exception", arguments={"name": "x"}, fingerprint="before")
-    page = visitor.get(CATALOGUE).content.decode()
+    page = text_of(visitor.get(CATALOGUE))
     assert "Its definition has an error" in page
     assert "Open door" in page
     assert visitor.get(BASE).status_code == 200
-    assert "The definition of this job has an error" in visitor.get(page_of(job)).content.decode()
+    assert "The definition of this job has an error" in text_of(visitor.get(page_of(job)))
 
 
 def test_it_cannot_be_run_and_no_path_of_the_server_is_told(failing, visitor):
     job = make_job("tests.failing", "exception", arguments={"name": "x"}, fingerprint="before")
     assert visitor.get(BASE + "run/tests.failing/").url == CATALOGUE
     assert visitor.get(BASE + "autocomplete/tests.failing/name/").status_code == 404
-    told = messages_of(visitor.post(page_of(job, "run-again/"), follow=True))
+    told = messages_of(visitor.post(page_of(job, "run-again/"), {"confirmed": "1"}, follow=True))
     assert set(told) == {"The definition of this job has an error: see “manage.py check”."}
     assert not failing.can_start(job)
 
@@ -76,7 +76,7 @@ def test_a_rule_that_fails_lets_nobody_in_and_is_logged(types, client, caplog):
     qorworker.job(name="tests.failing", title="Failing", permission=failing_rule)(handler)
     job = make_job("tests.failing")
     client.force_login(user_with("qorworker.run_job"))
-    page = client.get(CATALOGUE).content.decode()
+    page = text_of(client.get(CATALOGUE))
     assert "Open door" in page
     assert "Failing" not in page
     assert client.get(page_of(job)).status_code == 404

@@ -19,7 +19,7 @@ def places(client, path):
     """The names of the places with what is told beside them; the current one between stars."""
     page = text_of(client.get(path))
     line = page[page.index('class="qw-nav"') : page.index("</nav>", page.index('class="qw-nav"'))]
-    found = re.findall(r'<li><a [^>]*?(aria-current="true")?>([^<]+)</a>(?: <span[^>]*>([^<]+)</span>)?', line)
+    found = re.findall(r'<li><a [^>]*?(aria-current="true")?>([^<]+)</a>(?: ?<span[^>]*>([^<]+)</span>)?', line)
     return [f"*{name}*{told}" if current else f"{name} {told}".strip() for current, name, told in found]
 
 

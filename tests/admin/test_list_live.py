@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import datetime as dt
+import html
+import re
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from qorworker.admin import list_json
+from qorworker.admin.jobs import list_json
 from qorworker.models import Job
-from tests.admin.support import BASE, XSS, in_state, make_job, page_of, stored, user_with
+from tests.admin.support import BASE, XSS, compact, in_state, make_job, page_of, stored, text_of, user_with
 
 pytestmark = pytest.mark.django_db
 
@@ -23,59 +26,85 @@ def news(client, jobs, **asked):
     return client.get(LIVE, {"ids": ids, "newest": max(job.pk for job in jobs), **asked}).json()
 
 
+def rows(news):
+    """The cells that were sent, by the number of the job and the column."""
+    found = {}
+    for part, cell in news["parts"].items():
+        number, _dash, column = part.partition("-")
+        if number.isdigit():
+            found.setdefault(number, {})[column] = cell
+    return found
+
+
+def newer(news):
+    return news["parts"]["newer"].partition(" ·")[0].strip()
+
+
 # Live rows
 
 
 def test_each_row_asked_for_is_told_with_the_columns_of_its_tab(types, visitor):
     running, done = in_state(types["open"], "running", progress=42), in_state(types["open"], "done")
     make_job(types["open"])
-    told = news(visitor, [running, done])["rows"]
+    told = rows(news(visitor, [running, done]))
     assert set(told) == {str(running.pk), str(done.pk)}
     assert set(told[str(done.pk)]) == {"status", "arguments", "created", "duration", "by"}
     assert "42 %" in told[str(running.pk)]["status"]
-    assert set(news(visitor, [running], tab="queued")["rows"][str(running.pk)]) == {
+    assert set(rows(news(visitor, [running], tab="queued"))[str(running.pk)]) == {
         "position", "waiting", "arguments", "queue", "by"
     }  # fmt: skip
 
 
 def test_a_row_is_told_as_the_page_shows_it(types, visitor):
     job = in_state(types["greet"], "exception", arguments=stored(types["greet"], subject="Tea"))
-    page = visitor.get(BASE).content.decode()
-    told = news(visitor, [job])["rows"][str(job.pk)]
+    page = text_of(visitor.get(BASE))
+    told = rows(news(visitor, [job]))[str(job.pk)]
     for name in ("status", "arguments", "by"):
-        assert f'<td class="field-{name}">{told[name]}</td>' in page
+        assert compact(f'<td class="field-{name}">{told[name]}</td>') in page
 
 
-def test_a_row_that_is_gone_or_not_to_be_seen_is_not_told(types, client):
+def test_a_row_that_is_gone_or_not_to_be_seen_is_told_as_gone(types, client):
     mine, other = make_job(types["by_name"]), make_job(types["open"])
     client.force_login(user_with("testapp.change_shop"))
-    assert set(news(client, [mine, other])["rows"]) == {str(mine.pk)}
+    both = news(client, [mine, other])
+    assert (set(rows(both)), both["gone"]) == ({str(mine.pk)}, [str(other.pk)])
     Job.objects.filter(pk=mine.pk).delete()
-    assert news(client, [mine])["rows"] == {}
+    none = news(client, [mine])
+    assert (rows(none), none["gone"]) == ({}, [str(mine.pk)])
+
+
+def test_a_page_asks_for_news_of_its_own_rows(types, visitor):
+    first, second = make_job(types["open"]), make_job(types["greet"])
+    page = text_of(visitor.get(f"{BASE}?tab=queued"))
+    address = html.unescape(re.search(r'data-qw-live="([^"]+)"', page)[1])
+    assert parse_qs(urlsplit(address).query) == {
+        "tab": ["queued"], "ids": [f"{first.pk},{second.pk}"], "newest": [str(second.pk)], "whole": ["1"]
+    }  # fmt: skip
+    assert set(rows(visitor.get(address).json())) == {str(first.pk), str(second.pk)}
 
 
 def test_newer_jobs_are_counted_and_not_listed(types, visitor):
     shown = make_job(types["open"])
-    assert news(visitor, [shown])["newer"] == ""
+    assert newer(news(visitor, [shown])) == ""
     make_job(types["greet"])
-    assert news(visitor, [shown])["newer"] == "1 newer job"
-    assert news(visitor, [shown], job="tests.open")["newer"] == ""
+    assert newer(news(visitor, [shown])) == "1 newer job"
+    assert newer(news(visitor, [shown], job="tests.open")) == ""
     make_job(types["greet"])
-    assert news(visitor, [shown], tab="queued")["newer"] == "2 newer jobs"
+    assert newer(news(visitor, [shown], tab="queued")) == "2 newer jobs"
 
 
 def test_a_job_that_came_into_a_tab_is_newer_if_the_page_showed_all_there_were(types, visitor):
     started_later = in_state(types["open"], "running")
     shown = in_state(types["open"], "running")
-    assert news(visitor, [shown], tab="running")["newer"] == ""
-    assert news(visitor, [shown], tab="running", whole="1")["newer"] == "1 newer job"
-    assert news(visitor, [shown, started_later], tab="running", whole="1")["newer"] == ""
+    assert newer(news(visitor, [shown], tab="running")) == ""
+    assert newer(news(visitor, [shown], tab="running", whole="1")) == "1 newer job"
+    assert newer(news(visitor, [shown, started_later], tab="running", whole="1")) == ""
 
 
 def test_the_counts_of_all_tabs_come_along(types, visitor):
     shown = in_state(types["open"], "exception")
-    counts = news(visitor, [shown])["counts"]
-    assert (counts["all"], counts["failed"], counts["done"]) == ("1", "1", "0")
+    parts = news(visitor, [shown])["parts"]
+    assert (parts["count-all"], parts["count-failed"], parts["count-done"]) == ("1", "1", "0")
 
 
 def test_nothing_new_has_no_body_and_few_queries(types, visitor):
@@ -86,7 +115,7 @@ def test_nothing_new_has_no_body_and_few_queries(types, visitor):
     with CaptureQueriesContext(connection) as captured:
         answer = visitor.get(LIVE, asked, headers={"if-none-match": tag})
     assert (answer.status_code, answer.content) == (304, b"")
-    assert len(captured) <= 6
+    assert len(captured) <= 7
     Job.objects.update(status="cancelled")
     assert visitor.get(LIVE, asked, headers={"if-none-match": tag}).status_code == 200
 
@@ -98,7 +127,7 @@ def test_numbers_that_are_none_are_left_out(types, visitor, ids):
 
 def test_text_is_escaped_in_the_cells(types, visitor):
     job = in_state(types["greet"], "exception", error=XSS, arguments=stored(types["greet"], subject=XSS))
-    assert XSS not in "".join(news(visitor, [job])["rows"][str(job.pk)].values())
+    assert XSS not in "".join(rows(news(visitor, [job]))[str(job.pk)].values())
 
 
 # JSON

@@ -10,8 +10,9 @@ from django.utils import timezone
 
 import qorworker
 from qorworker import Secret
-from qorworker.admin.search import SearchError, Term, parse
-from qorworker.models import Job, lists
+from qorworker.admin.jobs.search import SearchError, Term, parse
+from qorworker.models import Job
+from qorworker.queries import job_list
 from tests.admin.support import BASE, in_state, make_job, stored, text_of, user_with
 from tests.testapp.models import Shop
 
@@ -57,7 +58,7 @@ def test_a_search_is_words_and_qualifiers_with_quotation_marks_around_spaces(tex
         ('"open', "quotation mark"), ('a"b c"', "quotation mark"), ('"a"b', "quotation mark"),
         ("shop:berlin", "“shop:” is not known"), ("arg.:x", "“arg.:” is not known"), ("arg.a-b:x", "is not known"),
         ("type:", "needs a value"), ('user:""', "needs a value"), ("x" * 501, "longer than 500"),
-        ("a " * 21, "more than 20"), ("a\x00b", "a character that no text has"),
+        ("a " * 21, "more than 20"), ("a\x00b", "a character that texts cannot have"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_understood_is_told(text, why):
@@ -162,12 +163,12 @@ def test_a_secret_that_stands_where_no_field_expects_it_is_not_found_either(pain
 
 
 def test_only_the_newest_are_read_for_an_argument_and_that_is_said(painted, visitor, monkeypatch):
-    monkeypatch.setattr(lists, "ARGUMENTS_READ", 1)
+    monkeypatch.setattr(job_list, "ARGUMENTS_READ", 1)
     assert listed(visitor, q="arg.colour:red") == {painted[1].pk}
     assert "Arguments were searched in the newest 1 of these jobs" in text_of(
         visitor.get(BASE, {"q": "arg.colour:red"})
     )
-    monkeypatch.setattr(lists, "ARGUMENTS_READ", 2)
+    monkeypatch.setattr(job_list, "ARGUMENTS_READ", 2)
     assert "Arguments were searched" not in text_of(visitor.get(BASE, {"q": "arg.colour:red"}))
 
 
@@ -226,10 +227,17 @@ def test_each_filter_is_told_with_a_link_that_takes_it_away_alone(jobs, visitor)
     }
 
 
+def test_a_type_that_one_may_not_see_is_told_by_the_name_in_the_address_only(types, client):
+    client.force_login(user_with("testapp.change_shop", name="shopkeeper"))
+    page = text_of(client.get(BASE, {"job": "tests.greet"}))
+    assert "Type: tests.greet" in page
+    assert "Send greetings" not in page
+
+
 def test_filters_search_and_tab_stay_together_in_every_link(jobs, visitor):
     page = text_of(visitor.get(BASE, {"q": "door", "queue": "mail", "period": "30"}))
     tabs = re.findall(r'<a href="\?(tab=[^"]+)"', page)
-    assert len(tabs) == len(lists.TABS)
+    assert len(tabs) == len(job_list.TABS)
     assert all("q=door&amp;queue=mail&amp;period=30" in tab for tab in tabs)
 
 
@@ -275,9 +283,10 @@ def test_the_usual_periods_are_links(types, visitor):
 @pytest.mark.parametrize(
     ("asked", "why"),
     [
-        ({"from": "yesterday"}, "From: “yesterday” is no date"), ({"to": "2026-02-30"}, "To: “2026-02-30” is no date"),
-        ({"to": "9999-12-31"}, "is no date"), ({"from": "0001-01-01"}, "is no date"),
-        ({"from": "2026-03-02", "to": "2026-03-01"}, "“To” is before “From”"), ({"before": "x"}, "is no number"),
+        ({"from": "yesterday"}, "From: “yesterday” is not a date"),
+        ({"to": "2026-02-30"}, "To: “2026-02-30” is not a date"),
+        ({"to": "9999-12-31"}, "is not a date"), ({"from": "0001-01-01"}, "is not a date"),
+        ({"from": "2026-03-02", "to": "2026-03-01"}, "“To” is before “From”"), ({"before": "x"}, "is not the number"),
         ({"period": "9"}, "is not one of"), ({"on": "x"}, "is not one of"), ({"tab": "x"}, "is not one of"),
         ({"job": "a\x00b"}, "has a character"), ({"user": "\u202e"}, "has a character"),
     ],

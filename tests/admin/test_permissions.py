@@ -7,7 +7,7 @@ from itertools import product
 import pytest
 
 from qorworker.models import Job
-from qorworker.permissions import can, can_view_any, told_permission, visible_jobs
+from qorworker.permissions import can, can_view_any, required_permission, visible_jobs
 from tests.admin.support import make_job, superuser, user_with
 
 pytestmark = pytest.mark.django_db
@@ -109,6 +109,6 @@ def test_there_is_nothing_for_staff_without_any_right(types):
 
 
 def test_the_missing_permission_is_named(types):
-    assert told_permission(types["open"], "abort") == "qorworker.abort_job"
-    assert told_permission(types["by_name"], "abort") == "testapp.change_shop"
-    assert told_permission(types["by_code"], "abort") == ""
+    assert required_permission(types["open"], "abort") == "qorworker.abort_job"
+    assert required_permission(types["by_name"], "abort") == "testapp.change_shop"
+    assert required_permission(types["by_code"], "abort") == ""

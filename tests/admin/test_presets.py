@@ -8,10 +8,10 @@ import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 
-from qorworker.admin import presets
+from qorworker.admin.jobs import presets
 from qorworker.models import AuditEntry, Job, Preset
 from tests.admin.filled_in import filled_in
-from tests.admin.support import BASE, XSS, make_job, messages_of, stored, superuser, user_with
+from tests.admin.support import BASE, XSS, make_job, messages_of, stored, superuser, text_of, user_with
 from tests.testapp.models import Shop
 
 pytestmark = pytest.mark.django_db
@@ -28,7 +28,7 @@ def signed_in(user):
 
 
 def kept_by(page):
-    return re.search(r'name="qw-arguments" value="([^"]+)"', page.content.decode())[1]
+    return re.search(r'name="qw-arguments" value="([^"]+)"', text_of(page))[1]
 
 
 def save(client, name="spring sale", url=SAVE, typed=TYPED, **chosen):
@@ -51,7 +51,7 @@ def delete_url(preset):
 
 def test_arguments_are_saved_in_two_steps_and_fill_the_form_again(types, visitor, root):
     first = visitor.post(SAVE, TYPED)
-    assert "What is saved" in first.content.decode()
+    assert "What is saved" in text_of(first)
     assert not Preset.objects.exists()
     response = save(visitor)
     preset = Preset.objects.get()
@@ -68,7 +68,7 @@ def test_a_secret_is_never_saved_and_never_on_the_page_between(types, visitor):
     url = BASE + "run/tests.log_in/save/"
     typed = {"password": "hunter2", "user_name": "ben"}
     between = visitor.post(url, typed)
-    assert "hunter2" not in between.content.decode()
+    assert "hunter2" not in text_of(between)
     save(visitor, url=url, typed=typed)
     preset = Preset.objects.get()
     assert preset.arguments == {"user_name": "ben"}
@@ -97,7 +97,7 @@ def test_what_is_empty_although_it_is_needed_is_left_out(types, visitor):
 
 def test_what_is_wrong_is_not_saved_and_the_form_comes_back_with_what_was_typed(types, visitor):
     response = visitor.post(SAVE, {**TYPED, "copies": "many"})
-    page = response.content.decode()
+    page = text_of(response)
     assert "Nothing was saved. Please correct the following:" in page
     assert '<a href="#id_copies">' in page
     assert filled_in(response)["subject"] == ["Hello"]
@@ -105,7 +105,7 @@ def test_what_is_wrong_is_not_saved_and_the_form_comes_back_with_what_was_typed(
 
 
 def test_a_time_that_is_not_chosen_yet_does_not_matter(types, visitor):
-    assert "What is saved" in visitor.post(SAVE, {**TYPED, "qw-when": "later"}).content.decode()
+    assert "What is saved" in text_of(visitor.post(SAVE, {**TYPED, "qw-when": "later"}))
 
 
 def test_the_type_that_wants_to_be_confirmed_is_not_run_by_saving(types, visitor):
@@ -116,7 +116,7 @@ def test_the_type_that_wants_to_be_confirmed_is_not_run_by_saving(types, visitor
 @pytest.mark.parametrize("name", ["", "   ", "x" * 101])
 def test_a_name_is_needed_and_what_is_saved_is_kept_on_the_page(types, visitor, name):
     response = save(visitor, name)
-    assert "errorlist" in response.content.decode()
+    assert "errorlist" in text_of(response)
     assert kept_by(response)
     assert not Preset.objects.exists()
 
@@ -124,7 +124,7 @@ def test_a_name_is_needed_and_what_is_saved_is_kept_on_the_page(types, visitor, 
 def test_a_name_that_is_taken_is_replaced_only_if_one_says_so(types, visitor):
     save(visitor)
     response = save(visitor, "Spring Sale", typed={**TYPED, "subject": "Other"})
-    assert "You have saved arguments under this name." in response.content.decode()
+    assert "You have saved arguments under this name." in text_of(response)
     assert Preset.objects.get().arguments["subject"] == "Hello"
     save(visitor, "Spring Sale", typed={**TYPED, "subject": "Other"}, replace="on")
     assert Preset.objects.get().arguments["subject"] == "Other"
@@ -148,7 +148,7 @@ def test_what_was_saved_meanwhile_is_not_lost(types, visitor, root, monkeypatch)
         return form
 
     monkeypatch.setattr(presets, "_form", slow)
-    assert "You have saved arguments under this name." in visitor.post(SAVE, data).content.decode()
+    assert "You have saved arguments under this name." in text_of(visitor.post(SAVE, data))
     assert Preset.objects.get().arguments == {"mode": "a"}
 
 
@@ -172,13 +172,13 @@ def test_who_may_not_run_the_type_may_not_save(types, client):
 
 
 def test_a_form_without_anything_to_save_does_not_offer_it(types, visitor):
-    assert "Save arguments…" in visitor.get(GREET).content.decode()
-    assert "Save arguments…" not in visitor.get(BASE + "run/tests.open/").content.decode()
+    assert "Save arguments…" in text_of(visitor.get(GREET))
+    assert "Save arguments…" not in text_of(visitor.get(BASE + "run/tests.open/"))
 
 
 def test_too_much_is_refused(types, visitor, settings):
     settings.QORWORKER = {**settings.QORWORKER, "ARGUMENTS_BYTES": 1024}
-    assert "too large to be saved" in visitor.post(SAVE, {**TYPED, "subject": "x" * 2000}).content.decode()
+    assert "too large to be saved" in text_of(visitor.post(SAVE, {**TYPED, "subject": "x" * 2000}))
 
 
 # Sharing
@@ -189,11 +189,11 @@ def test_sharing_needs_its_permission(types, may_share):
     more = ["qorworker.share_preset"] if may_share else []
     user = user_with("qorworker.run_job", *more, name="a")
     client = signed_in(user)
-    assert ("qw-is_shared" in client.post(SAVE, TYPED).content.decode()) is may_share
+    assert ("qw-is_shared" in text_of(client.post(SAVE, TYPED))) is may_share
     save(client, is_shared="on")
     assert Preset.objects.get().is_shared is may_share
     other = signed_in(user_with("qorworker.run_job", name="b"))
-    page = other.get(GREET).content.decode()
+    page = text_of(other.get(GREET))
     assert ("shared by a" in page) is may_share
     filled = other.get(f"{GREET}?preset={Preset.objects.get().pk}").context["filled"]
     assert (filled.values.get("subject") == "Hello") is may_share
@@ -209,7 +209,7 @@ def test_what_somebody_left_behind_stays_if_it_was_shared(types, visitor):
     other = superuser("other")
     shared, private = preset_of(other, "team", is_shared=True), preset_of(other, "mine")
     other.delete()
-    page = visitor.get(GREET).content.decode()
+    page = text_of(visitor.get(GREET))
     assert f"?preset={shared.pk}" in page
     assert f"?preset={private.pk}" not in page
     assert visitor.get(delete_url(private)).status_code == 404
@@ -224,8 +224,8 @@ def test_ones_own_can_be_deleted_after_a_question(types, client):
     user = user_with("qorworker.run_job")
     preset = preset_of(user)
     client.force_login(user)
-    assert f'href="{delete_url(preset)}"' in client.get(GREET).content.decode()
-    page = client.get(delete_url(preset)).content.decode()
+    assert f'href="{delete_url(preset)}"' in text_of(client.get(GREET))
+    page = text_of(client.get(delete_url(preset)))
     assert "Delete the saved arguments “x”?" in page.replace("&quot;", '"')
     assert Preset.objects.exists()
     response = client.post(delete_url(preset), follow=True)
@@ -245,10 +245,10 @@ def test_the_private_ones_of_others_are_not_found_not_even_by_a_superuser(types,
 def test_what_others_share_can_be_used_but_not_deleted(types, client, method):
     preset = preset_of(superuser("other"), is_shared=True)
     client.force_login(user_with("qorworker.run_job", "qorworker.share_preset"))
-    assert delete_url(preset) not in client.get(GREET).content.decode()
+    assert delete_url(preset) not in text_of(client.get(GREET))
     response = getattr(client, method)(delete_url(preset))
     assert response.status_code == 403
-    assert "Only who saved them may delete them." in response.content.decode()
+    assert "Only the person who saved them can delete them." in text_of(response)
     assert Preset.objects.exists()
 
 
@@ -275,9 +275,9 @@ def test_the_menu_has_ones_last_five_different_runs_and_what_is_saved(types, vis
     assert [start.job.arguments["subject"] for start in found if start.job] == [f"Run {n}" for n in (6, 5, 4, 3, 2)]
     assert [start.preset for start in found if start.preset] == [mine, shared]
     assert found[0].job == jobs[1]
-    assert "subject: Run 6" in page.content.decode()
-    assert "Not mine" not in page.content.decode()
-    assert "private" not in page.content.decode()
+    assert "Subject: Run 6" in text_of(page)
+    assert "Not mine" not in text_of(page)
+    assert "private" not in text_of(page)
 
 
 def test_secrets_and_files_make_no_difference_between_runs_and_are_masked(types, visitor, root):
@@ -285,7 +285,7 @@ def test_secrets_and_files_make_no_difference_between_runs_and_are_masked(types,
         arguments = stored(types["log_in"], password=password)
         make_job(types["log_in"], "done", arguments=arguments, created_by=root)
     (start,) = visitor.get(BASE + "run/tests.log_in/").context["starts"]
-    assert start.summary == "password: ••••••, user_name: root"
+    assert start.summary == "Password: ••••••, User name: root"
 
 
 def test_runs_are_no_start_for_who_may_not_see_arguments(types, client):
@@ -294,13 +294,13 @@ def test_runs_are_no_start_for_who_may_not_see_arguments(types, client):
     client.force_login(user)
     page = client.get(GREET)
     assert page.context["starts"] == []
-    assert "Mine" not in page.content.decode()
+    assert "Mine" not in text_of(page)
 
 
 def test_names_and_summaries_are_text(types, visitor, root):
     preset = preset_of(root, XSS, arguments={"subject": XSS})
     for url in (GREET, f"{GREET}?preset={preset.pk}", delete_url(preset)):
-        page = visitor.get(url).content.decode()
+        page = text_of(visitor.get(url))
         assert XSS not in page
         assert "&lt;script&gt;" in page
 

@@ -9,8 +9,8 @@ from django import forms
 
 import qorworker
 from qorworker import Arg
-from qorworker.models import Job
-from tests.admin.support import BASE, user_with
+from qorworker.models import Job, Preset
+from tests.admin.support import BASE, text_of, user_with
 from tests.admin.test_run_form import token_of
 from tests.testapp.admin import ShopAdmin
 from tests.testapp.models import Shop
@@ -53,15 +53,28 @@ def post(client, shop):
     return client.post(PICK, {"qw-token": token_of(client, PICK), "qw-when": "now", "shop": shop.pk})
 
 
+def test_shared_arguments_do_not_name_a_row_that_the_admin_hides(pick, shops, client):
+    owner = user_with(name="owner")
+    for shop in shops:
+        named = {"$model": "testapp.shop", "pk": shop.pk, "label": shop.name}
+        Preset.objects.create(
+            owner=owner, name=f"of {shop.pk}", job_name="tests.pick", arguments={"shop": named}, is_shared=True
+        )
+    client.force_login(user_with("qorworker.run_job", "testapp.view_shop"))
+    page = text_of(client.get(PICK))
+    assert all(f"of {shop.pk}" in page for shop in shops)
+    assert ("Shop: Verona" in page, "Palermo" in page) == (True, False)
+
+
 def test_a_row_that_the_admin_hides_is_neither_named_nor_taken(pick, shops, client):
     mine, other = shops
     client.force_login(user_with("qorworker.run_job", "testapp.view_shop"))
-    assert "Palermo" not in client.get(f"{PICK}?shop={other.pk}").content.decode()
-    answer = post(client, other).content.decode()
+    assert "Palermo" not in text_of(client.get(f"{PICK}?shop={other.pk}"))
+    answer = text_of(post(client, other))
     assert "Select a valid choice" in answer
     assert "Palermo" not in answer
     assert not Job.objects.exists()
-    assert "Verona" in client.get(f"{PICK}?shop={mine.pk}").content.decode()
+    assert "Verona" in text_of(client.get(f"{PICK}?shop={mine.pk}"))
     assert post(client, mine).status_code == 302
     assert Job.objects.get().arguments["shop"]["label"] == "Verona"
 
@@ -76,7 +89,7 @@ def test_who_may_not_search_the_rows_cannot_name_one(types, client):
     qorworker.job(name="tests.pick")(by_signature)
     shop = Shop.objects.create(name="Verona")
     client.force_login(user_with("qorworker.run_job"))
-    assert "Verona" not in client.get(f"{PICK}?shop={shop.pk}").content.decode()
+    assert "Verona" not in text_of(client.get(f"{PICK}?shop={shop.pk}"))
     assert post(client, shop).status_code == 200
     assert not Job.objects.exists()
 

@@ -13,7 +13,7 @@ from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
-from qorworker.forms import RescheduleForm
+from qorworker.admin.forms import RescheduleForm
 from qorworker.models import AuditEntry, Job
 from tests.admin.filled_in import filled_in
 from tests.admin.support import (
@@ -24,6 +24,7 @@ from tests.admin.support import (
     page_of,
     stored,
     superuser,
+    text_of,
     user_with,
 )
 from tests.testapp.models import Shop
@@ -37,7 +38,7 @@ VALUES = {"subject": "Hello", "copies": "2", "mode": "plain", "qw-when": "now"}
 
 
 def token_of(client, url):
-    return re.search(r'name="qw-token" value="([^"]+)"', client.get(url).content.decode())[1]
+    return re.search(r'name="qw-token" value="([^"]+)"', text_of(client.get(url)))[1]
 
 
 def later(moment):
@@ -78,7 +79,7 @@ def test_the_window_can_be_turned_off(types, visitor, settings):
 
 
 def test_the_form_names_the_zone_and_the_window(types, visitor):
-    page = visitor.get(GREET).content.decode()
+    page = text_of(visitor.get(GREET))
     assert "Time zone: Europe/Berlin." in page
     assert "less than 2 minutes ahead, starts at once" in page
 
@@ -95,15 +96,15 @@ def test_a_time_that_the_zone_skips_or_repeats_or_no_time_is_refused(types, visi
     data = {**VALUES, "qw-when": "later", "qw-at_0": date, "qw-at_1": time, "qw-token": token_of(visitor, GREET)}
     response = visitor.post(GREET, data)
     assert response.status_code == 200
-    assert told in response.content.decode()
+    assert told in text_of(response)
     assert not Job.objects.exists()
 
 
 @with_zones
 def test_the_neighbours_of_a_skipped_time_are_offered(types, visitor):
     data = {**VALUES, "qw-when": "later", "qw-at_0": "2030-03-31", "qw-at_1": "02:30", "qw-token": "0." + "x" * 20}
-    page = visitor.post(GREET, data).content.decode()
-    assert "Choose 1:30 a.m. or 3:30 a.m. instead." in page
+    page = text_of(visitor.post(GREET, data))
+    assert "Choose 01:30 or 03:30 instead." in page
 
 
 @with_zones
@@ -111,7 +112,7 @@ def test_the_neighbours_of_a_skipped_time_are_offered(types, visitor):
 def test_which_of_two_moments_is_meant_can_be_chosen(types, visitor, which, hour):
     data = {**VALUES, "qw-when": "later", "qw-at_0": "2030-10-27", "qw-at_1": "02:30:00"}
     response = visitor.post(GREET, {**data, "qw-token": token_of(visitor, GREET)})
-    page = response.content.decode()
+    page = text_of(response)
     assert "02:30 CEST (UTC+0200)" in page
     assert "02:30 CET (UTC+0100)" in page
     assert filled_in(response)["qw-at_1"] == ["02:30:00"]
@@ -124,7 +125,7 @@ def test_which_of_two_moments_is_meant_can_be_chosen(types, visitor, which, hour
 def test_neither_of_the_two_is_no_choice(types, visitor, which):
     data = {**VALUES, "qw-when": "later", "qw-at_0": "2030-10-27", "qw-at_1": "02:30:00", "qw-which": which}
     response = visitor.post(GREET, {**data, "qw-token": token_of(visitor, GREET)})
-    assert "happens twice" in response.content.decode()
+    assert "happens twice" in text_of(response)
     assert not Job.objects.exists()
 
 
@@ -163,7 +164,7 @@ def test_the_token_of_one_person_says_nothing_about_another(types, visitor):
 def test_a_form_without_a_proper_token_starts_nothing_and_comes_back_with_one(types, visitor, token):
     response = visitor.post(GREET, {**VALUES, "qw-token": token})
     assert response.status_code == 200
-    assert re.search(r'name="qw-token" value="\d+\.[\w-]{16,}"', response.content.decode())
+    assert re.search(r'name="qw-token" value="\d+\.[\w-]{16,}"', text_of(response))
     assert not Job.objects.exists()
 
 
@@ -195,7 +196,7 @@ def test_submits_at_the_same_moment_make_one_job(types):
 
 def test_errors_are_summed_up_and_nothing_is_started(types, visitor):
     response = visitor.post(GREET, {**VALUES, "subject": "", "copies": "many", "qw-token": token_of(visitor, GREET)})
-    page = response.content.decode()
+    page = text_of(response)
     assert "Nothing was started." in page
     assert '<a href="#id_subject">' in page
     assert '<a href="#id_copies">' in page
@@ -203,7 +204,7 @@ def test_errors_are_summed_up_and_nothing_is_started(types, visitor):
 
 
 def test_what_was_typed_is_shown_again_as_text(types, visitor):
-    page = visitor.post(GREET, {**VALUES, "subject": XSS, "copies": "many"}).content.decode()
+    page = text_of(visitor.post(GREET, {**VALUES, "subject": XSS, "copies": "many"}))
     assert XSS not in page
     assert "&lt;script&gt;" in page
 
@@ -211,12 +212,12 @@ def test_what_was_typed_is_shown_again_as_text(types, visitor):
 def test_a_secret_is_stored_unreadable_and_never_rendered_again(types, visitor):
     url = URL.format("log_in")
     refused = visitor.post(url, {"password": "hunter2", "user_name": "", "qw-token": "x"})
-    assert "hunter2" not in refused.content.decode()
+    assert "hunter2" not in text_of(refused)
     visitor.post(url, {"password": "hunter2", "user_name": "ben", "qw-token": token_of(visitor, url)})
     job = Job.objects.get()
     assert "hunter2" not in str(job.arguments)
     for page in (page_of(job), BASE, f"{url}?from={job.pk}", f"{url}?password=hunter2", page_of(job, "live/")):
-        assert "hunter2" not in visitor.get(page).content.decode().replace("?password=hunter2", "")
+        assert "hunter2" not in text_of(visitor.get(page)).replace("?password=hunter2", "")
 
 
 def test_an_upload_and_a_row_reach_the_job(types, visitor):
@@ -225,27 +226,27 @@ def test_an_upload_and_a_row_reach_the_job(types, visitor):
     file = SimpleUploadedFile("prices.csv", b"a,b")
     visitor.post(url, {"file": file, "shop": shop.pk, "qw-when": "now", "qw-token": token_of(visitor, url)})
     job = Job.objects.get()
-    assert "prices.csv" in visitor.get(page_of(job)).content.decode()
+    assert "prices.csv" in text_of(visitor.get(page_of(job)))
 
 
 def test_an_address_fills_in_fields_and_says_what_it_left_out(types, visitor):
-    page = visitor.get(f"{GREET}?subject=Hi+there&copies=x&nonsense=1&mode=rich").content.decode()
+    page = text_of(visitor.get(f"{GREET}?subject=Hi+there&copies=x&nonsense=1&mode=rich"))
     assert 'value="Hi there"' in page
     assert '<option value="rich" selected>' in page
     assert "The value for “Copies” does not fit; it was ignored." in page
-    assert "There is no field “nonsense”; it was ignored." in page
+    assert "The field “nonsense” does not exist; it was ignored." in page
 
 
 def test_an_address_never_fills_in_a_secret_or_a_file(types, visitor):
-    assert "“Password” is never filled in from a link." in visitor.get(
-        URL.format("log_in") + "?password=x"
-    ).content.decode().replace("&quot;", '"')
-    assert "“File” is never filled in from a link." in visitor.get(URL.format("upload") + "?file=x").content.decode()
+    assert "“Password” is never filled in from a link." in text_of(
+        visitor.get(URL.format("log_in") + "?password=x")
+    ).replace("&quot;", '"')
+    assert "“File” is never filled in from a link." in text_of(visitor.get(URL.format("upload") + "?file=x"))
 
 
 def test_an_earlier_job_fills_in_its_arguments(types, visitor):
     job = make_job(types["greet"], "done", arguments=stored(types["greet"], subject="Once more", copies=3))
-    page = visitor.get(f"{GREET}?from={job.pk}").content.decode()
+    page = text_of(visitor.get(f"{GREET}?from={job.pk}"))
     assert 'value="Once more"' in page
     assert 'value="3"' in page
     assert f"#{job.pk}</a>" in page
@@ -254,14 +255,14 @@ def test_an_earlier_job_fills_in_its_arguments(types, visitor):
 @pytest.mark.parametrize("other", ["0", "abc", "99999999999999999999", "{open}"])
 def test_a_job_that_cannot_be_the_start_is_named_and_left_out(types, visitor, other):
     job = make_job(types["open"], "done")
-    page = visitor.get(f"{GREET}?from={other.format(open=job.pk)}").content.decode()
+    page = text_of(visitor.get(f"{GREET}?from={other.format(open=job.pk)}"))
     assert "cannot be used as a start" in page
 
 
 def test_arguments_one_may_not_see_are_not_filled_in(types, client):
     client.force_login(user_with("qorworker.run_job", "qorworker.view_job"))
     job = make_job(types["greet"], "done", arguments=stored(types["greet"], subject="Between us"))
-    page = client.get(f"{GREET}?from={job.pk}").content.decode()
+    page = text_of(client.get(f"{GREET}?from={job.pk}"))
     assert "Between us" not in page
     assert "cannot be used as a start" in page
 
@@ -269,7 +270,7 @@ def test_arguments_one_may_not_see_are_not_filled_in(types, client):
 def test_a_type_that_wants_to_be_confirmed_is_not_started_without_it(types, visitor):
     url = URL.format("asks")
     data = {"qw-when": "now", "qw-token": token_of(visitor, url)}
-    assert "Everything will be deleted." in visitor.post(url, data).content.decode()
+    assert "Everything will be deleted." in text_of(visitor.post(url, data))
     assert not Job.objects.exists()
     visitor.post(url, {**data, "qw-confirmed": "on"})
     assert Job.objects.count() == 1
@@ -277,7 +278,7 @@ def test_a_type_that_wants_to_be_confirmed_is_not_started_without_it(types, visi
 
 def test_a_type_that_is_not_schedulable_has_no_time(types, visitor):
     url = URL.format("log_in")
-    assert "qw-when" not in visitor.get(url).content.decode()
+    assert "qw-when" not in text_of(visitor.get(url))
     moment = later(timezone.now() + dt.timedelta(days=2))
     visitor.post(url, {"password": "x", "user_name": "y", **moment, "qw-token": token_of(visitor, url)})
     assert Job.objects.get().status == "new"
@@ -294,7 +295,7 @@ def test_who_may_not_run_it_is_refused_and_written_down(types, client):
     client.force_login(user_with("qorworker.view_job"))
     response = client.post(OPEN, {"qw-when": "now", "qw-token": "0." + "x" * 20})
     assert response.status_code == 403
-    assert "qorworker.run_job" in response.content.decode()
+    assert "qorworker.run_job" in text_of(response)
     assert not Job.objects.exists()
     assert AuditEntry.objects.get().outcome == "denied"
 

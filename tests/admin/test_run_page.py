@@ -12,7 +12,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 import qorworker
-from qorworker.admin.limits import tell_limits
+from qorworker.admin.jobs.field_limits import tell_limits
 from qorworker.models import Job
 from tests.admin import every_kind
 from tests.admin.filled_in import filled_in
@@ -24,6 +24,7 @@ from tests.admin.support import (
     page_of,
     stored,
     superuser,
+    text_of,
     user_with,
 )
 from tests.testapp.models import Shop
@@ -43,30 +44,30 @@ def sent(client, url, **changes):
 
 def test_a_run_in_progress_is_told_with_its_start_and_its_person(types, visitor):
     job = make_job(types["greet"], "running", created_by=superuser("ben"))
-    page = " ".join(re.sub(r"<[^>]+>", " ", visitor.get(GREET).content.decode()).split())
+    page = " ".join(re.sub(r"<[^>]+>", " ", text_of(visitor.get(GREET))).split())
     assert "1 run is in progress" in page
     assert re.search(rf"\( #{job.pk} started today \d\d:\d\d by ben\)", page)
     make_job(types["greet"], "running")
     make_job(types["open"], "running")
-    assert "2 runs are in progress" in visitor.get(GREET).content.decode()
+    assert "2 runs are in progress" in text_of(visitor.get(GREET))
 
 
 def test_runs_in_progress_are_not_told_of_to_who_may_not_see_them(types, client, settings):
     make_job(types["greet"], "running", created_by=superuser("ben"))
     client.force_login(user_with("qorworker.run_job", name="a"))
-    assert "in progress" not in client.get(GREET).content.decode()
+    assert "in progress" not in text_of(client.get(GREET))
     settings.QORWORKER = {**settings.QORWORKER, "OWN_JOBS_ONLY": True}
     client.force_login(user_with("qorworker.run_job", "qorworker.view_job", name="b"))
-    assert "in progress" not in client.get(GREET).content.decode()
+    assert "in progress" not in text_of(client.get(GREET))
 
 
 def test_limits_are_told_in_words(types, visitor, settings):
     settings.QORWORKER = {**settings.QORWORKER, "UPLOAD_BYTES": 20 * 1024 * 1024}
     every_kind.declare()
-    page = visitor.get(URL.format("everything")).content.decode().replace("\xa0", " ")
+    page = text_of(visitor.get(URL.format("everything"))).replace("\xa0", " ")
     assert "From -1000000 to 1000000." in page
     assert "One on each line." in page
-    assert "At most 20.0 MB." in visitor.get(URL.format("upload")).content.decode().replace("\xa0", " ")
+    assert "At most 20.0 MB." in text_of(visitor.get(URL.format("upload"))).replace("\xa0", " ")
 
 
 def test_a_whole_limit_of_a_fraction_is_told_as_a_whole_number():
@@ -77,10 +78,10 @@ def test_a_whole_limit_of_a_fraction_is_told_as_a_whole_number():
 
 
 def test_the_whole_description_is_one_click_away(types, visitor):
-    page = visitor.get(GREET).content.decode()
+    page = text_of(visitor.get(GREET))
     assert "About this job" in page
     assert "Several times, if that is wanted." in page
-    assert "About this job" not in visitor.get(OPEN).content.decode()
+    assert "About this job" not in text_of(visitor.get(OPEN))
 
 
 # Who is offered what
@@ -89,7 +90,7 @@ def test_the_whole_description_is_one_click_away(types, visitor):
 def test_who_may_run_but_not_schedule_is_asked_for_no_time_and_given_none(types, client):
     client.force_login(user_with(name="may-run"))
     url = URL.format("by_code")
-    assert "qw-when" not in client.get(url).content.decode()
+    assert "qw-when" not in text_of(client.get(url))
     sent(client, url, **{"qw-when": "later", "qw-at_0": "2999-01-01", "qw-at_1": "09:00"})
     assert Job.objects.get().status == "new"
 
@@ -105,7 +106,7 @@ def test_queue_and_priority_are_for_who_may_choose_them(types, client, settings,
     settings.QORWORKER = {**settings.QORWORKER, "QUEUES": QUEUES}
     more = ["qorworker.choose_job_queue"] if may_choose else []
     client.force_login(user_with("qorworker.run_job", *more))
-    assert ("qw-queue_name" in client.get(GREET).content.decode()) is may_choose
+    assert ("qw-queue_name" in text_of(client.get(GREET))) is may_choose
     sent(client, GREET, **{"subject": "x", "qw-queue_name": "mail", "qw-priority": "7"})
     job = Job.objects.get()
     assert (job.queue_name, job.priority) == (("mail", 7) if may_choose else ("default", 0))
@@ -114,7 +115,7 @@ def test_queue_and_priority_are_for_who_may_choose_them(types, client, settings,
 @pytest.mark.parametrize(("field", "value"), [("queue_name", "nowhere"), ("priority", "101"), ("priority", "x")])
 def test_a_queue_or_priority_that_cannot_be_is_refused(types, visitor, field, value):
     response = sent(visitor, GREET, **{"subject": "x", f"qw-{field}": value})
-    assert f'<a href="#id_qw-{field}">' in response.content.decode()
+    assert f'<a href="#id_qw-{field}">' in text_of(response)
     assert not Job.objects.exists()
 
 
@@ -135,7 +136,7 @@ def test_each_error_leads_to_its_field_also_where_a_field_has_several_inputs(typ
     every_kind.declare()
     url = URL.format("everything")
     changes = {"begins_0": "soon", "channels": "shop", "qw-when": "later", "line": "x"}
-    page = sent(visitor, url, **changes).content.decode()
+    page = text_of(sent(visitor, url, **changes))
     summary = page[page.index('class="errornote') : page.index("</ul>", page.index('class="errornote'))]
     anchors = re.findall(r'href="#([^"]*)"', summary)
     assert {"id_text", "id_shop", "id_begins_0", "id_channels_0", "id_qw-at_0"} <= set(anchors)
@@ -144,23 +145,23 @@ def test_each_error_leads_to_its_field_also_where_a_field_has_several_inputs(typ
 
 
 def test_the_summary_of_errors_gets_the_focus(types, visitor):
-    page = sent(visitor, GREET).content.decode()
+    page = text_of(sent(visitor, GREET))
     assert re.search(r'<div class="errornote[^>]+role="alert" tabindex="-1" data-qw-focus>', page)
 
 
 def test_secrets_and_files_that_have_to_be_given_again_are_named(types, visitor):
     every_kind.declare()
-    page = sent(visitor, URL.format("everything"), password="hunter2").content.decode()
+    page = text_of(sent(visitor, URL.format("everything"), password="hunter2"))
     assert re.search(r">Password</a>:\s+enter it again: it is never shown.", page)
     assert "hunter2" not in page
     Shop.objects.create(name="Berlin")
-    page = sent(visitor, URL.format("upload"), file=SimpleUploadedFile("a.csv", b"a")).content.decode()
+    page = text_of(sent(visitor, URL.format("upload"), file=SimpleUploadedFile("a.csv", b"a")))
     assert re.search(r">File</a>:\s+choose the file again: browsers do not keep it.", page)
 
 
 def test_nothing_is_to_be_given_again_that_was_not_given(types, visitor):
     every_kind.declare()
-    assert "again:" not in sent(visitor, URL.format("everything")).content.decode()
+    assert "again:" not in text_of(sent(visitor, URL.format("everything")))
 
 
 def test_the_yes_is_asked_for_anew_when_something_else_was_wrong(types, visitor):
@@ -168,7 +169,7 @@ def test_the_yes_is_asked_for_anew_when_something_else_was_wrong(types, visitor)
     url = URL.format("careful")
     response = sent(visitor, url, **{"qw-confirmed": "on"})
     assert "qw-confirmed" not in filled_in(response)
-    assert "Tick this" not in response.content.decode()
+    assert "Tick this" not in text_of(response)
     assert not Job.objects.exists()
     sent(visitor, url, **{"qw-confirmed": "on", "subject": "x"})
     assert Job.objects.count() == 1
@@ -219,18 +220,18 @@ def test_a_refusal_names_the_permission_as_the_pages_of_users_do(types, client):
     client.force_login(user_with("qorworker.view_job"))
     page = client.get(GREET)
     assert page.status_code == 403
-    text = page.content.decode()
+    text = text_of(page)
     assert "You may not run “Send greetings”." in text
-    assert "It needs the permission “qorworker | Can run jobs” (<code>qorworker.run_job</code>)." in text
-    text = client.get(URL.format("by_name")).content.decode()
-    assert "“testapp | Can change shop” (<code>testapp.change_shop</code>)" in text
-    assert "The code of the job decides who may." in client.get(URL.format("by_code")).content.decode()
+    assert "It needs the permission “Background jobs | job | Can run jobs” (<code>qorworker.run_job</code>)." in text
+    text = text_of(client.get(URL.format("by_name")))
+    assert "“Testapp | shop | Can change shop” (<code>testapp.change_shop</code>)" in text
+    assert "The code of the job decides who is allowed to." in text_of(client.get(URL.format("by_code")))
 
 
 def test_a_page_that_is_not_found_leads_on(types, visitor):
     response = visitor.get(BASE + "run/tests.nothing/")
     assert response.status_code == 404
-    assert f'href="{BASE}catalogue/"' in response.content.decode()
+    assert f'href="{BASE}catalogue/"' in text_of(response)
 
 
 # Cost

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from qorworker.models import Job, Preset
 from tests.admin import every_kind
 from tests.admin.filled_in import filled_in
-from tests.admin.support import BASE, make_job, stored, superuser, user_with
+from tests.admin.support import BASE, make_job, stored, superuser, text_of, user_with
 from tests.testapp.models import Shop
 
 pytestmark = [pytest.mark.django_db, pytest.mark.once]
@@ -155,7 +155,7 @@ def test_a_row_that_is_gone_is_told_also_if_the_form_is_as_it_was(everything, vi
 @pytest.mark.parametrize("start", ["?preset=0", "?preset=abc", "?preset=99999999999999999999", "?preset="])
 def test_saved_arguments_that_do_not_exist_are_told_and_left_out(types, visitor, start):
     page = visitor.get(GREET + start)
-    assert page.context["filled"].notes == ["There are no such saved arguments; the form shows its defaults."]
+    assert page.context["filled"].notes == ["These saved arguments do not exist; the form shows its defaults."]
     assert filled_in(page)["copies"] == ["1"]
 
 
@@ -167,8 +167,8 @@ def test_saved_arguments_of_another_type_or_person_are_not_to_be_had(types, clie
     for preset in (mine, private):
         page = client.get(f"{GREET}?preset={preset.pk}")
         assert page.context["filled"].values == {}
-        assert "Private" not in page.content.decode()
-        assert "Elsewhere" not in page.content.decode()
+        assert "Private" not in text_of(page)
+        assert "Elsewhere" not in text_of(page)
 
 
 def test_a_password_of_a_job_or_an_address_is_never_in_the_page(everything, visitor, shops):
@@ -176,5 +176,5 @@ def test_a_password_of_a_job_or_an_address_is_never_in_the_page(everything, visi
     job = make_job(everything, "done", arguments=arguments)
     page = visitor.get(f"{EVERYTHING}?from={job.pk}&password=hunter3")
     assert filled_in(page)["password"] == [""]
-    assert "hunter" not in page.content.decode().replace("password=hunter3", "")
-    assert "$secret" not in page.content.decode()
+    assert "hunter" not in text_of(page).replace("password=hunter3", "")
+    assert "$secret" not in text_of(page)

@@ -9,9 +9,10 @@ from django.urls import reverse
 from django.utils import timezone
 
 from qorworker import At, Cron, Every, Schedule
-from qorworker.admin import schedule_calendar
-from qorworker.admin.schedule_calendar import days_of
+from qorworker.admin.schedules import calendar
+from qorworker.admin.schedules.calendar import days_of
 from qorworker.models.clock import aware
+from qorworker.schedules.timetable import Timetable
 from tests.admin.support import superuser, text_of, user_with
 
 pytestmark = pytest.mark.django_db
@@ -39,7 +40,7 @@ def made(types, when, name, kind="open", **more):
 def told(*schedules, now=NOON):
     """What each day that has something has, and what runs all the time."""
     days, dense = days_of(list(schedules), now)
-    assert len(days) == schedule_calendar.DAYS
+    assert len(days) == calendar.DAYS
     runs = {f"{day.date:%d.%m.}": [f"{moment:%H:%M} {each.name}" for moment, each in day.runs] for day in days}
     return {date: found for date, found in runs.items() if found}, [(each.name, words) for each, words in dense]
 
@@ -91,17 +92,17 @@ def test_the_page_leads_to_the_schedules_and_says_what_it_leaves_out(boss, types
     still.pause()
     later = Schedule.objects.create_for(types["open"], Cron("0 0 * * *"), name="goes on")
     later.pause(until=later.next_slot + dt.timedelta(days=2))
-    monkeypatch.setattr(schedule_calendar, "OF_A_DAY", 2)
+    monkeypatch.setattr(calendar, "OF_A_DAY", 2)
     page = text_of(boss.get(CALENDAR))
     assert f'href="{CALENDAR}"' in text_of(boss.get(LIST))
     assert f'href="{LIST}{later.pk}/change/"' in page
     assert f"{LIST}{still.pk}/" not in page
     assert "1 paused schedule is not shown." in page
     assert "and 1 more" in page
-    monkeypatch.setattr(schedule_calendar, "MOST", 2)
+    monkeypatch.setattr(calendar, "MOST", 2)
     assert "Only the 2 that come first are shown." in text_of(boss.get(CALENDAR))
     Schedule.objects.all().delete()
-    assert "No job runs by itself yet." in text_of(boss.get(CALENDAR))
+    assert "No job runs on a schedule yet." in text_of(boss.get(CALENDAR))
 
 
 def test_it_shows_only_what_one_may_see(client, types):
@@ -118,3 +119,36 @@ def test_the_number_of_queries_does_not_grow(boss, types, django_assert_max_num_
     with django_assert_max_num_queries(15):
         boss.get(CALENDAR)
     assert aware(Schedule.objects.first().next_slot)
+
+
+def counted_steps(monkeypatch):
+    """How many times of rules are worked out from now on."""
+    steps, real = [], Timetable.slots_after
+
+    def slots_after(table, moment):
+        for slot in real(table, moment):
+            steps.append(slot)
+            yield slot
+
+    monkeypatch.setattr(Timetable, "slots_after", slots_after)
+    return steps
+
+
+def test_a_dense_rule_is_recognised_after_a_few_steps(types, monkeypatch):
+    every_minute = ",".join(map(str, range(60)))
+    dense = [made(types, Cron(f"{every_minute} * * * *", "UTC"), f"dense {number}") for number in range(20)]
+    steps = counted_steps(monkeypatch)
+    runs, words = told(*dense)
+    assert (runs, len(words)) == ({}, 20)
+    assert len(steps) <= 20 * (calendar.OF_A_DAY + 1)
+
+
+def test_all_schedules_together_take_a_bounded_number_of_steps(types, monkeypatch):
+    monkeypatch.setattr(calendar, "TIMES", 200)
+    thrice = [made(types, Cron("0 6,12,18 * * *", "UTC"), f"number {number}") for number in range(10)]
+    steps = counted_steps(monkeypatch)
+    runs, words = told(*thrice)
+    assert len(steps) <= 210
+    named = {entry.partition(" ")[2] for day in runs.values() for entry in day}
+    assert named | {name for name, _words in words} == {schedule.name for schedule in thrice}
+    assert len(named) == 2

@@ -7,14 +7,16 @@ import re
 from urllib.parse import urljoin
 
 import pytest
+from django.contrib.auth import get_user_model
 from django.urls import reverse
 from django.utils import timezone
 
-from qorworker import At, Cron, Every, Schedule
+from qorworker import At, Cron, Every, Plan, Schedule, job
+from qorworker.maintenance.declared import sync_declared
 from qorworker.models import AuditEntry, Job, ScheduleSlot
 from qorworker.models.clock import aware
-from qorworker.timetable import Slot
-from tests.admin.support import make_job, messages_of, superuser, text_of, user_with
+from qorworker.schedules.timetable import Slot
+from tests.admin.support import compact, make_job, messages_of, superuser, text_of, user_with
 
 pytestmark = pytest.mark.django_db
 
@@ -49,6 +51,38 @@ def made(types, when=None, kind="greet", **more):
     )
 
 
+class TestQuestion:
+    """What a job type wants to be confirmed before it runs."""
+
+    def test_nothing_is_saved_before_it_is_answered(self, boss, types):
+        page = text_of(boss.get(add_url("tests.asks")))
+        assert "Everything will be deleted." in page
+        page = text_of(boss.post(add_url("tests.asks"), DAILY))
+        assert "Tick this to run it." in page
+        assert not Schedule.objects.exists()
+        boss.post(add_url("tests.asks"), {**DAILY, "qw-confirmed": "on"})
+        assert Schedule.objects.get().job_name == "tests.asks"
+
+    def test_a_type_without_a_question_asks_for_no_tick(self, boss, types):
+        assert "qw-confirmed" not in text_of(boss.get(add_url()))
+
+    def test_run_now_asks_and_starts_nothing_before_it_is_answered(self, boss, types):
+        schedule = made(types, kind="asks")
+        assert 'data-qw-ask="Everything will be deleted."' in text_of(boss.get(url_of(schedule)))
+        page = text_of(boss.post(url_of(schedule, "run-now/"), {"qw-token": "7.token-of-sixteen-chars"}))
+        assert "Everything will be deleted." in page
+        assert 'value="7.token-of-sixteen-chars"' in page
+        assert not Job.objects.exists()
+        boss.post(url_of(schedule, "run-now/"), {"confirmed": "1"})
+        assert Job.objects.get().schedule == schedule
+
+    def test_run_now_for_many_shows_the_questions(self, boss, types):
+        schedule = made(types, kind="asks")
+        page = text_of(boss.post(LIST, {"action": "run_now", "_selected_action": [schedule.pk]}))
+        assert "Everything will be deleted." in page
+        assert not Job.objects.exists()
+
+
 class TestForm:
     def test_one_chooses_a_job_and_fills_in_its_form(self, boss, types):
         page = text_of(boss.get(reverse("admin:qorworker_schedule_add")))
@@ -67,7 +101,7 @@ class TestForm:
         assert schedule.arguments == {"subject": "Tea", "copies": 2, "mode": "plain"}
         assert schedule.created_by.username == "root"
         assert schedule.answerable == schedule.created_by
-        assert "every day at 6:30" in text_of(response)
+        assert "every day at 06:30" in text_of(response)
 
     @pytest.mark.parametrize(
         ("shape", "values", "stored"),
@@ -103,7 +137,7 @@ class TestForm:
         ("values", "field", "text"),
         [
             ({"qw-shape": "cron", "qw-expression": "0 25 * * *"}, "expression", "Hour: “25” does not exist (0–23)."),
-            ({"qw-shape": "cron", "qw-expression": "0 0 30 2 *"}, "expression", "This never happens"),
+            ({"qw-shape": "cron", "qw-expression": "0 0 30 2 *"}, "expression", "This never fires"),
             ({"qw-shape": "cron", "qw-expression": "* * * * * *"}, "expression", "smallest step is one minute"),
             ({"qw-shape": "cron", "qw-expression": ""}, "expression", "Fill this in."),
             ({"qw-shape": "every", "qw-number": ""}, "number", "Fill this in."),
@@ -135,13 +169,13 @@ class TestForm:
     def test_a_name_that_is_taken_is_told(self, boss, types):
         made(types, name="Greetings")
         response = boss.post(add_url(), {**GREET, **DAILY})
-        assert response.context["forms"][0].errors["name"] == ["There is a schedule called “Greetings” already."]
+        assert response.context["forms"][0].errors["name"] == ["A schedule called “Greetings” already exists."]
 
     def test_what_another_has_changed_meanwhile_is_not_overwritten_unasked(self, boss, types):
         schedule = made(types, name="Greetings")
         schedule.change(jitter=5)
         response = boss.post(url_of(schedule, "edit/"), {**GREET, **DAILY, "qw-revision": "1"})
-        assert "changed this schedule meanwhile" in text_of(response)
+        assert "changed this schedule in the meantime" in text_of(response)
         schedule.refresh_from_db()
         assert (schedule.jitter, schedule.revision) == (5, 2)
         boss.post(url_of(schedule, "edit/"), {**GREET, **DAILY, "qw-revision": "2"})
@@ -149,8 +183,11 @@ class TestForm:
         assert (schedule.jitter, schedule.revision) == (0, 3)
 
     def test_a_secret_is_kept_unless_another_is_entered_and_never_shown(self, boss, types):
+        root = get_user_model().objects.get()
         object.__setattr__(types["log_in"].options, "schedulable", True)
-        schedule = made(types, kind="log_in", name="Greetings", arguments={"password": "opensesame"})
+        schedule = made(
+            types, kind="log_in", name="Greetings", arguments={"password": "opensesame"}, by=root, origin="admin"
+        )
         page = text_of(boss.get(url_of(schedule, "edit/")))
         assert "opensesame" not in page
         assert "Leave this empty to keep what is stored." in page
@@ -164,6 +201,31 @@ class TestForm:
         schedule.refresh_from_db()
         assert load(schedule.arguments)["password"].get_secret_value() == "closesesame"
 
+    @pytest.mark.parametrize("entered_by", ["anna", "code"])
+    def test_nobody_carries_off_a_secret_of_another_person(self, boss, types, entered_by):
+        object.__setattr__(types["log_in"].options, "schedulable", True)
+        more = {"by": superuser("anna"), "origin": "admin" if entered_by == "anna" else "code"}
+        given = {"password": "opensesame", "user_name": "anna"}
+        schedule = made(types, kind="log_in", name="Greetings", arguments=given, **more)
+        before = schedule.arguments
+        edited = {**DAILY, "qw-revision": "1", "user_name": "evil", "password": ""}
+        answer = boss.post(url_of(schedule, "edit/"), edited)
+        assert "Enter this again: another person entered the stored value" in text_of(answer)
+        boss.post(url_of(schedule, "run-now/"))
+        schedule.refresh_from_db()
+        assert schedule.arguments == before
+        assert Job.objects.get().arguments == before
+        # Another time is no other address, and what one enters oneself is one's own.
+        assert boss.post(url_of(schedule, "edit/"), {**edited, "user_name": "anna"}).status_code == 302
+        schedule.refresh_from_db()
+        assert (schedule.arguments, schedule.revision) == (before, 2)
+        edited = {**edited, "qw-revision": "2"}
+        assert boss.post(url_of(schedule, "edit/"), {**edited, "password": "closesesame"}).status_code == 302
+        edited = {**edited, "qw-revision": "3", "user_name": "ben"}
+        assert boss.post(url_of(schedule, "edit/"), edited).status_code == 302
+        schedule.refresh_from_db()
+        assert schedule.arguments["user_name"] == "ben"
+
     def test_what_the_code_declares_is_changed_there(self, boss, types):
         schedule = made(types)
         Schedule.objects.update(declared_in_code=True)
@@ -176,11 +238,11 @@ class TestPreview:
     def told(self, boss, **values):
         answer = boss.post(reverse("admin:qorworker_schedule_preview", args=("tests.greet",)), {**DAILY, **values})
         assert answer.status_code == 200
-        return answer.json()["html"]
+        return compact(answer.json()["parts"]["preview"])
 
     def test_five_times_in_words_and_utc_and_nothing_is_stored(self, boss, types):
         html = self.told(boss)
-        assert "every day at 6:30 a.m. (Europe/Berlin)" in html
+        assert "every day at 06:30 (Europe/Berlin)" in html
         assert html.count("<tr><td>") == 5
         assert re.search(r"06:30 <span class=\"qw-quiet\">Europe/Berlin</span></td><td>[^<]*0[45]:30</td>", html)
         assert not Schedule.objects.exists()
@@ -192,7 +254,7 @@ class TestPreview:
     def test_without_script_too(self, boss, types):
         response = boss.post(add_url(), {**GREET, **DAILY, "qw-preview": "Preview"})
         page = text_of(response)
-        assert "every day at 6:30 a.m. (Europe/Berlin)" in page
+        assert "every day at 06:30 (Europe/Berlin)" in page
         assert page.count("<tr><td>") == 5
         assert not Schedule.objects.exists()
 
@@ -256,7 +318,9 @@ class TestButtons:
         schedule = made(types)
         schedule.pause()
         response = boss.post(url_of(schedule, "resume/"), follow=True)
-        assert messages_of(response)[0].startswith("It goes on. What it missed meanwhile is not made up for. The next")
+        assert messages_of(response)[0].startswith(
+            "It was resumed. What it missed meanwhile is not made up for. The next"
+        )
         schedule.refresh_from_db()
         assert schedule.next_slot is not None
 
@@ -267,7 +331,7 @@ class TestButtons:
         assert re.fullmatch(r"The time [\w ,.:]+ is left out\. The next time is in [\w ]+\.", message)
         schedule.refresh_from_db()
         assert schedule.next_slot > before
-        assert "Somebody asked to skip it." in text_of(boss.get(url_of(schedule)))
+        assert "A user asked to skip it." in text_of(boss.get(url_of(schedule)))
 
     def test_run_now(self, boss, types):
         schedule = made(types)
@@ -276,6 +340,17 @@ class TestButtons:
         assert messages_of(response) == [f"Job #{job.pk} was queued. The next time stays as it is."]
         assert (job.schedule, job.created_by.username) == (schedule, "root")
         assert "by hand" in text_of(response)
+
+    def test_who_may_schedule_but_not_run_starts_nothing_at_once(self, client, types):
+        schedule = made(types, kind="by_code")
+        client.force_login(user_with("qorworker.manage_schedule", "qorworker.view_job", name="may-schedule"))
+        page = text_of(client.get(url_of(schedule)))
+        assert "skip-next/" in page
+        assert "run-now/" not in page
+        assert client.post(url_of(schedule, "run-now/")).status_code == 403
+        client.post(LIST, {"action": "run_now", "_selected_action": [schedule.pk], "confirmed": "1"})
+        assert not Job.objects.exists()
+        assert set(AuditEntry.objects.filter(outcome="denied").values_list("action", flat=True)) == {"run"}
 
     def test_run_now_clicked_twice_makes_one_job_and_from_the_next_page_another(self, boss, types):
         schedule = made(types)
@@ -293,7 +368,7 @@ class TestButtons:
     def test_each_button_leads_to_what_it_says(self, boss, types):
         schedule = made(types)
         page = url_of(schedule)
-        actions = re.findall(r'<form method="post" action="([^"]+)"', text_of(boss.get(page)))
+        actions = re.findall(r'<form method="post"\s+action="([^"]+)"', text_of(boss.get(page)))
         leads_to = {urljoin(page, action) for action in actions}
         assert {url_of(schedule, end) for end in ("run-now/", "skip-next/", "pause/")} <= leads_to
         boss.post(url_of(schedule, "pause/"))
@@ -337,6 +412,17 @@ class TestRights:
         assert AuditEntry.objects.filter(action="manage_schedule", outcome="denied").count() == 1
         assert not Job.objects.exists()
 
+    def test_who_may_only_look_may_not_delete_and_that_is_on_record(self, client, schedule):
+        client.force_login(user_with("qorworker.view_job", name="ann"))
+        assert client.get(url_of(schedule, "delete/")).status_code == 403
+        assert not AuditEntry.objects.filter(outcome="denied").exists()
+        answer = client.post(url_of(schedule, "delete/"), {"post": "yes"})
+        assert answer.status_code == 403
+        assert "qorworker.manage_schedule" in text_of(answer)
+        entry = AuditEntry.objects.get(action="manage_schedule", outcome="denied")
+        assert (entry.schedule_id, entry.user_name) == (schedule.pk, "ann")
+        assert Schedule.objects.filter(pk=schedule.pk).exists()
+
     def test_who_may_not_run_the_job_may_not_schedule_it(self, client, schedule):
         client.force_login(user_with("qorworker.view_job", "qorworker.manage_schedule"))
         assert client.post(url_of(schedule, "run-now/")).status_code == 403
@@ -368,6 +454,13 @@ class TestRights:
         assert ("mine" in page, "theirs" in page) == (True, False)
         assert (client.get(url_of(mine)).status_code, client.get(url_of(other)).status_code) == (200, 404)
 
+    @pytest.mark.parametrize(("own_only", "suggested"), [(True, "Send greetings"), (False, "Send greetings 2")])
+    def test_the_suggested_name_tells_only_of_visible_schedules(self, client, types, settings, own_only, suggested):
+        settings.QORWORKER = {**settings.QORWORKER, "OWN_JOBS_ONLY": own_only}
+        made(types, name="Send greetings")
+        client.force_login(user_with(*MANAGE))
+        assert f'value="{suggested}"' in text_of(client.get(add_url()))
+
 
 class TestCopy:
     def test_the_form_starts_from_another_schedule_under_a_free_name(self, boss, types):
@@ -378,7 +471,7 @@ class TestCopy:
         form = boss.get(add_url() + f"&copy={source.pk}")
         for text in ('value="Tea"', "The form has what “mornings” has.", 'value="Send greetings"', 'value="1.5"'):
             assert text in text_of(form)
-        assert form.context["preview"].words.startswith("Monday to Friday at 6:30")
+        assert form.context["preview"].words.startswith("Monday to Friday at 06:30")
         boss.post(add_url() + f"&copy={source.pk}", {**GREET, **DAILY, "qw-name": "copied", "qw-expires": "2.5"})
         copied = Schedule.objects.get(name="copied")
         assert (copied.arguments["subject"], copied.expires, copied.revision) == ("Tea", 150, 1)
@@ -408,7 +501,7 @@ class TestList:
         schedule = made(types, Cron("30 6 * * 1-5", "Europe/Berlin"), name="weekdays")
         job = make_job(types["greet"], "done", schedule=schedule)
         page = text_of(boss.get(LIST))
-        for text in ("weekdays", "Send greetings", "Monday to Friday at 6:30", f"/job/{job.pk}/change/"):
+        for text in ("weekdays", "Send greetings", "Monday to Friday at 06:30", f"/job/{job.pk}/change/"):
             assert text in page
 
     def test_the_last_runs_are_a_strip_of_signs_that_words_tell_too(self, boss, types):
@@ -446,6 +539,25 @@ class TestList:
             page = text_of(boss.get(LIST, {"tab": tab}))
             assert {name for name in ("first", "second", "third") if f"{name} one" in page} == names
 
+    @pytest.mark.parametrize(
+        ("ends", "is_failing"),
+        [(["exception"], True), (["exception", "done"], False), (["done", "exception", "new"], True)],
+    )
+    def test_a_schedule_whose_last_run_failed_needs_attention(self, boss, types, ends, is_failing):
+        schedule = made(types, name="first one")
+        for status in ends:
+            make_job(types["greet"], status, schedule=schedule)
+        assert ("first one" in text_of(boss.get(LIST, {"tab": "attention"}))) == is_failing
+        schedule.pause()
+        assert "first one" not in text_of(boss.get(LIST, {"tab": "attention"}))
+
+    def test_a_failed_run_that_one_may_not_see_asks_for_no_attention(self, client, types, settings):
+        settings.QORWORKER = {**settings.QORWORKER, "OWN_JOBS_ONLY": True}
+        user = user_with(*MANAGE)
+        client.force_login(user)
+        make_job(types["greet"], "exception", schedule=made(types, by=user, name="first one"))
+        assert "first one" not in text_of(client.get(LIST, {"tab": "attention"}))
+
     def test_search(self, boss, types):
         made(types, name="first one")
         made(types, name="second one")
@@ -453,7 +565,33 @@ class TestList:
         assert ("first one" in page, "second one" in page) == (True, False)
 
     def test_an_empty_list_leads_on(self, boss, types):
-        assert "No job runs by itself yet." in text_of(boss.get(LIST))
+        assert "No job runs on a schedule yet." in text_of(boss.get(LIST))
+
+    def test_an_empty_list_counts_what_the_code_declares_until_a_worker_has_started(self, boss, types):
+        @job(name="tests.nightly", schedule=[Every(hours=1), Plan(Every(days=1), name="second")])
+        def nightly():
+            pass
+
+        for url in (LIST, f"{LIST}calendar/"):
+            page = text_of(boss.get(url))
+            assert "The code declares 2 schedules. They appear here as soon as a worker has started." in page
+            assert "No job runs on a schedule yet." not in page
+        sync_declared("default")
+        page = text_of(boss.get(LIST))
+        assert "The code declares" not in page
+        assert page.count("From code") == 2
+        assert page.count('class="qw-badge">Active<') == 2  # a state; where it is from is none
+
+    def test_an_empty_list_says_if_there_may_be_schedules_that_one_does_not_see(self, client, types, settings):
+        made(types, name="hidden")
+        client.force_login(user_with("testapp.change_shop"))
+        assert "There are no schedules of jobs that you may see." in text_of(client.get(LIST))
+        settings.QORWORKER = {**settings.QORWORKER, "OWN_JOBS_ONLY": True}
+        client.force_login(user_with("qorworker.view_job", name="bea"))
+        for url in (LIST, f"{LIST}calendar/"):
+            page = text_of(client.get(url))
+            assert "You have no schedules. Those that other people made" in page
+            assert "No job runs on a schedule yet." not in page
 
     def test_the_number_of_queries_does_not_grow(self, boss, types, django_assert_max_num_queries):
         for number in range(20):
@@ -467,7 +605,7 @@ class TestList:
         Schedule.objects.update(job_name="gone.job", zone="Europe/Atlantis", needs_attention="<b>Look</b>")
         assert boss.get(LIST).status_code == 200
         page = text_of(boss.get(url_of(schedule)))
-        assert "is not part of this project any more." in page
+        assert "is no longer part of this project." in page
         assert "<b>Look</b>" not in page
         assert boss.get(url_of(schedule, "edit/")).status_code == 302
 
@@ -510,3 +648,28 @@ def test_a_single_time_that_has_been_says_so(boss, types):
     Schedule.objects.update(next_slot=None, next_key="")
     assert boss.get(url_of(schedule)).status_code == 200
     assert boss.get(LIST).status_code == 200
+
+
+@pytest.mark.parametrize("page", [lambda schedule: LIST, lambda schedule: url_of(schedule)])
+def test_a_time_in_the_zone_of_the_reader_names_it_beside_times_of_another(boss, types, page):
+    later = {"qw-start_0": "2999-01-01", "qw-start_1": "00:00"}
+    for zone, is_named in (("Asia/Tokyo", True), ("Europe/Berlin", False)):
+        boss.post(add_url(), {**GREET, **DAILY, "qw-name": zone, "qw-zone": zone, **later})
+        with timezone.override("Europe/Berlin"):
+            html = text_of(boss.get(page(Schedule.objects.get(name=zone))))
+        assert ("(Europe/Berlin)" in html.replace("every day at 06:30 (Europe/Berlin)", "")) is is_named
+        Schedule.objects.all().delete()
+
+
+def test_zones_are_offered_by_region_after_those_that_are_most_likely(boss, types):
+    choice = boss.get(add_url()).context["forms"][0].fields["zone"]
+    (title, likely), *regions = choice.choices
+    assert (title, [name for name, _label in likely]) == ("Most likely", ["Europe/Berlin", "UTC"])
+    names = [region for region, _zones in regions]
+    assert names == sorted(names)
+    assert {"Africa", "America", "Asia", "Europe"} < set(names)
+    for region, zones in regions:
+        assert zones == sorted(zones)
+        assert all(name.startswith(f"{region}/") for name, _label in zones)
+    page = text_of(boss.get(add_url()))
+    assert page.count('<option value="Europe/Berlin" selected>') == 1

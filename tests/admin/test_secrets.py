@@ -10,13 +10,17 @@ from asgiref.sync import async_to_sync
 from django import forms
 from django.core.signals import got_request_exception
 from django.test import Client
+from django.urls import reverse
 from django.views.debug import ExceptionReporter
 
 import qorworker
-from qorworker import Arg, Secret
+from qorworker import Arg, Every, Plan, Schedule, Secret
+from qorworker.arguments import secrets
 from qorworker.models import Job
-from tests.admin.support import BASE
+from qorworker.text.masking import MASK
+from tests.admin.support import BASE, in_state, page_of, stored_by, text_of
 from tests.admin.test_run_form import token_of
+from tests.admin.test_schedules import DAILY
 
 pytestmark = pytest.mark.django_db
 
@@ -34,17 +38,73 @@ def url(types):
 
 
 def test_a_secret_in_any_widget_is_never_filled_in_from_a_link(url, visitor):
-    page = visitor.get(f"{url}?key={CANARY}").content.decode()
+    page = text_of(visitor.get(f"{url}?key={CANARY}"))
     assert CANARY not in page
     assert "is never filled in from a link" in page
 
 
 def test_a_secret_in_any_widget_is_asked_for_again_after_an_error(url, visitor):
     form = {"qw-token": token_of(visitor, url), "qw-when": "now", "key": CANARY, "number": "x"}
-    page = visitor.post(url, form).content.decode()
+    page = text_of(visitor.post(url, form))
     assert "Enter a whole number." in page
     assert CANARY not in page
     assert visitor.post(url, {**form, "number": "1"}).status_code == 302
+
+
+@pytest.mark.parametrize("page", ["run", "schedule", "change"])
+def test_a_secret_does_not_come_back_whatever_the_widget_of_a_given_form_says(types, visitor, page):
+    class Form(forms.Form):
+        number = forms.IntegerField()
+        password = forms.CharField(widget=forms.PasswordInput(render_value=True))
+
+    @qorworker.job(name="tests.renders", form=Form)
+    def renders(number: int, password: str) -> None: ...
+
+    made = in_state(renders, "new", arguments={"number": 1, "password": {"$secret": secrets.encrypt("before")}})
+    url = {
+        "run": BASE + "run/tests.renders/",
+        "schedule": reverse("admin:qorworker_schedule_add") + "?job=tests.renders",
+        "change": page_of(made, "update/"),
+    }[page]
+    form = {"qw-token": token_of(visitor, BASE + "run/tests.renders/"), **DAILY, "number": "x", "password": CANARY}
+    answer = text_of(visitor.post(url, form))
+    assert "Enter a whole number." in answer
+    assert CANARY not in answer
+
+
+@pytest.mark.parametrize("page", ["run", "save", "schedule", "change", "edit"])
+def test_no_error_of_a_form_quotes_a_secret_that_was_typed(types, visitor, root, page):
+    def refuse(value):
+        raise forms.ValidationError(f"{value!r} is no good")
+
+    class Form(forms.Form):
+        host = forms.CharField()
+        password = forms.CharField(widget=forms.PasswordInput, validators=[refuse])
+
+        def clean(self):
+            self.add_error("host", f"not with {self.data['password']}")
+            raise forms.ValidationError(["%(first)s", "second"], params={"first": self.data["password"]})
+
+    @qorworker.job(name="tests.strict", form=Form)
+    def strict(host: str, password: str) -> None: ...
+
+    given = {"host": "a", "password": {"$secret": secrets.encrypt("before"), "by": str(root.pk)}}
+    made = in_state(strict, "new", arguments=given)
+    schedule = Schedule.objects.create_dumped(strict, Plan(Every(hours=1), name="s"), given)
+    url = {
+        "run": BASE + "run/tests.strict/",
+        "save": BASE + "run/tests.strict/save/",
+        "schedule": reverse("admin:qorworker_schedule_add") + "?job=tests.strict",
+        "change": page_of(made, "update/"),
+        "edit": reverse("admin:qorworker_schedule_edit", args=(schedule.pk,)),
+    }[page]
+    typed = '  it\'s "<c4n4ry>"  '
+    form = {"qw-token": token_of(visitor, BASE + "run/tests.strict/"), **DAILY, "host": "b", "password": typed}
+    answer = text_of(visitor.post(url, form))
+    assert "c4n4ry" not in answer
+    if page != "save":  # what is never saved is not checked
+        assert f"&#x27;{MASK}&#x27; is no good" in answer or f"{MASK} is no good" in answer
+        assert f"not with {MASK}" in answer
 
 
 def out_of_order(*args, **kwargs):
@@ -74,9 +134,13 @@ def run_again(job_type):
     Job(name=job_type.name, arguments={"password": {"$secret": "token"}}).rerun(password=CANARY)
 
 
-@pytest.mark.parametrize("enqueue", [enqueue_one, enqueue_many, enqueue_in_a_coroutine, run_again])
+def schedule_it(job_type):
+    Schedule.objects.create_for(job_type, Every(hours=1), {"password": CANARY})
+
+
+@pytest.mark.parametrize("enqueue", [enqueue_one, enqueue_many, enqueue_in_a_coroutine, run_again, schedule_it])
 def test_the_report_of_an_error_at_enqueueing_does_not_have_it(types, monkeypatch, enqueue):
-    monkeypatch.setattr("qorworker.secrets._ring", out_of_order)
+    monkeypatch.setattr("qorworker.arguments.secrets._ring", out_of_order)
     try:
         enqueue(types["log_in"])
     except RuntimeError:
@@ -85,19 +149,102 @@ def test_the_report_of_an_error_at_enqueueing_does_not_have_it(types, monkeypatc
     assert CANARY not in text
 
 
-def test_the_report_of_an_error_on_the_page_does_not_have_it(types, root, monkeypatch):
+def run_page(types, root):
+    return BASE + "run/tests.log_in/", "qorworker.arguments.secrets._ring"
+
+
+def save_page(types, root):
+    return BASE + "run/tests.log_in/save/", "qorworker.admin.jobs.presets._collect"
+
+
+def change_page(types, root):
+    given = stored_by(root, types["log_in"], password="before")
+    return page_of(
+        in_state(types["log_in"], "new", arguments=given), "update/"
+    ), "qorworker.admin.jobs.update.revision_of"
+
+
+def schedule_page(types, root):
+    return reverse("admin:qorworker_schedule_add") + "?job=tests.log_in", "qorworker.arguments.secrets._ring"
+
+
+def preview_page(types, root):
+    url = reverse("admin:qorworker_schedule_preview", args=("tests.log_in",))
+    return url, "qorworker.admin.schedules.form.ScheduleForm"
+
+
+def edit_page(types, root):
+    schedule = Schedule.objects.create_for(types["log_in"], Every(hours=1), {"password": "before"})
+    return reverse("admin:qorworker_schedule_edit", args=(schedule.pk,)), "qorworker.arguments.secrets._ring"
+
+
+@pytest.mark.parametrize("door", [run_page, save_page, change_page, schedule_page, preview_page, edit_page])
+def test_the_report_of_an_error_on_the_page_does_not_have_it(types, root, monkeypatch, door):
+    object.__setattr__(types["log_in"].options, "schedulable", True)
     visitor = Client(raise_request_exception=False)
     visitor.force_login(root)
-    url = BASE + "run/tests.log_in/"
+    url, target = door(types, root)
+    token = token_of(visitor, BASE + "run/tests.log_in/")
     seen = []
 
     def note(sender, request, **named):
         seen.append(report(request))
 
-    monkeypatch.setattr("qorworker.secrets._ring", out_of_order)
+    form = {"qw-token": token, "qw-when": "now", **DAILY, "qw-revision": "1", "user_name": "ben", "password": CANARY}
+    monkeypatch.setattr(target, out_of_order)
     got_request_exception.connect(note)
     try:
-        answer = visitor.post(url, {"qw-token": token_of(visitor, url), "password": CANARY})
+        answer = visitor.post(url, form)
+    finally:
+        got_request_exception.disconnect(note)
+    assert answer.status_code == 500
+    assert "out of order" in seen[0]
+    assert CANARY not in seen[0]
+
+
+def test_the_report_of_an_error_in_a_template_does_not_have_it(types, root):
+    class Password(forms.PasswordInput):
+        get_context = out_of_order
+
+    class Form(forms.Form):
+        number = forms.IntegerField()
+        password = forms.CharField(widget=Password)
+
+    @qorworker.job(name="tests.renders", form=Form)
+    def renders(number: int, password: str) -> None: ...
+
+    visitor = Client(raise_request_exception=False)
+    visitor.force_login(root)
+    seen = []
+
+    def note(sender, request, **named):
+        seen.append(report(request))
+
+    got_request_exception.connect(note)
+    try:
+        answer = visitor.post(BASE + "run/tests.renders/", {"number": "x", "password": CANARY})
+    finally:
+        got_request_exception.disconnect(note)
+    assert answer.status_code == 500
+    assert "out of order" in seen[0]
+    assert CANARY not in seen[0]
+
+
+@pytest.mark.parametrize("door", [run_page, save_page, change_page, schedule_page, preview_page, edit_page])
+def test_the_report_of_an_error_before_the_page_does_not_have_it(types, root, monkeypatch, door):
+    object.__setattr__(types["log_in"].options, "schedulable", True)
+    visitor = Client(raise_request_exception=False)
+    visitor.force_login(root)
+    url, _target = door(types, root)
+    seen = []
+
+    def note(sender, request, **named):
+        seen.append(report(request))
+
+    monkeypatch.setattr("django.contrib.admin.AdminSite.has_permission", out_of_order)  # it asks the database
+    got_request_exception.connect(note)
+    try:
+        answer = visitor.post(url, {"user_name": "ben", "password": CANARY})
     finally:
         got_request_exception.disconnect(note)
     assert answer.status_code == 500

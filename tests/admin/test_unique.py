@@ -11,10 +11,10 @@ from django.utils import timezone
 
 from qorworker import Every, Schedule, Unique, job
 from qorworker.models import AuditEntry, Job, ScheduleSlot
-from qorworker.timetable import Slot
+from qorworker.schedules.timetable import Slot
 from tests.admin.support import BASE, make_job, messages_of, page_of, text_of, user_with
 from tests.admin.test_bulk import choose
-from tests.definitions import own_types  # noqa: F401
+from tests.job_types import own_types  # noqa: F401
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("own_types")]
 URL = BASE + "run/tests.only/"
@@ -29,7 +29,7 @@ def declare(**rule):
 
 
 def submit(client, **values):
-    token = re.search(r'name="qw-token" value="([^"]+)"', client.get(URL).content.decode())[1]
+    token = re.search(r'name="qw-token" value="([^"]+)"', text_of(client.get(URL)))[1]
     posted = {"shop": "1", "mode": "add", "qw-when": "now", "qw-token": token, **values}
     return client.post(URL, posted, follow=True)
 
@@ -40,16 +40,16 @@ def test_the_form_leads_to_the_job_that_is_there(visitor):
     assert Job.objects.count() == 1
     assert response.redirect_chain == [(page_of(first), 302)]
     (message,) = messages_of(response)
-    assert f"is waiting already, as job #{first.pk}. No second one was started." in re.sub("<[^>]+>", "", message)
-    assert f'<a href="{page_of(first)}">#{first.pk}</a>' in response.content.decode()
-    assert "form_token" not in Job.objects.get().meta  # that is of whoever started it
-    assert "no second one like it waits or runs" in text_of(response)
+    assert f"is already waiting as job #{first.pk}. No new job was started." in re.sub("<[^>]+>", "", message)
+    assert f'<a href="{page_of(first)}">#{first.pk}</a>' in text_of(response)
+    assert Job.objects.get().form_tokens is None  # that is of whoever started it
+    assert "only one may wait or run" in text_of(response)
 
 
 def test_the_form_says_that_arguments_were_replaced(visitor):
     first = declare(by="shop", on_conflict="replace").enqueue(mode="old")
     response = submit(visitor, mode="new")
-    assert "It has the new arguments now" in messages_of(response)[0]
+    assert "It now has the new arguments" in messages_of(response)[0]
     assert Job.objects.get().arguments["mode"] == "new"
     assert "asked for the same job" in text_of(visitor.get(page_of(first)))
 
@@ -58,7 +58,7 @@ def test_the_form_stays_open_with_what_was_typed_where_a_second_one_is_an_error(
     first = declare(by="shop", on_conflict="raise").enqueue()
     response = submit(visitor, mode="mine")
     assert Job.objects.count() == 1
-    page = response.content.decode()
+    page = text_of(response)
     assert f'<a href="{page_of(first)}">#{first.pk}</a>' in page
     assert 'value="mine"' in page
 
@@ -69,8 +69,8 @@ def test_who_may_not_see_the_job_does_not_learn_its_number(client, root, setting
     first = declare(on_conflict=on_conflict).using(user=root).enqueue()
     client.force_login(user_with("qorworker.run_job", "qorworker.view_job"))
     response = submit(client)
-    assert "Another job like this one is there already" in response.content.decode()
-    assert f"#{first.pk}" not in response.content.decode()
+    assert "A matching job already exists" in text_of(response)
+    assert f"#{first.pk}" not in text_of(response)
     assert Job.objects.count() == 1
 
 
@@ -80,7 +80,7 @@ def test_a_title_is_text(visitor):
         pass
 
     only.enqueue()
-    assert "<b>Bold</b>" not in submit(visitor).content.decode()
+    assert "<b>Bold</b>" not in text_of(submit(visitor))
 
 
 def test_a_retry_is_refused_while_another_is_there(visitor):
@@ -91,9 +91,9 @@ def test_a_retry_is_refused_while_another_is_there(visitor):
     response = visitor.post(page_of(failed, "retry/"), follow=True)
     assert f"#{waits.pk}" in messages_of(response)[0]
     assert Job.objects.get(pk=failed.pk).status == "exception"
-    assert "tried to retry it, but another job like it was there" in text_of(visitor.get(page_of(failed)))
+    assert "tried to retry it, but a matching job already existed" in text_of(visitor.get(page_of(failed)))
     again = visitor.post(page_of(failed, "run-again/"), follow=True)
-    assert "No second one was started" in messages_of(again)[0]
+    assert "No new job was started" in messages_of(again)[0]
     assert Job.objects.count() == 2
 
 
@@ -105,7 +105,7 @@ def test_of_many_those_are_left_alone_whose_like_is_there(visitor, action, done)
     only.enqueue(shop=1)
     response = choose(visitor, action, failed, confirmed="1")
     (message,) = messages_of(response)
-    assert message == f"{done}. 1 was left alone: another job like it is there already."
+    assert message == f"{done}. 1 was left alone: a matching job already exists."
     outcomes = AuditEntry.objects.of_job(failed[0].pk).values_list("action", "outcome")
     assert list(outcomes) == ([("retry", "taken")] if action == "retry" else [])
 
@@ -119,14 +119,14 @@ def test_the_page_of_a_schedule_tells_which_job_was_in_the_way(visitor):
     slots.note(schedule, slot, outcome="fired")
     slots.made_none(schedule, slot, first)
     url = reverse("admin:qorworker_schedule_change", args=[schedule.pk])
-    page = re.sub("<[^>]+>", "", visitor.get(url).content.decode())
-    assert f"Left out: Another job like it was there. #{first.pk}" in page
+    page = re.sub("<[^>]+>", "", text_of(visitor.get(url)))
+    assert f"Left out: A matching job already existed. #{first.pk}" in page
     run = visitor.post(url.replace("/change/", "/run-now/"), follow=True)
-    assert "No second one was started" in messages_of(run)[0]
+    assert "No new job was started" in messages_of(run)[0]
 
 
 def test_a_job_without_a_rule_says_nothing_of_it(visitor, types):
-    assert "no second one like it" not in text_of(visitor.get(page_of(make_job(types["open"]))))
+    assert "only one may" not in text_of(visitor.get(page_of(make_job(types["open"]))))
 
 
 def test_a_schedule_that_is_run_now_says_which_job_was_there_instead(visitor):
@@ -138,5 +138,5 @@ def test_a_schedule_that_is_run_now_says_which_job_was_there_instead(visitor):
     assert (message.level_tag, f"#{waits.pk}" in str(message)) == ("warning", True)
     data = {"action": "run_now", "_selected_action": [schedule.pk], "confirmed": "1"}
     (message,) = messages_of(visitor.post(schedules, data, follow=True))
-    assert message == "Nothing was changed. 1 was left alone: another job like it is there already."
+    assert message == "Nothing was changed. 1 was left alone: a matching job already exists."
     assert Job.objects.count() == 1

@@ -11,11 +11,13 @@ from django import forms
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.utils import timezone
 
-from qorworker import Unique, job, recheck
+from qorworker import Unique, job
+from qorworker.admin.jobs.verbs import clock
 from qorworker.exceptions import NoLongerAllowed
+from qorworker.execution import recheck
 from qorworker.models import AuditEntry, Job
 from qorworker.models.sql import claim_one
-from qorworker.secrets import MASK
+from qorworker.text.masking import MASK
 from tests.admin import every_kind
 from tests.admin.filled_in import filled_in
 from tests.admin.support import (
@@ -26,6 +28,7 @@ from tests.admin.support import (
     messages_of,
     page_of,
     stored,
+    stored_by,
     superuser,
     text_of,
     user_with,
@@ -71,7 +74,7 @@ class TestForm:
     def test_it_is_the_form_of_the_type_with_what_the_job_has(self, visitor, tea):
         page = visitor.get(page_of(tea, "update/"))
         assert page.status_code == 200
-        assert f"Change “#{tea.pk} Send greetings”" in text_of(page)
+        assert f"Change “Send greetings #{tea.pk}”" in text_of(page)
         form = filled_in(page)
         assert (form["subject"], form["copies"], form["mode"], form["qw-when"]) == (["Tea"], ["2"], ["plain"], ["keep"])
 
@@ -81,14 +84,14 @@ class TestForm:
         arguments = stored(everything, line="x", text="y\nz", shop=shops[0], shops=shops, password="hunter2")
         made = make_job(everything, "scheduled", arguments=arguments, created_by=root)
         before = row(made)
-        assert messages_of(save(visitor, made)) == [f"“#{made.pk} {made.title}” was saved."]
-        assert changed(before, made) <= {"meta"}
+        assert messages_of(save(visitor, made)) == [f"“{made.title} #{made.pk}” was saved."]
+        assert changed(before, made) <= {"form_tokens"}
 
     def test_saved_it_has_what_was_typed_in_the_name_of_who_did_it(self, visitor, tea):
         before = row(tea)
         response = save(visitor, tea, subject="Coffee", mode="rich")
         assert response.redirect_chain == [(page_of(tea), 302)]
-        assert changed(before, tea) == {"arguments", "meta"}
+        assert changed(before, tea) == {"arguments", "form_tokens"}
         assert row(tea)["arguments"] == {"subject": "Coffee", "copies": 2, "mode": "rich"}
         entry = AuditEntry.objects.get()
         assert (entry.action, entry.outcome, entry.user_name, entry.origin) == ("update", "ok", "root", "admin")
@@ -114,7 +117,7 @@ class TestForm:
         made = in_state(types["greet"], "new", arguments=stored(types["greet"], subject="Tea"))
         before = row(made)
         save(visitor, made, subject="Coffee", **{**LATER, "qw-at_0": "2001-01-01"})
-        assert changed(before, made) == {"arguments", "meta"}
+        assert changed(before, made) == {"arguments", "form_tokens"}
 
     def test_a_queued_job_can_be_moved_to_later(self, visitor, types):
         made = in_state(types["greet"], "new", arguments=stored(types["greet"], subject="Tea"))
@@ -128,12 +131,12 @@ class TestForm:
         assert row(tea) == before
 
     def test_a_type_without_times_asks_for_none_and_takes_none(self, visitor, root, types):
-        given = stored(types["log_in"], password="opensesame")
+        given = stored_by(root, types["log_in"], password="opensesame")
         made = in_state(types["log_in"], "scheduled", arguments=given, created_by=root)
         assert "qw-when" not in form_of(visitor, made)
         before = row(made)
         save(visitor, made, user_name="anna", **LATER)
-        assert changed(before, made) == {"arguments", "meta"}
+        assert changed(before, made) == {"arguments", "form_tokens"}
 
     def test_errors_are_told_and_nothing_changes(self, visitor, tea):
         before = row(tea)
@@ -173,7 +176,7 @@ class TestForm:
 class TestKept:
     def test_a_secret_is_kept_unless_another_is_entered_and_never_shown(self, visitor, root, types):
         kind = types["log_in"]
-        made = in_state(kind, "scheduled", arguments=stored(kind, password="opensesame"), created_by=root)
+        made = in_state(kind, "scheduled", arguments=stored_by(root, kind, password="opensesame"))
         page = visitor.get(page_of(made, "update/"))
         assert "opensesame" not in text_of(page)
         assert made.arguments["password"]["$secret"] not in text_of(page)
@@ -188,7 +191,7 @@ class TestKept:
     def test_a_secret_that_cannot_be_read_is_to_be_entered_again(self, visitor, types, settings):
         kind = types["log_in"]
         owner = user_with(*RIGHTS)
-        made = in_state(kind, "scheduled", arguments=stored(kind, password="opensesame"), created_by=owner)
+        made = in_state(kind, "scheduled", arguments=stored_by(owner, kind, password="opensesame"), created_by=owner)
         settings.SECRET_KEY = "another"
         visitor.force_login(owner)
         before = row(made)
@@ -197,16 +200,52 @@ class TestKept:
         save(visitor, made, password="closesesame")
         assert kind.arguments.load(row(made)["arguments"])["password"].get_secret_value() == "closesesame"
 
-    def test_a_secret_of_somebody_else_is_to_be_entered_again(self, visitor, types):
+    def test_a_secret_of_another_person_or_of_code_is_to_be_entered_again(self, visitor, root, types):
         kind = types["log_in"]
         for owner in (None, superuser("anna")):
-            made = in_state(kind, "scheduled", arguments=stored(kind, password="opensesame"), created_by=owner)
+            given = stored_by(owner, kind, password="opensesame")
+            made = in_state(kind, "scheduled", arguments=given, created_by=root)
             before = row(made)
-            assert "kept only for who started the job" in text_of(visitor.get(page_of(made, "update/")))
+            assert "Another person entered the stored value" in text_of(visitor.get(page_of(made, "update/")))
+            page = text_of(save(visitor, made, user_name="ben"))
+            assert "Enter this again: another person entered the stored value" in page
             assert not save(visitor, made, user_name="ben").redirect_chain
             assert row(made) == before
             assert save(visitor, made, user_name="ben", password="closesesame").redirect_chain
             assert kind.arguments.load(row(made)["arguments"])["password"].get_secret_value() == "closesesame"
+            assert save(visitor, made, user_name="anna").redirect_chain  # now it is one's own
+            assert kind.arguments.load(row(made)["arguments"])["password"].get_secret_value() == "closesesame"
+
+    def test_another_time_leaves_a_secret_of_another_person_where_it_is(self, visitor, types):
+        kind = types["log_in"]
+        object.__setattr__(kind.options, "schedulable", True)
+        given = stored_by(superuser("anna"), kind, password="opensesame", user_name="ben")
+        made = in_state(kind, "scheduled", arguments=given)
+        assert save(visitor, made, **LATER).redirect_chain
+        assert row(made)["arguments"] == given
+        assert row(made)["run_after"].year == 2999
+
+    def test_a_form_does_not_see_a_secret_of_another_person_beside_another_address(self, visitor, types):
+        sent = []
+
+        class Form(forms.Form):
+            host = forms.CharField()
+            password = forms.CharField(widget=forms.PasswordInput)
+
+            def clean(self):
+                sent.append((self.cleaned_data.get("host"), str(self.cleaned_data.get("password"))))
+                return self.cleaned_data
+
+        @job(name="tests.form", form=Form)
+        def handler(host: str, password: str) -> None: ...
+
+        given = stored_by(superuser("anna"), handler, host="good", password="opensesame")
+        made = in_state(handler, "scheduled", arguments=given)
+        sent.clear()
+        assert not save(visitor, made, host="evil").redirect_chain
+        assert "sesame" not in str(sent)
+        assert save(visitor, made, host="good").redirect_chain
+        assert row(made)["arguments"] == given
 
     def test_what_a_form_says_of_a_kept_secret_is_masked_and_blanks_are_no_secret(self, visitor, root, types):
         class Form(forms.Form):
@@ -222,9 +261,7 @@ class TestKept:
         @job(name="tests.form", form=Form)
         def handler(host: str, password: str) -> None: ...
 
-        made = in_state(handler, "scheduled", arguments=stored(handler, host="good", password="opensesame"))
-        Job.objects.filter(pk=made.pk).update(created_by=root)
-        made.refresh_from_db()
+        made = in_state(handler, "scheduled", arguments=stored_by(root, handler, host="good", password="opensesame"))
         before = row(made)
         page = text_of(save(visitor, made, host="bad"))
         assert f"no {MASK} there" in page
@@ -242,10 +279,11 @@ class TestKept:
         settings.MEDIA_ROOT = str(tmp_path)
         kept = lambda: {path.read_bytes() for path in Path(tmp_path).rglob("*") if path.is_file()}  # noqa: E731
         shops = [Shop.objects.create(name=name) for name in ("Berlin", "Lisbon")]
-        arguments = stored(types["upload"], file=SimpleUploadedFile("a.csv", b"old"), shop=shops[0])
+        arguments = stored(types["upload"], file=SimpleUploadedFile("a&b.csv", b"old"), shop=shops[0])
         made = in_state(types["upload"], "scheduled", arguments=arguments)
         page = text_of(visitor.get(page_of(made, "update/")))
         assert arguments["file"]["$file"] not in page
+        assert "Leave this empty to keep a&amp;b.csv (3\xa0bytes)." in page
         save(visitor, made, shop=str(shops[1].pk))
         assert row(made)["arguments"] == {**arguments, "shop": row(made)["arguments"]["shop"]}
         assert row(made)["arguments"]["shop"]["pk"] == shops[1].pk
@@ -363,7 +401,7 @@ class TestTooLate:
         monkeypatch.setattr(Job, "update_dumped", after_its_end)
         response = save(visitor, tea, form, subject="Coffee")
         assert response.redirect_chain == [(BASE, 302)]
-        assert messages_of(response) == ["It was deleted meanwhile."]
+        assert messages_of(response) == ["It has been deleted in the meantime."]
 
 
 class TestOthers:
@@ -371,10 +409,25 @@ class TestOthers:
         form = form_of(visitor, tea)
         tea.update(copies=7)
         response = save(visitor, tea, form, subject="Coffee")
-        assert "Somebody has changed this job meanwhile." in text_of(response)
+        assert "Another user has changed this job in the meantime." in text_of(response)
         assert row(tea)["arguments"] == {"subject": "Tea", "copies": 7, "mode": "plain"}
         save(visitor, tea, filled_in(response))
         assert row(tea)["arguments"] == {"subject": "Coffee", "copies": 2, "mode": "plain"}
+
+    def test_another_time_is_a_change_too(self, visitor, tea):
+        form, moved = form_of(visitor, tea), tea.run_after + dt.timedelta(days=1)
+        tea.reschedule(moved)
+        response = save(visitor, tea, form, **LATER)
+        assert f"Another user has moved this job to {clock(moved)} in the meantime." in text_of(response)
+        assert "Another user has changed this job" not in text_of(response)
+        assert row(tea)["run_after"] == moved
+        save(visitor, tea, filled_in(response))
+        assert row(tea)["run_after"].year == 2999
+
+    def test_a_job_whose_time_comes_while_the_form_is_read_has_not_changed(self, visitor, tea):
+        form = form_of(visitor, tea)
+        Job.objects.filter(pk=tea.pk).update(status="new")
+        assert messages_of(save(visitor, tea, form, subject="Coffee")) == [f"“{tea}” was saved."]
 
     def test_nor_if_it_is_changed_while_the_form_is_read(self, visitor, tea, monkeypatch):
         form, write = form_of(visitor, tea), Job.update_dumped
@@ -386,10 +439,26 @@ class TestOthers:
 
         monkeypatch.setattr(Job, "update_dumped", after_another)
         response = save(visitor, tea, form, subject="Coffee")
-        assert "Somebody has changed this job meanwhile." in text_of(response)
+        assert "Another user has changed this job in the meantime." in text_of(response)
         assert row(tea)["arguments"]["subject"] == "Tea"
         save(visitor, tea, filled_in(response))
         assert row(tea)["arguments"]["subject"] == "Coffee"
+
+    def test_nor_is_its_time_if_it_is_moved_while_the_form_is_read(self, visitor, tea, monkeypatch):
+        form, write, moved = form_of(visitor, tea), Job.update_dumped, tea.run_after + dt.timedelta(days=1)
+
+        def after_another(*args, **options):
+            monkeypatch.setattr(Job, "update_dumped", write)
+            Job.objects.get(pk=tea.pk).reschedule(moved)
+            return write(*args, **options)
+
+        monkeypatch.setattr(Job, "update_dumped", after_another)
+        response = save(visitor, tea, form, **LATER)
+        assert f"Another user has moved this job to {clock(moved)} in the meantime." in text_of(response)
+        assert f"Keep the time: {clock(moved)}" in text_of(response)
+        assert row(tea)["run_after"] == moved
+        save(visitor, tea, filled_in(response))
+        assert row(tea)["run_after"].year == 2999
 
     @pytest.mark.parametrize("has_started", [False, True])
     def test_sent_twice_it_is_saved_once(self, visitor, tea, has_started):

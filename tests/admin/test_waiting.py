@@ -13,12 +13,12 @@ from tests.admin.support import BASE, XSS, a_worker, in_state, make_job, page_of
 pytestmark = pytest.mark.django_db
 
 GREET = BASE + "run/tests.greet/"
-NO_WORKER, NO_CODE = "No worker is running that serves the queue", "knows this job."
+NO_WORKER, NO_CODE = "No worker is running that serves the queue", "has the code of this job."
 
 
 def told(client, url):
     """Which of the two reasons a page gives."""
-    page = client.get(url).content.decode()
+    page = text_of(client.get(url))
     return [reason for reason in (NO_WORKER, NO_CODE) if reason in page]
 
 
@@ -65,7 +65,7 @@ def test_the_reason_goes_from_an_open_page_as_soon_as_a_worker_is_there(types, v
 
 
 def test_an_attempt_beyond_the_planned_ones_is_not_counted_against_them(types, visitor):
-    page = visitor.get(page_of(in_state(types["greet"], "done", attempt=2, max_attempts=1))).content.decode()
+    page = text_of(visitor.get(page_of(in_state(types["greet"], "done", attempt=2, max_attempts=1))))
     assert "2 of 1" not in page
 
 

@@ -1,3 +1,3 @@
 """Settings of a project whose jobs run on Celery."""
 
-from tests.worker.settings import *  # noqa: F403
+from tests.processes.settings import *  # noqa: F403

@@ -1,9 +1,9 @@
-"""A database that other processes see too; see ``tests/worker``."""
+"""A database that other processes see too; see ``tests/fixtures.py``."""
 
 import pytest
 
-from tests.worker.conftest import open_database, start, transactional_db
+from tests.fixtures import open_database, proxy, start, transactional_db
 
 pytest.register_assert_rewrite("qorworker.testing.contract", "qorworker.testing.task_contract")
 
-__all__ = ["open_database", "start", "transactional_db"]
+__all__ = ["open_database", "proxy", "start", "transactional_db"]

@@ -4,8 +4,8 @@ import os
 from pathlib import Path
 
 from qorworker.backends.crontab import CRONJOBS as TICK
-from tests.worker.settings import *  # noqa: F403
-from tests.worker.settings import INSTALLED_APPS
+from tests.processes.settings import *  # noqa: F403
+from tests.processes.settings import INSTALLED_APPS
 
 INSTALLED_APPS = [*INSTALLED_APPS, "django_crontab"]
 CRONJOBS = [*TICK]

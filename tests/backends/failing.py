@@ -1,6 +1,6 @@
 """A backend that cannot be told of anything: its broker is down."""
 
-from qorworker.backends import BaseBackend
+from qorworker.queues import BaseBackend
 
 
 class FailingBackend(BaseBackend):

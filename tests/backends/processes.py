@@ -8,7 +8,7 @@ import sys
 import time
 from contextlib import contextmanager, suppress
 
-from tests.support import MARK, ROOT, census, environment
+from tests.support import MARK, ROOT, WITH_THE_TESTS, census, environment
 
 
 @contextmanager
@@ -19,7 +19,12 @@ def process(folder, *command, settings, queues, **more):
     log = folder / f"{mark[-8:]}.log"
     with log.open("wb") as file:
         started = subprocess.Popen(
-            [sys.executable, *command], cwd=ROOT, env=env, stdin=subprocess.DEVNULL, stdout=file, stderr=file
+            [*WITH_THE_TESTS, sys.executable, *command],
+            cwd=ROOT,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=file,
         )
     started.mark, started.log = mark, log
     try:

@@ -11,7 +11,7 @@ from example_project.newsletter.jobs import send_newsletter
 from example_project.newsletter.models import Delivery, Subscriber
 from example_project.shop.jobs import import_products
 from example_project.shop.models import Product, Shop
-from qorworker.backends import backend_of
+from qorworker.queues import backend_of
 from tests.backends import test_celery as celery
 from tests.backends.processes import process
 from tests.backends.test_crontab import CRON, ticking
@@ -75,7 +75,7 @@ def test_the_same_jobs_tell_the_same_on_every_backend(people, admin_client, sett
     with ExitStack() as stack:
         for each in (
             celery.connected("redis"),
-            process(tmp_path, *worker, settings="tests.worker.settings", queues=QUEUES),
+            process(tmp_path, *worker, settings="tests.processes.settings", queues=QUEUES),
             ticking(tmp_path, queues=QUEUES),
             celery.celery_worker(tmp_path, "redis", "threads"),
         ):

@@ -12,19 +12,21 @@ import pytest
 
 pytest.importorskip("celery", reason="the extra celery is not installed")
 
+from celery.concurrency import get_implementation
 from django.db import OperationalError
 
 from qorworker import At, Schedule
-from qorworker.backends import backend_of
-from qorworker.backends.celery import run_job
-from qorworker.backends.handover import hand_over
+from qorworker.actions.notify import hand_over
+from qorworker.backends.celery.tasks import EAGER_PAUSES, run_job
+from qorworker.backends.celery.worker import said_to_be_prefork
+from qorworker.maintenance.run_once import run_once
 from qorworker.models import Job, JobQuerySet, Worker
+from qorworker.queues import backend_of
 from qorworker.testing import jobs
-from qorworker.testing.backends import BackendContract, told
-from qorworker.worker.tending import tend
+from qorworker.testing.backends import BackendContract, lines_of
 from tests.backends.celery_app import app_on
 from tests.backends.processes import end_all, process
-from tests.support import ended, recorded_transitions, wait_until
+from tests.support import alive, ended, recorded_transitions, wait_until
 
 pytestmark = pytest.mark.process
 
@@ -64,6 +66,20 @@ def celery_worker(folder, broker, pool="prefork", beat=True, **settings):
     ) as worker:
         wait_until(lambda: "ready." in worker.log.read_text(), 60, worker.log.read_text)
         yield worker
+
+
+@pytest.mark.parametrize(
+    ("said", "used", "wrong"),
+    [
+        ("prefork", "prefork", []),
+        ("prefork", "threads", ["celery"]),
+        ("prefork", "solo", ["celery"]),
+        ("solo", "solo", []),
+    ],
+)
+def test_a_worker_finds_the_queues_whose_pool_is_another_than_their_options_say(settings, said, used, wrong):
+    settings.QORWORKER = {"QUEUES": queues(said)}
+    assert said_to_be_prefork(["celery"], get_implementation(used)) == wrong
 
 
 @contextmanager
@@ -118,13 +134,13 @@ class OnCelery(BackendContract):
         self.backend.jobs_ready([job])
         run_job.delay(job.pk, "default")
         self.run(jobs.write, path=path)
-        assert len(told(path)) == 2
+        assert len(lines_of(path)) == 2
 
     def test_a_message_that_comes_while_the_job_runs_runs_nothing(self, path, gate):
         with self.begun(jobs.wait, path, gate=gate) as job:
             self.backend.jobs_ready([job])
             self.run(jobs.story)
-            assert len(told(path)) == 1
+            assert len(lines_of(path)) == 1
         assert self.ended(job).status == "done"
         assert job.attempts.count() == 1
 
@@ -157,17 +173,17 @@ class TestPreforkOnRedis(OnCelery):
         with recorded_transitions() as transitions:
             job = self.here(jobs.killed_once).enqueue(path=path)
             assert self.ended(job).status == "done"
-            assert [line.split()[0] for line in told(path)] == ["1", "2"]
+            assert [line.split()[0] for line in lines_of(path)] == ["1", "2"]
             assert [one.outcome for one in job.attempts.order_by("number")] == ["crashed", "done"]
             assert transitions.of(job) == ["running", "scheduled", "new", "running", "done"]
 
     def test_a_child_that_celery_ends_hands_its_job_back(self, path, gate):
         with recorded_transitions() as transitions:
             job = self.here(jobs.wait_again).enqueue(path=path, gate=gate)
-            self.wait_until(lambda: told(path))
+            self.wait_until(lambda: lines_of(path))
             job.refresh_from_db()
             os.kill(job.process_id, signal.SIGTERM)
-            self.wait_until(lambda: len(told(path)) == 2)
+            self.wait_until(lambda: len(lines_of(path)) == 2)
             Path(gate).touch()
             assert self.ended(job).status == "done"
             assert transitions.of(job) == ["running", "new", "running", "done"]
@@ -187,17 +203,34 @@ def test_a_job_whose_worker_was_killed_is_settled_once(transactional_db, tmp_pat
         with celery_worker(tmp_path, "redis", beat=False) as worker:
             once = jobs.wait.using(queue_name="celery").enqueue(path=path, gate=gate)
             again = jobs.wait_again.using(queue_name="celery").enqueue(path=path, gate=gate)
-            wait_until(lambda: Path(path).exists() and len(told(path)) == 2)
+            wait_until(lambda: Path(path).exists() and len(lines_of(path)) == 2)
             end_all(worker)
         assert Worker.objects.get(process_id=worker.pid).kind == "celery"
-        tend("default")
+        run_once("default")
         assert ended(once).status == "exception"
         assert "ended without finishing this job" in once.error
         Path(gate).touch()
         with celery_worker(tmp_path, "redis"):
             assert ended(again).status == "done"
         assert (transitions.ends()[once.pk], transitions.ends()[again.pk]) == (1, 1)
-    assert len([line for line in told(path) if "begun" in line]) == 3
+    assert len([line for line in lines_of(path) if "begun" in line]) == 3
+
+
+@pytest.mark.only_on("postgresql", "mysql")
+@pytest.mark.skipif(bool(missing("redis")), reason=missing("redis") or "never")
+def test_a_job_that_others_may_take_is_ended_although_the_database_does_not_answer(
+    transactional_db, tmp_path, settings, proxy, monkeypatch
+):
+    settings.QORWORKER = {"QUEUES": queues()}
+    for server in ("POSTGRESQL", "MARIADB"):
+        monkeypatch.setenv(f"QORWORKER_{server}_PORT", str(proxy.port))
+    path, gate = str(tmp_path / "told"), str(tmp_path / "gate")
+    with connected("redis"), celery_worker(tmp_path, "redis", beat=False, LEASE=4):
+        jobs.wait_again.using(queue_name="celery").enqueue(path=path, gate=gate)
+        wait_until(lambda: Path(path).exists() and lines_of(path))
+        proxy.silence()
+        pid = int(lines_of(path)[0].split()[-1])
+        wait_until(lambda: not alive(pid))
 
 
 @pytest.mark.only_on("sqlite")  # about the other broker and the other kind of pool
@@ -262,6 +295,26 @@ def test_a_message_whose_job_the_database_did_not_give_out_comes_again(settings,
     monkeypatch.setattr(JobQuerySet, "promote_due", out_of_order)
     run_job.apply((job.pk, "default"))
     assert (len(asked), ended(job).status) == (3, "done")
+
+
+@pytest.mark.django_db
+def test_an_outage_is_waited_out_for_a_moment_only_where_tasks_run_at_once(settings, monkeypatch):
+    settings.QORWORKER = {"QUEUES": queues()}
+    job, pauses, asked = Job(name=jobs.story.name, queue_name="celery", arguments={}), [], []
+    Job.objects.enqueue_rows([job])
+
+    def out_of_order(rows, *given):
+        asked.append(rows)
+        raise OperationalError("server closed the connection unexpectedly")
+
+    monkeypatch.setattr(JobQuerySet, "promote_due", out_of_order)
+    monkeypatch.setattr("qorworker.backends.celery.tasks.time.sleep", pauses.append)
+    result = run_job.apply((job.pk, "default"))
+    assert result.failed()
+    assert pauses == list(EAGER_PAUSES)
+    assert len(asked) == len(EAGER_PAUSES) + 1
+    job.refresh_from_db()
+    assert (job.status, job.attempt) == ("new", 0)
 
 
 def test_flags_tell_what_the_pool_can_do(settings):

@@ -17,13 +17,14 @@ from django.db import connection
 from django.test import override_settings
 
 from qorworker import At, Schedule
-from qorworker.backends import backend_of, crontab
+from qorworker.backends import crontab
 from qorworker.models import Job, Worker, database_now
-from qorworker.models.reasons import obstacles
+from qorworker.queries.reasons import obstacles
+from qorworker.queues import backend_of
 from qorworker.testing import jobs
 from qorworker.testing.backends import BackendContract
 from tests.backends.processes import process
-from tests.definitions import own_types  # noqa: F401
+from tests.job_types import own_types  # noqa: F401
 from tests.support import ROOT, alive, empty_tables, ended, environment, wait_until
 
 CRON = {"BACKEND": "qorworker.backends.crontab.CrontabBackend", "OPTIONS": {"PROCESSES": 2}}
@@ -68,12 +69,12 @@ def lacking():
 @pytest.mark.django_db
 def test_pages_say_that_cron_is_silent(settings):
     settings.QORWORKER = {"QUEUES": QUEUES}
-    assert lacking() == "Cron has never called for the queue “cron”."
+    assert lacking() == "Cron has not run yet for the queue “cron”."
     Worker.objects.tick("here", ["cron"])
     assert lacking() == ""
     assert Worker.objects.alive().count() == 0
     Worker.objects.update(ticked_at=database_now("default") - 7.4 * crontab.SILENT_AFTER / 3)
-    assert lacking() == "Cron has not called for 7 minutes."
+    assert lacking() == "Cron has not run for 7 minutes."
     Worker.objects.tick("here", ["cron"])
     assert (Worker.objects.count(), lacking()) == (1, "")
 

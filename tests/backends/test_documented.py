@@ -8,7 +8,7 @@ from types import ModuleType
 import pytest
 from django.db import connection
 
-from qorworker.backends.handover import hand_over
+from qorworker.actions.notify import hand_over
 from qorworker.models import Job
 from qorworker.testing.backends import BackendContract
 from tests.test_readme import ROOT, blocks

@@ -3,17 +3,17 @@
 import datetime as dt
 
 import pytest
-from django.db import InterfaceError, OperationalError, connections, transaction
+from django.db import InterfaceError, OperationalError, connection, connections, transaction
 from django.test import TestCase, override_settings
 
-from qorworker.backends.inprocess import Attendant
+from qorworker.attempts.attempt import RunningAttempt
+from qorworker.attempts.in_process import AttemptMonitor
+from qorworker.attempts.writer import Writer
 from qorworker.exceptions import UnsupportedByBackend
-from qorworker.models import Job
+from qorworker.models import Job, JobQuerySet
 from qorworker.models.sql import Claimed
 from qorworker.testing import jobs
 from qorworker.testing.backends import BackendContract
-from qorworker.worker.attempt import RunningAttempt
-from qorworker.worker.writer import Writer
 from tests.support import ended
 from tests.testapp import jobs as app_jobs
 
@@ -88,16 +88,101 @@ def test_a_job_that_its_caller_left_behind_is_run_by_a_worker(start, settings):
     assert fresh.status == "new"
 
 
+def monitor_with(watch):
+    claimed = Claimed(
+        id=1, priority=0, name=jobs.story.name, queue_name="now", arguments="{}", attempt=1, max_attempts=1, crashes=0,
+        log_lines=0, log_bytes=0, log_dropped=0, results_rows=0, results_errors=0, token="f" * 32,
+    )  # fmt: skip
+    attempt = RunningAttempt(claimed, "default")
+    return AttemptMonitor(attempt, Writer("default", None, "a test"), watch)
+
+
 @pytest.mark.django_db
-@pytest.mark.parametrize("error", [InterfaceError("connection closed"), OperationalError("server has gone away")])
+@pytest.mark.parametrize("error", [InterfaceError, OperationalError, connection.Database.OperationalError])
 def test_a_lost_connection_does_not_end_the_thread_that_keeps_the_lease(monkeypatch, error):
-    def fail(attendant):
-        raise error
+    def fail(monitor):
+        raise error("server has gone away")
 
     seen = []
-    attempt = RunningAttempt(Claimed(1, 0, jobs.story.name, "now", "{}", 1, 1, 0, 0, 0, 0, 0, 0, "f" * 32), "default")
-    attendant = Attendant(attempt, Writer("default", None, "a test"), seen.append)
-    monkeypatch.setattr(Attendant, "_look", fail)
+    monitor = monitor_with(seen.append)
+    monkeypatch.setattr(AttemptMonitor, "_check_requests", fail)
     monkeypatch.setattr(connections["default"], "close", lambda: None)  # it belongs to the test
-    attendant._round()
-    assert seen == [attendant]
+    monitor._step()
+    assert seen == [monitor]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(("renewed", "is_overdue"), [(0, True), (1, False)])
+def test_a_lease_that_could_not_be_renewed_is_overdue(monkeypatch, renewed, is_overdue):
+    monitor = monitor_with(lambda monitor: None)
+    monitor.renewed_at -= 3600
+    monkeypatch.setattr(JobQuerySet, "renew", lambda jobs, tokens, lease: renewed)
+    monkeypatch.setattr(AttemptMonitor, "_check_requests", lambda monitor: None)
+    monitor._step()
+    assert monitor.is_overdue == is_overdue
+
+
+def test_whatever_fails_in_a_round_does_not_end_the_thread_that_keeps_the_lease(monkeypatch, caplog):
+    def watch(monitor):
+        rounds.append(monitor)
+        if len(rounds) == 2:
+            monitor.stopped.set()
+        raise ZeroDivisionError
+
+    rounds = []
+    monitor = monitor_with(watch)
+    monkeypatch.setattr("qorworker.attempts.in_process.WRITE_INTERVAL", 0.0)
+    monkeypatch.setattr(AttemptMonitor, "_check_requests", lambda monitor: None)
+    monkeypatch.setattr(connections["default"], "close", lambda: None)  # it belongs to the test
+    monitor._loop()
+    assert len(rounds) == 2
+    assert "ZeroDivisionError" in caplog.text
+
+
+@pytest.mark.parametrize("error", [OperationalError, connection.Database.OperationalError])
+def test_an_end_is_written_again_after_any_error_of_the_database(monkeypatch, error):
+    def flush(running):
+        tries.append(running)
+        if len(tries) == 1:
+            raise error("server has gone away")
+
+    tries = []
+    monitor = monitor_with(lambda monitor: None)
+    monkeypatch.setattr("qorworker.attempts.in_process.WRITE_PAUSES", (0.0,))
+    monkeypatch.setattr(connections["default"], "close", lambda: None)  # it belongs to the tests
+    monkeypatch.setattr(monitor.writer, "flush", flush)
+    monitor._write_end()
+    assert len(tries) == 2
+
+
+class TestAnEndWhoseRowIsLocked:
+    @pytest.fixture
+    def tries(self, monkeypatch):
+        monkeypatch.setattr("qorworker.attempts.in_process.WRITE_PAUSES", (0.0,))
+        return []
+
+    def write(self, monkeypatch, tries, locked):
+        """Write an end as long as ``locked(monitor)`` says that it is not written."""
+
+        def flush(running):
+            tries.append(running)
+            monitor.writer.deferred = ["an end"] if locked(monitor) else []
+
+        monitor = monitor_with(lambda monitor: None)
+        monkeypatch.setattr(monitor.writer, "flush", flush)
+        monitor._write_end()
+        return monitor
+
+    def test_is_written_once_the_lock_is_gone(self, monkeypatch, tries):
+        monitor = self.write(monkeypatch, tries, lambda monitor: len(tries) < 10)
+        assert (monitor.writer.deferred, len(tries)) == ([], 10)
+
+    def test_is_given_up_when_its_lease_is_over(self, monkeypatch, tries, caplog):
+        def locked(monitor):
+            if len(tries) == 10:
+                monitor.renewed_at -= 3600
+            return True
+
+        self.write(monkeypatch, tries, locked)
+        assert len(tries) == 10
+        assert "could not be written: its row is locked" in caplog.text

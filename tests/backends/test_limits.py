@@ -5,11 +5,11 @@ from itertools import count
 import pytest
 
 from qorworker import job
-from qorworker.backends.handover import hand_over
-from qorworker.backends.inprocess import run_stored
+from qorworker.actions.notify import hand_over
+from qorworker.attempts.in_process import run_stored
 from qorworker.models import Job, LimitStart, database_now
 from tests.backends.told import ToldBackend
-from tests.definitions import own_types  # noqa: F401
+from tests.job_types import own_types  # noqa: F401
 from tests.models.rows import leaving, written
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("own_types")]

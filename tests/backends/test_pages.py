@@ -60,10 +60,10 @@ def test_abort_says_what_it_can_do(admin_client, settings):
     settings.QORWORKER = {"QUEUES": QUEUES}
     here, there = running("now"), running("default")
     pages = {job.pk: text_of(admin_client.get(f"/admin/qorworker/job/{job.pk}/change/")) for job in (here, there)}
-    assert 'data-qw-warning="It ends where it looks for this' in pages[here.pk]
+    assert 'data-qw-warning="It stops only where its code checks for an abort' in pages[here.pk]
     assert 'data-qw-warning="Its process is ended' in pages[there.pk]
     asked = {job.pk: text_of(admin_client.post(f"/admin/qorworker/job/{job.pk}/abort/")) for job in (here, there)}
-    assert "It ends where it looks for this" in asked[here.pk]
+    assert "It stops only where its code checks for an abort" in asked[here.pk]
     assert "Its process is ended" in asked[there.pk]
 
 
@@ -72,17 +72,33 @@ def test_a_page_does_not_promise_an_end_by_force_where_there_is_none(admin_clien
     here, there = running("now"), running("default")
     Job.objects.update(abort_requested_at=database_now("default"))
     texts = {job.pk: text_of(admin_client.get(f"/admin/qorworker/job/{job.pk}/change/")) for job in (here, there)}
-    assert "It ends where it looks for this, and only there." in texts[here.pk]
+    assert "It stops only where its code checks for an abort." in texts[here.pk]
     assert "It is ended by force" not in texts[here.pk]
     assert "It is ended by force" in texts[there.pk]
+
+
+def test_no_page_promises_that_a_silent_worker_ends_a_process(admin_client, settings):
+    settings.QORWORKER = {"QUEUES": QUEUES}
+    job = running("default")
+    Job.objects.update(lease_expires_at=database_now("default") - dt.timedelta(minutes=1))
+    told = "only a living worker can end"
+    page = text_of(admin_client.get(f"/admin/qorworker/job/{job.pk}/change/"))
+    assert 'data-qw-warning="Its worker does not respond' in page
+    assert told in text_of(admin_client.post(f"/admin/qorworker/job/{job.pk}/abort/"))
+    data = {"action": "abort", "_selected_action": [job.pk]}
+    assert told in text_of(admin_client.post("/admin/qorworker/job/?tab=all", data))
+    Job.objects.update(abort_requested_at=database_now("default"))
+    page = text_of(admin_client.get(f"/admin/qorworker/job/{job.pk}/change/"))
+    assert "Only a living worker can end its processes." in page
+    assert "It is ended by force" not in page
 
 
 @pytest.mark.parametrize(
     ("queues", "told"),
     [
         (["default", "default"], "Its process is ended. What it has already changed stays changed.</p>"),
-        (["now", "default"], "stays changed. 1 of them ends only where it looks for this.</p>"),
-        (["now", "now"], "<p>They end where they look for this, and only there."),
+        (["now", "default"], "stays changed. 1 of them stops only where its code checks for an abort.</p>"),
+        (["now", "now"], "<p>They stop only where their code checks for an abort."),
     ],
 )
 def test_abort_of_many_says_what_it_can_do(admin_client, settings, queues, told):
@@ -98,10 +114,10 @@ def test_no_abort_where_there_is_none(admin_client, settings, monkeypatch):
     assert job.can_abort
     monkeypatch.setattr("qorworker.backends.immediate.ImmediateBackend.supports_abort", False)
     assert not job.can_abort
-    with pytest.raises(UnsupportedByBackend, match="cannot end a job that runs"):
+    with pytest.raises(UnsupportedByBackend, match="cannot end running jobs"):
         job.abort()
     page = admin_client.post(f"/admin/qorworker/job/{job.pk}/abort/", follow=True).content.decode()
-    assert "cannot end a job that runs" in page
+    assert "cannot end running jobs" in page
     job.refresh_from_db()
     assert job.abort_requested_at is None
 

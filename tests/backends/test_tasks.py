@@ -1,18 +1,22 @@
 """Tasks of ``django.tasks`` (or its backport) as jobs: the framework's contract, and what is ours beside it."""
 
 import datetime as dt
+import json
 from functools import partial
+from typing import Annotated
 
 import django
 import pytest
 from django.db import transaction
+from django.forms import PasswordInput
 from django.utils import timezone
 
-from qorworker.backends.inprocess import run_stored
+from qorworker import Arg, Secret
+from qorworker.attempts.in_process import run_stored
 from qorworker.compat import InvalidTask, TaskResultDoesNotExist, task_backends
-from qorworker.exceptions import JobCancelled
+from qorworker.definitions.registry import registry
+from qorworker.exceptions import InvalidArguments, JobCancelled
 from qorworker.models import Job
-from qorworker.registry import registry
 from qorworker.testing.task_backends import TaskBackendContract, heard
 from tests.admin.filled_in import filled_in
 from tests.support import log_of
@@ -292,3 +296,102 @@ def test_a_task_whose_code_is_gone_has_failed_and_the_next_one_runs(in_process, 
     assert (job.status, job.attempts.get().outcome, len(mailoutbox)) == ("exception", "refused", 1)
     with pytest.raises(TaskResultDoesNotExist):
         task_backends["default"].get_result(gone.id)
+
+
+# A queue that runs tasks where they are enqueued.
+
+IMMEDIATE = {"default": {"BACKEND": "qorworker.backends.immediate.ImmediateBackend"}}
+
+
+@pytest.fixture
+def immediate(transactional_db, settings, tasks_settings):
+    settings.QORWORKER = {**settings.QORWORKER, "QUEUES": IMMEDIATE}
+
+
+def test_an_immediate_task_is_enqueued_before_it_starts_and_returned_as_it_ended(immediate):
+    Shop.objects.create(name="Berlin")
+    with heard() as signals:
+        result = documented.shop_exists.enqueue("Berlin")
+    assert [name for name, *_rest in signals] == ["enqueued", "started", "finished"]
+    assert (result.status, result.return_value) == ("SUCCESSFUL", "Berlin")
+
+
+def test_an_immediate_task_in_a_transaction_waits_for_its_end(immediate):
+    Shop.objects.create(name="Berlin")
+    with transaction.atomic():
+        result = documented.shop_exists.enqueue("Berlin")
+        assert result.status == "READY"
+    result.refresh()
+    assert result.status == "SUCCESSFUL"
+
+
+@pytest.mark.parametrize("changes", [{"run_after": timezone.now() + dt.timedelta(hours=1)}, {"queue_name": "nowhere"}])
+def test_what_the_queue_cannot_do_is_an_invalid_task_and_stores_nothing(immediate, changes):
+    with pytest.raises(InvalidTask):
+        documented.shop_exists.using(**changes).enqueue("Berlin")
+    assert not Job.objects.exists()
+
+
+@qor_task
+def signs_in(user, password: Secret[str], pin: Secret[str] | None = None):
+    text = password.get_secret_value()
+    return [user, type(password).__name__, text == "opensesame", text, pin]
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("by_position", [True, False])
+def test_a_secret_that_code_passes_is_encrypted_masked_and_erased(tasks_settings, by_position):
+    result = signs_in.enqueue("ben", "opensesame") if by_position else signs_in.enqueue("ben", password="opensesame")
+    job = Job.objects.get()
+    assert "opensesame" not in json.dumps(job.arguments)
+    assert "opensesame" not in repr((result.args, result.kwargs))
+    assert job.arguments["user"] == "ben"
+    run_stored(job.pk, "default", worker_name="this process")
+    result.refresh()
+    assert result.return_value == ["ben", "Secret", True, "••••••", None]
+    assert Job.objects.get().arguments["password"] == {"$secret": None}
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("value", [7, {"$secret": "planted"}, ["opensesame"]])
+def test_a_secret_that_is_no_string_is_refused(tasks_settings, value):
+    with pytest.raises(InvalidArguments):
+        signs_in.enqueue("ben", password=value)
+    assert not Job.objects.exists()
+
+
+def in_a_list(keys: list[Secret[str]]):
+    pass
+
+
+def in_a_dict(keys: dict[str, Secret[str]]):
+    pass
+
+
+def as_a_choice(key: Annotated[Secret[str], Arg(choices=["opensesame", "abracadabra"])]):
+    pass
+
+
+def beside_others(key: Secret[str] | int):
+    pass
+
+
+def by_any_name(**keys: Secret[str]):
+    pass
+
+
+def as_a_number(pin: Annotated[int, Arg(widget=PasswordInput)]):
+    pass
+
+
+def as_a_text(keys: "list[Secret[str]]"):
+    pass
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    "function", [in_a_list, in_a_dict, as_a_choice, beside_others, by_any_name, as_a_number, as_a_text]
+)
+def test_a_secret_that_cannot_be_encrypted_makes_an_invalid_task(tasks_settings, function):
+    with pytest.raises(InvalidTask, match="secret"):
+        qor_task(function)

@@ -1,7 +1,7 @@
 """A backend that only remembers of which jobs it was told."""
 
-from qorworker.backends import BaseBackend
 from qorworker.models import Job
+from qorworker.queues import BaseBackend
 
 
 class ToldBackend(BaseBackend):

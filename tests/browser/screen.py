@@ -38,8 +38,14 @@ class Screen:
             {"name": "prefers-reduced-motion", "value": "reduce"},
         ]
         self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": media})
-        # The admin fades its links from one scheme to the other, whatever is asked for: look at the end of that.
-        self.driver.execute_script("document.getAnimations().forEach((fading) => fading.finish())")
+        self.settle()
+
+    def settle(self) -> None:
+        """The admin fades its links from one scheme to the other, whatever is asked for: look at the end of that."""
+        self.driver.execute_script("""
+            const fading = () => document.getAnimations().filter((one) => one instanceof CSSTransition);
+            for (let time = 0; fading().length && time < 20; time += 1) fading().forEach((one) => one.finish());
+        """)
 
     def reset(self) -> None:
         self.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})

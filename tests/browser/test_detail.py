@@ -7,7 +7,8 @@ from django.utils import timezone
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 
-from qorworker.models import AuditEntry, Job, LogLine, ResultsRow, job_page
+from qorworker.models import AuditEntry, Job, LogLine, ResultsRow
+from qorworker.queries import job_details
 from tests.admin.conftest import types  # noqa: F401
 from tests.admin.support import LONG_AGO, make_job, page_of, superuser
 from tests.browser import missing_browser
@@ -86,7 +87,7 @@ def test_keys_follow_wrap_and_go_from_error_to_error(page, job):
 
 
 def test_a_link_to_a_line_that_is_not_on_the_page_finds_it(page, job):
-    say(job, job_page.LOG_LINES)
+    say(job, job_details.LOG_LINES)
     page.open(page_of(job) + "#L5")
     page.wait(lambda: page.driver.find_elements(By.ID, "L5"), "the line")
     assert "before=" in page.driver.current_url
@@ -135,7 +136,7 @@ def test_a_job_that_stops_responding_can_be_marked_as_failed_without_a_reload_an
     page.click("Mark as failed…")
     dialog = page.driver.find_element(By.CSS_SELECTOR, "dialog.qw-dialog[open]")
     assert f"Mark Send greetings #{job.pk} as failed?" in dialog.text
-    assert "it goes on until its worker notices" in dialog.text
+    assert "it continues until its worker notices" in dialog.text
     dialog.find_element(By.NAME, "reason").send_keys("power cut")
     dialog.find_element(By.CSS_SELECTOR, "button[type=submit]").click()
     page.wait(lambda: "Marked as failed by root" in page.text, "the page to tell of it")
@@ -146,7 +147,8 @@ def test_a_job_that_stops_responding_can_be_marked_as_failed_without_a_reload_an
 def test_results_are_copied_as_a_table_without_formulas(page, types):  # noqa: F811
     superuser()
     job = make_job(types["greet"], "done", results_rows=1)
-    cells = [{"value": "=1+1", "error": ""}, {"value": -3, "error": "negative"}]
+    values = ["=1+1", '"=1+1', "\uff1d1+1", "a=1"]
+    cells = [*({"value": value, "error": ""} for value in values), {"value": -3, "error": "negative"}]
     ResultsRow.objects.create(job=job, number=1, attempt=1, cells=cells)
     page.log_in("root", "pw")
     page.open(page_of(job))
@@ -156,7 +158,7 @@ def test_results_are_copied_as_a_table_without_formulas(page, types):  # noqa: F
     section.find_element(By.CSS_SELECTOR, "[data-qw-copy]").click()
     page.wait(lambda: "Copied" in section.text, "the copy")
     copied = page.driver.execute_async_script("navigator.clipboard.readText().then(arguments[0])")
-    assert copied.splitlines() == ["ROW\t1\t2", "1\t'=1+1\t-3\tnegative"]
+    assert copied.splitlines() == ["Row\t1\t2\t3\t4\t5", "1\t'=1+1\t'\"=1+1\t'\uff1d1+1\ta=1\t-3\tnegative"]
 
 
 def test_the_end_is_shown_with_its_buttons_without_a_reload(page, job):
@@ -169,3 +171,52 @@ def test_the_end_is_shown_with_its_buttons_without_a_reload(page, job):
     assert "KeyError: 'sku'" in page.text
     assert page.is_marked
     assert page.progress == 31
+
+
+def end(job, status):
+    Job.objects.filter(pk=job.pk).update(status=status, attempt_token=None, lease_expires_at=None)
+
+
+def test_buttons_of_a_job_that_has_ended_go_also_if_one_has_the_focus(page, job):
+    page.open(page_of(job))
+    page.driver.execute_script("document.querySelector('#qw-actions button').focus()")
+    assert page.driver.switch_to.active_element.text == "Abort…"
+    end(job, "done")
+    page.wait(lambda: "Abort…" not in page.text, "the button to go")
+    assert page.driver.switch_to.active_element.get_attribute("id") == "qw-header"
+
+
+def test_the_focus_stays_on_a_button_that_is_still_there(page, job):
+    page.open(page_of(job))
+    link = "All runs"
+    page.driver.execute_script("document.querySelector('#qw-actions a[href*=\"?job=\"]').focus()")
+    assert page.driver.switch_to.active_element.text == link
+    end(job, "done")
+    page.wait(lambda: "Abort…" not in page.text, "the end")
+    assert page.driver.switch_to.active_element.text == link
+
+
+def test_what_is_typed_into_a_form_stays_when_the_job_changes(page, types):  # noqa: F811
+    superuser()
+    job = make_job(types["greet"], "scheduled", progress_text="waits")
+    page.log_in("root", "pw")
+    page.open(page_of(job))
+    page.driver.find_element(By.ID, "id_qw-at_0").send_keys("5")
+    Job.objects.filter(pk=job.pk).update(status="new", progress_text="waits no more")
+    page.wait(lambda: "waits no more" in page.text, "the news")
+    assert page.driver.find_element(By.ID, "id_qw-at_0").get_attribute("value").endswith("5")
+
+
+def test_the_number_of_running_jobs_on_top_follows(page, job):
+    page.open(page_of(job))
+    assert "1 running" in page.text
+    end(job, "done")
+    page.wait(lambda: "1 running" not in page.text, "the number to go")
+
+
+@pytest.mark.parametrize(("status", "is_end"), [("exception", True), ("killed", True), ("done", False)])
+def test_the_log_of_a_job_that_failed_is_shown_at_its_end(page, job, status, is_end):
+    end(job, status)
+    page.open(page_of(job))
+    assert is_at_end(page) is is_end
+    assert (script(page, "log.scrollTop") == 0) is not is_end

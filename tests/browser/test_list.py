@@ -11,6 +11,7 @@ from qorworker.models import Job
 from tests.admin.conftest import types  # noqa: F401
 from tests.admin.support import BASE, a_worker, in_state, make_job, superuser
 from tests.browser import missing_browser
+from tests.browser.screen import Screen
 
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(bool(missing_browser()), reason=missing_browser())]
 
@@ -47,7 +48,7 @@ def test_rows_change_without_a_reload_and_what_is_selected_and_focused_stays(sit
     assert site.is_marked
     assert box.is_selected()
     assert site.driver.switch_to.active_element == link
-    assert one(site, '[data-qw-count="queued"]').text == "0"
+    assert one(site, "#qw-count-queued").text == "0"
 
 
 def test_newer_jobs_are_told_and_shown_only_on_demand(site, types):  # noqa: F811
@@ -169,3 +170,26 @@ def test_nothing_is_asked_while_the_tab_is_hidden_and_at_once_when_it_is_seen_ag
     seen = site.driver.execute_script("return window.asked")
     site.driver.execute_script("window.isHidden = false; document.dispatchEvent(new Event('visibilitychange'))")
     site.wait(lambda: site.driver.execute_script("return window.asked") > seen, "a look at once")
+
+
+def test_an_empty_tab_does_not_deny_the_newer_job_that_it_tells_of(site, types):  # noqa: F811
+    job = make_job(types["open"])
+    site.open(BASE + "?tab=running")
+    assert "No job is running" in site.text
+    Job.objects.filter(pk=job.pk).update(status="running", attempt_token="t" * 32)
+    site.wait(lambda: "1 newer job" in site.text, "the job to be told")
+    assert "No job is running" not in site.text
+
+
+def test_the_tab_that_is_open_is_on_a_narrow_screen(site, types):  # noqa: F811
+    in_state(types["open"], "exception")
+    screen = Screen(site.driver)
+    screen.look(360, "light")
+    try:
+        for tab in ("all", "failed", "scheduled"):
+            site.open(f"{BASE}?tab={tab}")
+            box = one(site, ".qw-tabs [aria-current]").rect
+            assert box["x"] >= 0, tab
+            assert box["x"] + box["width"] <= 360, tab
+    finally:
+        screen.reset()

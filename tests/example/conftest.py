@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from qorworker.execution import Ending, Work, execute
+from qorworker.execution.execute import Ending, Work, execute
 from qorworker.models import Job
 
 

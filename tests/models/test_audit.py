@@ -50,7 +50,7 @@ def test_the_history_of_a_job_is_in_order_and_outlives_it():
     pk = job.pk
     job.delete()
     history = AuditEntry.objects.of_job(pk)
-    assert [entry.action for entry in history] == ["enqueue", "abort", "retry"]
+    assert [entry.action for entry in history] == ["enqueue", "abort", "retry", "delete"]
     assert history[0].job_name == "app.job"
 
 

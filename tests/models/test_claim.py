@@ -36,6 +36,11 @@ class TestClaim:
         assert claim_ids(queues=["mail"]) == [mine.pk]
         assert columns(other)["status"] == "new"
 
+    def test_jobs_that_are_left_to_others_do_not_hold_up_those_behind(self):
+        first, second, third = (make_job() for _ in range(3))
+        assert claim_ids(but=[first.pk, second.pk], slots=1, limit=1) == [third.pk]
+        assert [columns(job)["status"] for job in (first, second)] == ["new", "new"]
+
     def test_jobs_of_unknown_types_are_left_alone(self):
         unknown, mine = make_job(name="gone.job", priority=100), make_job()
         assert claim_ids() == [mine.pk]

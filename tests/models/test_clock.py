@@ -105,9 +105,9 @@ with transaction.atomic():
     job = Job.objects.get()
     close_to(job.last_attempted_at)
     close_to(job.lease_expires_at, seconds=30)
-    assert Job.objects.leases() == {} and not job.not_responding
+    assert Job.objects.expired_leases() == {} and not job.not_responding
     Job.objects.renew({job.pk: job.attempt_token}, -30)
-    assert set(Job.objects.leases()) == {job.pk}
+    assert set(Job.objects.expired_leases()) == {job.pk}
     written(leaving(job, "scheduled", delay=3600.0))
     close_to(Job.objects.get().run_after, hours=1)
     transaction.set_rollback(True)

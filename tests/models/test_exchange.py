@@ -2,15 +2,15 @@ import pytest
 from django.db import DataError, connection
 
 from qorworker.models import Attempt, Job, database_now
-from qorworker.models.sql import AttemptUpdate, exchange
+from qorworker.models.sql import AttemptNote, AttemptUpdate, exchange
 from tests.models.rows import columns, leaving, make_job, somebody_else, token, wanted
 
 needs_row_locks = pytest.mark.only_on("postgresql", "mysql")  # SQLite locks the whole database
 
 
 def note(job, outcome="done", error=""):
-    """A row for the table of attempts."""
-    return (job.pk, job.attempt, 1, "host:1", 4711, outcome, None, None, None, 0, error, "", "", -2.5)
+    return AttemptNote(job_id=job.pk, number=job.attempt, worker_id=1, worker_name="host:1", process_id=4711,
+                       outcome=outcome, started_at=-2.5, error=error)  # fmt: skip
 
 
 def status(job):
@@ -136,5 +136,5 @@ class TestRowsThatOthersHaveLocked:
         locked, past = make_job("running"), make_job("running")
         with somebody_else() as cursor:
             self.lock(cursor, locked)
-            assert set(Job.objects.leases()) == {past.pk}
-        assert set(Job.objects.leases()) == {locked.pk, past.pk}
+            assert set(Job.objects.expired_leases()) == {past.pk}
+        assert set(Job.objects.expired_leases()) == {locked.pk, past.pk}

@@ -75,7 +75,7 @@ def test_a_clock_that_is_behind_makes_no_negative_duration():
 def test_a_job_whose_code_is_gone_is_shown_by_its_name():
     job = make_job(name="gone.job")
     assert job.job_type is None
-    assert str(job) == f"#{job.pk} gone.job"
+    assert str(job) == f"gone.job #{job.pk}"
 
 
 @pytest.mark.parametrize("status", STATUSES)

@@ -7,7 +7,8 @@ from django.db import connection
 from django.db.models import Q
 from django.test.utils import CaptureQueriesContext
 
-from qorworker.models import Job, catalogue, lists, pages, starting
+from qorworker.models import Job
+from qorworker.queries import catalogue, job_list, run_form, site
 from tests.models.rows import make_job
 
 pytestmark = pytest.mark.django_db
@@ -32,11 +33,11 @@ def plans_of(asked):
 @pytest.mark.parametrize(
     "asked",
     [
-        lambda jobs: list(starting.running_of_type(jobs, "app.job")),
+        lambda jobs: list(run_form.running_of_type(jobs, "app.job")),
         catalogue.running_by_name,
         catalogue.next_starts,
-        pages.situation,
-        lambda jobs: [list(lists.in_tab(jobs, tab, lists.Window(1, 0), ["app.job"])) for tab in lists.ACTIVE],
+        site.situation,
+        lambda jobs: [list(job_list.in_tab(jobs, tab, job_list.Window(1, 0), ["app.job"])) for tab in job_list.ACTIVE],
     ],
 )
 def test_not_all_jobs_of_a_type_or_a_person_are_read_to_find_those_that_wait_or_run(narrowed, asked):

@@ -3,7 +3,7 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from qorworker.models import Job, database_now
+from qorworker.models import Job, database_now, job_queries
 from tests.models.rows import STATUSES, columns, make_job, token
 
 pytestmark = pytest.mark.django_db
@@ -57,13 +57,13 @@ def test_a_token_that_belongs_to_another_job_of_the_batch_is_no_hold():
 def test_past_leases_are_listed_with_their_token():
     past, current = make_job("running", lease_expires_at=ago(seconds=1)), make_job("running")
     Job.objects.renew({current.pk: current.attempt_token}, 30)
-    assert Job.objects.leases() == {past.pk: (past.attempt_token, past.lease_expires_at)}
+    assert Job.objects.expired_leases() == {past.pk: (past.attempt_token, past.lease_expires_at)}
 
 
 @pytest.mark.parametrize("status", [status for status in STATUSES if status != "running"])
 def test_a_job_that_is_not_running_has_no_lease_to_lose(status):
     make_job(status, lease_expires_at=ago(hours=1))
-    assert Job.objects.leases() == {}
+    assert Job.objects.expired_leases() == {}
 
 
 def test_a_job_whose_lease_is_past_can_be_seized_once():
@@ -97,17 +97,29 @@ class TestDue:
         assert [columns(job)["status"] for job in (due, now, later)] == ["new", "new", "scheduled"]
         assert Job.objects.promote_due() == 0
 
+    def test_with_what_is_due_comes_the_time_until_the_next(self):
+        make_job("scheduled", run_after=ago(seconds=1))
+        make_job("scheduled", run_after=ago(seconds=-60))
+        make_job("scheduled", run_after=ago(seconds=-30))
+        promoted, wait = Job.objects.promote(100)
+        assert promoted == 1
+        assert 0 < wait <= 30
+        assert Job.objects.promote(10) == (0, None)
+
+    def test_nothing_that_is_due_costs_one_query(self, django_assert_num_queries):
+        make_job("scheduled", run_after=ago(seconds=-30))
+        with django_assert_num_queries(1):
+            assert Job.objects.promote(10) == (0, None)
+
+    def test_behind_many_that_are_due_it_looks_again_at_once(self, monkeypatch):
+        monkeypatch.setattr(job_queries, "SOON", 2)
+        for _ in range(3):
+            make_job("scheduled", run_after=ago(seconds=1))
+        assert Job.objects.promote(10) == (3, 0.0)
+
     @pytest.mark.parametrize("status", [status for status in STATUSES if status != "scheduled"])
     def test_only_scheduled_jobs_become_due(self, status):
         job = make_job(status, run_after=ago(hours=1))
         before = columns(job)
         assert Job.objects.promote_due() == 0
         assert columns(job) == before
-
-    def test_the_next_time_is_the_earliest_of_the_scheduled(self):
-        assert Job.objects.next_due() is None
-        soon = ago(hours=-1)
-        make_job("new", run_after=ago(hours=1))
-        make_job("scheduled", run_after=soon + timedelta(hours=1))
-        make_job("scheduled", run_after=soon)
-        assert Job.objects.next_due() == soon

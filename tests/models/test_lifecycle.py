@@ -20,7 +20,7 @@ PAST, FUTURE = datetime(2001, 1, 1, tzinfo=UTC), datetime(2099, 1, 1, tzinfo=UTC
 class Life(RuleBasedStateMachine):
     def __init__(self):
         super().__init__()
-        Job.objects.all().delete()
+        Job.objects.all().erase()
         self.job = make_job(max_attempts=3)
         self.audits = AuditEntry.objects.count()
         self.status, self.attempt, self.token, self.aborting, self.due = "new", 0, None, False, True

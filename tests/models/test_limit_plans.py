@@ -3,7 +3,7 @@
 import pytest
 from django.db import connection, transaction
 
-from qorworker.limits import Limits, prefix_of
+from qorworker.definitions.limits import Limits, prefix_of
 from qorworker.models import Job, held_by
 from qorworker.models.limits import free_to_start
 from qorworker.models.sql import claim, claim_limited, queues_with_jobs
@@ -96,7 +96,7 @@ class TestAHundredThousandOfOneFullKey:
         assert not any(word in plan for word in ("filesort", "TEMP B-TREE FOR ORDER BY", "Sort Key: priority"))
 
     def test_cost_a_look_that_finds_none_next_to_nothing(self):
-        Job.objects.exclude(limit_key=f"{KEY}full").filter(status="new").delete()
+        Job.objects.exclude(limit_key=f"{KEY}full").filter(status="new").erase()
 
         def action():
             found = look()

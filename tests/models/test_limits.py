@@ -10,12 +10,12 @@ from itertools import count
 import pytest
 from django.db import connection
 
-from qorworker.limits import Limits, Rate, prefix_of
+from qorworker.actions.pruning import prune_limits
+from qorworker.definitions.limits import Limits, Rate, prefix_of
+from qorworker.definitions.registry import job, registry
 from qorworker.models import Job, Limit, LimitStart, database_now, held_by
-from qorworker.models.pruning import prune_limits
 from qorworker.models.sql import claim_limited, claim_one
 from qorworker.models.sql import limits as sql
-from qorworker.registry import job, registry
 from tests.models.rows import claim_ids, columns, leaving, make_job, race, somebody_else, wanted, written
 
 numbers = count()
@@ -58,6 +58,12 @@ ONE, TWO = Limits(1), Limits(2)
 
 @pytest.mark.django_db
 class TestConcurrency:
+    def test_jobs_that_are_left_to_others_are_not_claimed(self):
+        left, other = make_limited(), make_limited()
+        assert ids(taken(TWO, but=[left.pk])) == [other.pk]
+        assert ids(taken(TWO, but=[left.pk])) == []
+        assert columns(left)["status"] == "new"
+
     def test_as_many_as_there_are_places_are_taken_the_best_first(self):
         low, high, old, _ = (make_limited(priority=priority) for priority in (-1, 5, 0, 0))
         assert ids(taken(TWO)) == [high.pk, old.pk]
@@ -67,6 +73,26 @@ class TestConcurrency:
     def test_no_more_than_the_free_slots_are_taken(self):
         jobs = [make_limited() for _ in range(3)]
         assert ids(taken(Limits(5), slots=2)) == [job.pk for job in jobs[:2]]
+
+    def test_after_half_a_second_the_other_keys_are_left_to_the_next_look(self, monkeypatch):
+        many = [make_limited(key=str(number)) for number in range(5)]
+        clock, take = [0.0], sql.take
+
+        def slow_take(*given, **more):
+            clock[0] += 0.3
+            return take(*given, **more)
+
+        monkeypatch.setattr(sql, "monotonic", lambda: clock[0])
+        monkeypatch.setattr(sql, "take", slow_take)
+        found = [taken(ONE, slots=5) for _ in range(4)]
+        assert list(map(ids, found)) == [[job.pk for job in some] for some in (many[:2], many[2:4], many[4:], [])]
+        assert found[0].wait <= sql.BUSY
+
+    def test_a_key_that_takes_longer_than_that_is_claimed_from_all_the_same(self, monkeypatch):
+        job = make_limited()
+        ticks = count()
+        monkeypatch.setattr(sql, "monotonic", lambda: next(ticks))
+        assert ids(taken(ONE)) == [job.pk]
 
     def test_each_key_has_places_of_its_own(self):
         first, _, third = (make_limited(key=key) for key in ("berlin", "berlin", "paris"))
@@ -302,7 +328,7 @@ class TestManyAskAtOnce:
         [make_limited() for _ in range(30)]
         program = (
             "import django; django.setup()\n"
-            "from qorworker.limits import Limits, Rate\n"
+            "from qorworker.definitions.limits import Limits, Rate\n"
             "from tests.models.test_limits import taken, ids\n"
             "print('ready', flush=True); input()\n"
             "for _ in range(10): print(*ids(taken(Limits(rate=Rate(7, 600)), slots=2)), flush=True)\n"

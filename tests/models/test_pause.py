@@ -8,14 +8,14 @@ from django.contrib.auth import get_user_model
 from django.utils import timezone
 
 from qorworker import pause_queue, resume_queue
-from qorworker.backends import BaseBackend
-from qorworker.backends.handover import hand_over
-from qorworker.backends.inprocess import run_stored
+from qorworker.actions.notify import hand_over
+from qorworker.attempts.in_process import run_stored
+from qorworker.attempts.writer import Writer
 from qorworker.exceptions import InvalidPause, InvalidRequest, UnknownQueue
 from qorworker.models import AuditEntry, Job, Pause, PauseKind, Worker, database_now
 from qorworker.models.sql import claim
-from qorworker.worker.claimer import Claimer
-from qorworker.worker.writer import Writer
+from qorworker.queues import BaseBackend
+from qorworker.worker.parent.claims import Claimer
 from tests.testapp import jobs
 
 MINUTE = dt.timedelta(minutes=1)
@@ -33,8 +33,8 @@ def anna(db):
 
 def taken(claimer):
     """The jobs that a worker with much room takes now."""
-    claimer.look()
-    return {job.id for job in claim("default", claimer.wanted(100, 0, ()))}
+    claimer.find_queues()
+    return {job.id for job in claim("default", claimer.next_claim(100, 0, ()))}
 
 
 def over(kind, name):
@@ -71,10 +71,10 @@ def test_a_pause_whose_time_is_over_holds_nothing(claimer, kind, name):
 
 def test_a_busy_worker_hears_of_a_pause_between_two_looks(claimer):
     jobs.noop.enqueue()
-    claimer.look()
+    claimer.find_queues()
     pause_queue("default")
-    claimer.heed_pauses()
-    assert claimer.found == []
+    claimer.refresh_pauses()
+    assert claimer.waiting_queues == []
 
 
 def test_what_is_paused_is_told_to_the_letter(claimer):
@@ -87,14 +87,14 @@ def test_what_is_paused_is_told_to_the_letter(claimer):
 
 def test_the_look_at_pauses_is_one_query_and_none_if_no_job_waits(claimer, django_assert_num_queries):
     with django_assert_num_queries(1):
-        claimer.heed_pauses()
+        claimer.refresh_pauses()
     jobs.noop.enqueue()
     pause_queue("default")
-    assert claimer.look() is False
+    assert claimer.find_queues() is False
     Job.objects.all().delete()
     Pause.objects.all().delete()
     claimer.paused = None
-    claimer.look()
+    claimer.find_queues()
     assert claimer.paused is None
 
 

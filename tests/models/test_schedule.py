@@ -16,9 +16,9 @@ from qorworker import At, Cron, Every, InvalidArguments, Plan, Schedule, Secret,
 from qorworker.exceptions import InvalidSchedule, UnknownJobType
 from qorworker.models import AuditEntry, Job, ScheduleSlot
 from qorworker.models.clock import aware, stored
-from qorworker.timetable import Slot
+from qorworker.schedules.timetable import Slot
 from tests.clock import Clock
-from tests.definitions import own_types  # noqa: F401
+from tests.job_types import own_types  # noqa: F401
 from tests.testapp import jobs
 
 pytestmark = pytest.mark.django_db
@@ -293,13 +293,13 @@ class TestUploads:
         return row.arguments["file"]["$file"]
 
     def test_jobs_share_the_upload_of_their_schedule(self, schedule, django_capture_on_commit_callbacks):
-        from qorworker.models.pages import delete_ended
+        from qorworker.actions.pruning import delete_if_ended
 
         with django_capture_on_commit_callbacks(execute=True):
             job = schedule.run_now()
             job.cancel()
             assert self.path(job) == self.path(schedule)
-            assert delete_ended(job, None)
+            assert delete_if_ended(job, by=None, origin="admin")
         assert default_storage.exists(self.path(schedule))
 
     def test_it_goes_with_the_schedule(self, schedule, django_capture_on_commit_callbacks):

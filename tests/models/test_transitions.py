@@ -91,14 +91,15 @@ def test_the_database_refuses_a_running_job_without_a_token():
 
 def test_an_attempt_can_end_in_its_own_transaction():
     job = make_job("running")
-    assert Job.objects.end_in_transaction(job.pk, job.attempt_token) is True
-    job.refresh_from_db()
-    assert (job.status, job.attempt_token, job.lease_expires_at) == ("done", None, None)
-    assert job.finished_at is not None
+    before = columns(job)
+    assert Job.objects.end_in_transaction(job.pk, 1, job.attempt_token, 2.5) is True
+    assert columns(job) == before
+    note = job.attempts.get()
+    assert (note.number, note.outcome, round(note.duration.total_seconds(), 1)) == (1, "done", 2.5)
 
 
 def test_an_attempt_that_lost_its_job_cannot_end_in_its_own_transaction():
     job = make_job("running")
     before = columns(job)
-    assert Job.objects.end_in_transaction(job.pk, "f" * 32) is False
+    assert Job.objects.end_in_transaction(job.pk, 1, "f" * 32) is False
     assert columns(job) == before

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from qorworker import Unique, job
+from qorworker.actions.pruning import delete_ended
 from qorworker.exceptions import AlreadyEnqueued
 from qorworker.models import AuditEntry, DatabaseNow, Job
-from qorworker.models.pruning import delete_ended
 from qorworker.models.sql import AttemptUpdate, claim, claim_one
 from qorworker.models.unique import HOLDS
-from tests.definitions import own_types  # noqa: F401
+from tests.job_types import own_types  # noqa: F401
 from tests.models.rows import race, wanted, written
 from tests.support import wait_until
 
@@ -43,7 +43,7 @@ class Keys(RuleBasedStateMachine):
 
     def __init__(self):
         super().__init__()
-        Job.objects.all().delete()
+        Job.objects.all().erase()
         self.scope = self.rule_of_type.scope
         self.handler = declare(self.rule_of_type, max_attempts=3)
         self.status, self.tokens, self.periods = {}, {}, set()
@@ -95,7 +95,8 @@ class Keys(RuleBasedStateMachine):
     @has("running")
     def it_ends_in_its_own_transaction(self, data):
         pk = self.of(data, "running")
-        assert Job.objects.end_in_transaction(pk, self.tokens[pk])
+        assert Job.objects.end_in_transaction(pk, Job.objects.get(pk=pk).attempt, self.tokens[pk])
+        assert written(AttemptUpdate(pk, self.tokens[pk], "done")) == {pk}
         self.status[pk] = "done"
 
     @rule(data=st.data())
@@ -186,7 +187,7 @@ def test_many_are_retried_but_for_those_whose_like_is_there(scope):
     ended = handler.enqueue_many([{"shop": number} for number in range(3)])
     Job.objects.transition("exception", finished_at=DatabaseNow())
     now = handler.enqueue(shop=1)
-    assert Job.objects.retry() == 2
+    assert Job.objects.all().retry() == 2
     assert set(Job.objects.queued()) == {ended[0], now, ended[2]}
     outcomes = AuditEntry.objects.of_job(ended[1].pk).values_list("action", "outcome")
     assert list(outcomes) == [("retry", "taken")]

@@ -15,6 +15,7 @@ from django.test import override_settings
 
 from qorworker import Secret, Unique, job
 from qorworker.arguments import files
+from qorworker.definitions.registry import registry
 from qorworker.exceptions import (
     AlreadyEnqueued,
     ChangedMeanwhile,
@@ -25,8 +26,7 @@ from qorworker.exceptions import (
 )
 from qorworker.models import AuditEntry, DatabaseNow, Job
 from qorworker.models.sql import claim
-from qorworker.registry import registry
-from tests.definitions import own_types  # noqa: F401
+from tests.job_types import own_types  # noqa: F401
 from tests.models.rows import STATUSES, claim_ids, columns, leaving, make_job, race, wanted, written
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("own_types")]
@@ -67,7 +67,7 @@ def changed(before, job):
 class TestArguments:
     def test_what_is_named_changes_and_everything_else_stays(self, kept, django_user_model):
         user = django_user_model.objects.create_user("lou")
-        job = declare().using(run_after=HOUR).enqueue(subject="Tea", password="opensesame", file=upload())
+        job = declare().using(run_after=HOUR).enqueue(subject="Tea", file=upload())
         before = columns(job)
         job.update(subject="Coffee", copies="3", by=user)
         assert changed(before, job) == {"arguments"}
@@ -76,6 +76,12 @@ class TestArguments:
         entry = AuditEntry.objects.of_job(job.pk).get()
         assert (entry.action, entry.outcome, entry.user_name) == ("update", "ok", "lou")
         assert entry.details == {"arguments": ["copies", "subject"]}
+
+    def test_code_without_a_person_keeps_the_secret_that_it_does_not_name(self):
+        job = declare().using(run_after=HOUR).enqueue(subject="Tea", password="opensesame")
+        before = columns(job)["arguments"]["password"]
+        job.update(subject="Coffee")
+        assert (job.arguments["subject"], job.arguments["password"]) == ("Coffee", before)
 
     @pytest.mark.parametrize("status", ["new", "scheduled"])
     def test_a_job_that_waits_gets_them(self, status):
@@ -184,6 +190,34 @@ class TestPrivate:
                 job.update(subject="Coffee")
             assert columns(job) == before
             job.update(password="again")
+
+    def test_a_person_keeps_only_a_secret_of_their_own_beside_other_arguments(self, django_user_model):
+        anna, ben = (django_user_model.objects.create_user(name) for name in ("anna", "ben"))
+        from_code = declare().using(user=anna).enqueue(subject="Tea", password="opensesame")
+        annas = declare().using(user=anna, origin="admin").enqueue(subject="Tea", password="opensesame")
+        for made, by in ((from_code, anna), (from_code, ben), (annas, ben)):
+            before = columns(made)
+            with pytest.raises(InvalidArguments) as error:
+                made.update(subject="Coffee", by=by)
+            assert list(error.value.errors) == ["password"]
+            assert columns(made) == before
+        token = annas.arguments["password"]["$secret"]
+        annas.update(subject="Coffee", by=anna)
+        annas.update(subject="Water")  # code is trusted
+        from_code.update(subject="Water")
+        annas.update(run_after=LATER, by=ben)
+        assert annas.arguments["password"] == {"$secret": token, "by": str(anna.pk)}
+        annas.update(subject="Coffee", password="closesesame", by=ben, origin="admin")
+        assert annas.arguments["password"]["by"] == str(ben.pk)
+
+    def test_a_secret_that_takes_the_place_of_another_belongs_to_who_entered_it(self, django_user_model):
+        anna, ben = (django_user_model.objects.create_user(name) for name in ("anna", "ben"))
+        only = declare(unique=Unique(by=[], on_conflict="replace"))
+        job = only.using(user=anna, origin="admin").enqueue(subject="Tea", password="annas")
+        only.using(user=ben, origin="admin").enqueue(subject="Tea", password="bens")
+        with pytest.raises(InvalidArguments):
+            job.update(subject="Annas address", by=anna)
+        job.update(subject="Bens address", by=ben)
 
     @pytest.mark.django_db(transaction=True)
     def test_an_upload_that_is_replaced_goes_once_that_is_certain(self, kept):
@@ -400,7 +434,7 @@ class TestAtOnce:
             else:
                 assert isinstance(updated, InvalidTransition)
                 assert given == columns(made)["arguments"]["subject"] == "Tea"
-            Job.objects.all().delete()
+            Job.objects.all().erase()
 
     def test_a_claim_between_reading_and_writing_wins(self, kept):
         handler = declare()
@@ -433,6 +467,13 @@ class TestAtOnce:
             made.update_dumped(dumped)
         assert columns(made) == before
         assert kept() == {b"new"}
+
+    def test_who_read_another_time_is_told_and_moves_nothing(self):
+        made, moved = declare().using(run_after=LATER).enqueue(subject="Tea"), LATER + HOUR
+        Job.objects.get(pk=made.pk).reschedule(moved)
+        with pytest.raises(ChangedMeanwhile, match="another time"):
+            made.update_dumped(made.arguments, run_after=LATER + 2 * HOUR)
+        assert columns(made)["run_after"] == moved
 
     def test_a_token_counts_once(self, kept):
         handler = declare()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from qorworker.admin.update import revision_of
+from qorworker.admin.jobs.update import revision_of
 
 LATER = {"qw-at_0": "2999-01-01", "qw-at_1": "09:00"}
 CONFIRMED = {"confirmed": "1"}
@@ -116,11 +116,11 @@ MATRIX: dict[str, Row] = {
         data={**RUN, "qw-when": "keep", "qw-revision": "{revision}"},
     ),
     "job/<int:pk>/run-now/": Row(**VERB, state="scheduled"),
-    "job/<int:pk>/retry/": Row(**VERB),
+    "job/<int:pk>/retry/": Row(**VERB, data=CONFIRMED),
     "job/<int:pk>/mark-failed/": Row(**VERB, state="silent", data=CONFIRMED),
     "job/<int:pk>/abort/": Row(**VERB, state="running", data=CONFIRMED),
     "job/<int:pk>/cancel/": Row(**VERB, state="new", data=CONFIRMED),
-    "job/<int:pk>/run-again/": Row(**VERB),
+    "job/<int:pk>/run-again/": Row(**VERB, data=CONFIRMED),
     "job/list.json": Row(
         get="401 403 200 200 200 200 200 200 200",
         post="401 405 405 405 405 405 405 405 405",

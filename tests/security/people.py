@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from django.db import connection
 from django.test import Client
 
 from qorworker import Every, Plan
@@ -85,11 +86,18 @@ def told(job: Job, text: str = "a line") -> None:
     Job.objects.filter(pk=job.pk).update(log_lines=1, results_rows=1, results_errors=1)
 
 
-def everything() -> list[list[dict[str, Any]]]:
-    """All rows that requests could change, without the record of who was refused."""
+def everything() -> list[list[tuple[Any, ...]]]:
+    """All rows that requests could change, without the record of refusals."""
     tables = (Job, LogLine, ResultsRow, Attempt, Worker, Schedule, ScheduleSlot, Pause)
-    kept = AuditEntry.objects.exclude(outcome="denied")
-    return [list(model.objects.order_by("pk").values()) for model in tables] + [list(kept.order_by("pk").values())]
+    queries = [f"SELECT * FROM {model._meta.db_table}" for model in tables]
+    queries.append(f"SELECT * FROM {AuditEntry._meta.db_table} WHERE outcome <> 'denied'")
+    with connection.cursor() as cursor:
+        return [sorted(rows_of(cursor, query), key=repr) for query in queries]
+
+
+def rows_of(cursor: Any, query: str) -> list[tuple[Any, ...]]:
+    cursor.execute(query)
+    return list(cursor.fetchall())
 
 
 __all__ = ["ROLES", "Visit", "everything", "make_job", "told", "visit"]

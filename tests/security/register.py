@@ -49,12 +49,13 @@ CASES: dict[str, Case] = {
         "security/test_recheck.py::test_in_a_worker_it_ends_as_failed_and_can_be_retried")),
     "S09": Case("rows in choices that one may not see", "neither named nor taken", (
         "admin/test_rows.py::test_a_row_that_the_admin_hides_is_neither_named_nor_taken",
+        "admin/test_rows.py::test_shared_arguments_do_not_name_a_row_that_the_admin_hides",
         "admin/test_rows.py::test_who_may_not_search_the_rows_cannot_name_one")),
     "S10": Case("lookups, SQL and patterns in the address", "refused or taken as text", (
         f"{REQUESTS}::test_no_field_can_be_asked_for_by_its_name",
         f"{REQUESTS}::test_what_looks_like_sql_or_a_pattern_is_just_text")),
     "S11": Case("names that a database confuses", "refused by a system check", (
-        "test_checks.py::test_e002_names_that_a_database_may_confuse",)),
+        "checks/test_checks.py::test_e002_names_that_a_database_may_confuse",)),
     "S12": Case("JSON without a session", "401 or 403, no data", (
         f"{REQUESTS}::test_what_scripts_ask_for_tells_nothing_to_who_is_not_signed_in",)),
     "S13": Case("running a superuser's job again", "needs both rights; the record names who did", (
@@ -83,33 +84,33 @@ CASES: dict[str, Case] = {
         f"{PAGES}::test_every_way_to_begin_a_formula_is_quoted",
         f"{PAGES}::test_no_cell_of_the_csv_is_a_formula_and_negative_numbers_stay_numbers")),
     "S27": Case("paths as names of files", "for display only", (
-        "test_arguments_files.py::test_a_name_is_for_display_only",
-        "test_arguments_files.py::test_the_name_in_the_storage_tells_nothing")),
+        "arguments/test_files.py::test_a_name_is_for_display_only",
+        "arguments/test_files.py::test_the_name_in_the_storage_tells_nothing")),
     "S28": Case("links in a job's output directory", "not followed", cannot_arise="jobs hand over no files"),
     "S29": Case("names of downloads", "made by the server, attachments, nosniff", (
         f"{PAGES}::test_the_log_is_downloaded_whole_as_text", CANARY)),
     "S30": Case("uploads: too large, planted, guessed", "limited, refused, never shown in the browser", (
-        "test_arguments_files.py::test_a_file_above_the_limit_is_refused_in_form_and_code",
-        "test_arguments_files.py::test_a_planted_path_is_refused",
+        "arguments/test_files.py::test_a_file_above_the_limit_is_refused_in_form_and_code",
+        "arguments/test_files.py::test_a_planted_path_is_refused",
         "admin/test_deleting.py::test_the_uploads_of_a_job_go_with_it")),
     "S31": Case("shell metacharacters", "no shell; a fixed command line", (SECRET, CANARY)),
     "S32": Case("secrets in ps", "neither arguments nor environment have them", (SECRET,)),
     "S33": Case("dotted paths as names of types", "not found", (
         f"{REQUESTS}::test_only_registered_names_are_job_types",
-        "worker/test_endings.py::test_a_job_of_an_unknown_type_is_left_waiting")),
+        "processes/test_endings.py::test_a_job_of_an_unknown_type_is_left_waiting")),
     "S34": Case("pickles and tags planted in the arguments", "refused before the handler", (
         f"{REQUESTS}::test_what_somebody_planted_in_the_arguments_is_shown_and_never_run",
         f"{REQUESTS}::test_arguments_that_are_no_object_break_no_page",
-        "test_arguments_refused.py::test_what_somebody_planted_in_the_table_is_cleaned_again")),
+        "arguments/test_refused.py::test_what_somebody_planted_in_the_table_is_cleaned_again")),
     "S35": Case("JSON that is a trap", "an error of the form", (
         f"{REQUESTS}::test_json_that_is_a_trap_is_refused_by_the_form",
-        "test_arguments_refused.py::test_json_typed_into_the_form_is_measured_and_checked")),
+        "arguments/test_refused.py::test_json_typed_into_the_form_is_measured_and_checked")),
     "S36": Case("fields of the model in a POST", "ignored", (
         f"{REQUESTS}::test_fields_that_a_form_does_not_have_change_nothing",)),
     "S37": Case("arguments of another job", "refused", (
         "admin/test_update.py::test_jobs_of_others_are_not_found_where_one_sees_ones_own",
-        "test_arguments_forms.py::test_unknown_and_wrong_arguments_are_named",
-        "test_arguments_refused.py::test_a_name_that_is_no_argument_any_more_stops_the_job")),
+        "arguments/test_mapping.py::test_unknown_and_wrong_arguments_are_named",
+        "arguments/test_refused.py::test_a_name_that_is_no_argument_any_more_stops_the_job")),
     "S38": Case("another type for a scheduled job", "immutable", (
         f"{REQUESTS}::test_another_time_is_all_that_can_be_changed_of_a_scheduled_job",
         f"{REQUESTS}::test_only_time_and_arguments_can_be_changed_of_a_job_that_waits")),
@@ -118,11 +119,11 @@ CASES: dict[str, Case] = {
         "admin/test_secrets.py::test_the_report_of_an_error_on_the_page_does_not_have_it")),
     "S40": Case("a job that prints its secret, also in two writes", "masked before it is stored", (SECRET,)),
     "S41": Case("secrets without encryption", "refused", (
-        "test_arguments_secret.py::test_without_the_extra_nothing_is_stored",
-        "test_checks.py::test_e008_secrets_without_the_extra")),
+        "arguments/test_secret_arguments.py::test_without_the_extra_nothing_is_stored",
+        "checks/test_checks.py::test_e008_secrets_without_the_extra")),
     "S42": Case("keys that changed", "old ones are read; a lost one is told, nothing runs", (
-        "test_arguments_secret.py::test_after_a_rotation_old_secrets_are_still_read",
-        "test_arguments_secret.py::test_a_wrong_key_asks_to_enter_it_again_and_never_gives_the_token")),
+        "arguments/test_secret_arguments.py::test_after_a_rotation_old_secrets_are_still_read",
+        "arguments/test_secret_arguments.py::test_a_wrong_key_asks_to_enter_it_again_and_never_gives_the_token")),
     "S43": Case("a flood of runs", "a limit for each person, told on the form", (
         "security/test_limit.py::test_as_many_as_are_allowed_start_and_the_next_is_refused_on_the_form",
         "security/test_limit.py::test_run_again_counts_too")),
@@ -134,13 +135,13 @@ CASES: dict[str, Case] = {
     "S46": Case("an export of many rows", "in pieces, with its own right, noted", (
         f"{REQUESTS}::test_a_download_comes_in_pieces_and_is_noted_with_who_took_it", MATRIX)),
     "S47": Case("a greedy job", "limits; the worker goes on", (
-        "worker/test_endings.py::test_too_much_memory_is_the_jobs_failure",
-        "worker/test_endings.py::test_the_time_limit_ends_a_job",
-        "worker/test_story.py::test_a_hundred_megabytes_of_output_do_not_stop_the_worker",
-        "worker/test_caps.py::test_what_is_beyond_a_cap_is_counted_and_not_kept")),
+        "processes/test_endings.py::test_too_much_memory_is_the_jobs_failure",
+        "processes/test_endings.py::test_the_time_limit_ends_a_job",
+        "processes/test_story.py::test_a_hundred_megabytes_of_output_do_not_stop_the_worker",
+        "processes/test_caps.py::test_what_is_beyond_a_cap_is_counted_and_not_kept")),
     "S48": Case("schedules that fire without end", "at most once a minute, after downtime a few times", (
-        "test_cron.py::test_what_cannot_be_is_refused_with_the_field",
-        "test_timetable.py::test_misfire_policies_against_their_definition")),
+        "schedules/test_cron.py::test_what_cannot_be_is_refused_with_the_field",
+        "schedules/test_timetable.py::test_misfire_policies_against_their_definition")),
     "S49": Case("deleting the traces", "the record outlives user and job", (
         f"{REQUESTS}::test_the_record_outlives_user_and_job",
         "models/test_audit.py::test_an_entry_is_never_changed_and_never_deleted")),

@@ -16,9 +16,9 @@ from django.utils import timezone
 
 import qorworker
 from qorworker import Arg
-from qorworker.admin.update import revision_of
+from qorworker.admin.jobs.update import revision_of
+from qorworker.definitions.registry import registry
 from qorworker.models import Attempt, AuditEntry, Job, LogLine, ResultsRow, Worker
-from qorworker.registry import registry
 from tests.admin.support import BASE, a_worker, make_job, page_of, text_of, user_with
 from tests.security.people import READING
 from tests.security.walk import paths

@@ -9,12 +9,12 @@ from django.apps import apps
 from django.core import mail
 from django.test import Client
 
-from qorworker.admin.update import revision_of
+from qorworker.admin.jobs.update import revision_of
 from qorworker.models import Job
 from tests.admin.support import BASE, page_of, superuser, text_of
+from tests.fixtures import open_database, start, transactional_db
 from tests.security.walk import paths
 from tests.support import all_ended
-from tests.worker.conftest import open_database, start, transactional_db
 
 __all__ = ["open_database", "start", "transactional_db"]
 

@@ -55,7 +55,7 @@ def test_what_others_have_does_not_count(client, types, ann):
     assert run(client).status_code == 302
 
 
-@pytest.mark.parametrize("data", [{}, {"qw-token": "0." + "x" * 20}])
+@pytest.mark.parametrize("data", [{"confirmed": "1"}, {"confirmed": "1", "qw-token": "0." + "x" * 20}])
 def test_run_again_counts_too(client, types, ann, data):
     done = make_job(types["open"], "done", created_by=ann)
     for _ in range(2):

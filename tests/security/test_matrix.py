@@ -55,15 +55,16 @@ def test_every_role_gets_the_answer_that_is_declared(visits, route):
     for visitor, place in visits(row):
         url = address(route, visitor)
         expected = {"GET": row.get, "HEAD": row.get, **dict.fromkeys(OTHERS, row.other), "POST": row.post}
+        before = everything()
         for method, codes in expected.items():
-            before = everything()
             data = row.sent(subject(route, visitor).pk, visitor.job)
             answer = visitor.client.post(url, data) if method == "POST" else visitor.client.generic(method, url)
             if method == "HEAD":
                 assert not b"".join(answer.streaming_content) if answer.streaming else not answer.content
             if str(answer.status_code) != codes.split()[place]:
                 wrong.append(f"{visitor.role} {method}: {answer.status_code}, not {codes.split()[place]}")
-            changed = everything() != before
+            after = everything()
+            changed, before = after != before, after
             if changed != (method == "POST" and visitor.role in row.changes.split()):
                 wrong.append(f"{visitor.role} {method}: {'changed something' if changed else 'changed nothing'}")
     assert wrong == []

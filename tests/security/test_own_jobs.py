@@ -108,7 +108,7 @@ def test_a_place_in_the_queue_would_tell_how_many_others_wait(ann, jobs, people)
     assert places.findall(ann.get(BASE + "?tab=queued").content.decode()) == []
     assert (
         "Position"
-        not in ann.get(f"{BASE}list/live/?tab=queued&ids={jobs[0].pk}").json()["rows"][str(jobs[0].pk)]["position"]
+        not in ann.get(f"{BASE}list/live/?tab=queued&ids={jobs[0].pk}").json()["parts"][f"{jobs[0].pk}-position"]
     )
     ann.force_login(user_with(*READING, "qorworker.view_all_jobs", name="chief"))
     assert places.findall(ann.get(BASE + "?tab=queued").content.decode()) == ["1", "2"]

@@ -12,21 +12,28 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Permission
 from django.utils import timezone
 
-from qorworker import recheck
-from qorworker.execution import Work, execute
-from qorworker.models import Job, Origin
+from qorworker import Cron, Unique
+from qorworker import job as declared
+from qorworker.attempts.attempt import RunningAttempt
+from qorworker.definitions.registry import registry
+from qorworker.execution import recheck
+from qorworker.execution.execute import Work, execute
+from qorworker.maintenance.scheduler import fire
+from qorworker.models import Job, Origin, Schedule
 from qorworker.models.sql import Claim, claim, claim_one
-from qorworker.registry import registry
-from qorworker.worker.attempt import RunningAttempt
-from tests.admin.support import user_with
+from tests.admin.support import only_these_types, user_with
+from tests.fixtures import open_database, start, transactional_db
 from tests.models.rows import token
-from tests.support import ROOT, environment
+from tests.support import ROOT, ended, environment
 from tests.testapp.jobs import noop
-from tests.worker.conftest import open_database, start, transactional_db
 
 __all__ = ["open_database", "start", "transactional_db"]
 
 HOUR = dt.timedelta(hours=1)
+QUEUES = {
+    "default": {"BACKEND": "qorworker.backends.local.LocalBackend"},
+    "now": {"BACKEND": "qorworker.backends.immediate.ImmediateBackend"},
+}
 
 
 @pytest.fixture(autouse=True)
@@ -54,10 +61,14 @@ def outcome_of(job) -> tuple[str, str]:
 
 
 def work_of(job) -> Work:
-    wanted = Claim(1, token(), ["default"], registry.names(), 1, 1, (), 15.0)
+    wanted = Claim(worker_id=1, token=token(), lease=15.0, queues=["default"], names=registry.names())
     (claimed,) = claim("default", wanted)
     assert claimed.id == job.pk
     return RunningAttempt(claimed, "default").work
+
+
+def greets(subject: str) -> None:
+    """Takes one argument."""
 
 
 def lose_rights(user) -> None:
@@ -72,8 +83,8 @@ def deactivate(user) -> None:
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        (lose_rights, "ben, who asked for it, may no longer run this job. It was not started."),
-        (deactivate, "The account of ben, who asked for it, is no longer active. It was not started."),
+        (lose_rights, "ben, who requested it, may no longer run this job. It was not started."),
+        (deactivate, "The account of ben, who requested it, is no longer active. It was not started."),
     ],
 )
 def test_who_may_no_longer_has_nothing_started(types, ben, change, told):
@@ -125,6 +136,16 @@ def test_after_a_change_the_rights_of_who_changed_it_last_count_and_no_others(ty
     assert outcome_of(job)[0] == outcome
 
 
+@pytest.mark.parametrize(("who_leaves", "outcome"), [("ann", "refused"), ("ben", "done")])
+def test_after_a_replacement_the_rights_of_who_gave_the_arguments_count(types, ben, who_leaves, outcome):
+    ann = user_with("qorworker.run_job", name="ann")
+    only = types["greet"].using(unique=Unique(by=[], on_conflict="replace"))
+    job = asked_for({"greet": only}, ben, name="greet", subject="A")
+    only.using(user=ann, origin=Origin.ADMIN).enqueue(subject="B")
+    deactivate({"ann": ann, "ben": ben}[who_leaves])
+    assert outcome_of(job)[0] == outcome
+
+
 def test_who_may_not_either_cannot(types, ben):
     job = asked_for(types, ben)
     lose_rights(ben)
@@ -138,8 +159,78 @@ def test_what_code_asked_for_in_somebodys_name_is_not_checked(types):
     assert outcome_of(asked_for(types, customer, Origin.CODE)) == ("done", "")
 
 
-def test_a_job_without_a_user_is_not_checked(types):
-    assert work_of(asked_for(types, None)).created_by == ""
+def test_what_code_asked_for_without_a_name_starts(types):
+    assert outcome_of(asked_for(types, None)) == ("done", "")
+
+
+@pytest.mark.parametrize(("who_leaves", "outcome"), [("ann", "refused"), (None, "done")])
+def test_after_a_change_of_what_code_asked_for_the_rights_of_who_changed_it_count(types, who_leaves, outcome):
+    ann = user_with("qorworker.run_job", "qorworker.reschedule_job", name="ann")
+    job = asked_for(types, None, name="greet", subject="A")
+    job.update(subject="B", by=ann, origin=Origin.ADMIN)
+    if who_leaves:
+        deactivate(ann)
+    assert outcome_of(job)[0] == outcome
+
+
+@pytest.mark.parametrize("maker", ["ben", None])
+def test_the_person_who_gave_the_arguments_is_named(types, ben, maker):
+    ann = user_with("qorworker.run_job", "qorworker.reschedule_job", name="ann")
+    job = asked_for(types, ben if maker else None, name="greet", subject="A")
+    job.update(subject="B", by=ann, origin=Origin.ADMIN)
+    deactivate(ann)
+    assert outcome_of(job)[1].startswith("The account of ann, who requested it, is no longer active.")
+
+
+def test_who_moved_what_code_asked_for_may_leave(types):
+    ann = user_with("qorworker.reschedule_job", name="ann")
+    job = asked_for(types, None)
+    job.reschedule(timezone.now() - HOUR / 2, by=ann, origin=Origin.ADMIN)
+    deactivate(ann)
+    Job.objects.update(enqueued_at=timezone.now() - 2 * HOUR)
+    assert outcome_of(job)[0] == "done"
+
+
+def test_who_has_no_account_any_more_has_nothing_started(types, ben):
+    job = asked_for(types, ben)
+    ben.delete()
+    outcome, error = outcome_of(job)
+    assert outcome == "refused"
+    assert error.startswith("The user who requested it no longer has an account.")
+
+
+# What schedules made
+
+
+def scheduled_by(user, job_type, **arguments):
+    rule = Cron("* * * * *")
+    return Schedule.objects.create_for(job_type, rule, arguments, by=user, origin=Origin.ADMIN)
+
+
+def test_who_moved_the_job_of_a_schedule_may_leave_while_who_made_that_may_run_it(types, ben):
+    cara = user_with("qorworker.reschedule_job", "qorworker.view_job", name="cara")
+    schedule = scheduled_by(ben, types["open"])
+    job = asked_for({"open": types["open"].using(schedule=schedule)}, None)
+    job.reschedule(timezone.now() - HOUR / 2, by=cara, origin=Origin.ADMIN)
+    deactivate(cara)
+    Job.objects.update(enqueued_at=timezone.now() - 2 * HOUR)
+    assert outcome_of(job)[0] == "done"
+
+
+@pytest.mark.parametrize(("who_leaves", "outcome"), [("ann", "refused"), ("ben", "done")])
+def test_after_a_replacement_by_a_schedule_the_rights_of_who_made_that_count(types, ben, who_leaves, outcome):
+    ann = user_with("qorworker.run_job", "qorworker.view_job", name="ann")
+    with only_these_types():
+        greet = declared(name="tests.replaced", unique=Unique(by=[], on_conflict="replace"))(greets)
+        waiting = asked_for({"greet": greet}, ben, name="greet", subject="A")
+        schedule = scheduled_by(ann, greet, subject="B")
+        Schedule.objects.update(next_slot=timezone.now() - HOUR)
+        schedule.refresh_from_db()
+        assert fire(schedule, "default")
+        waiting.refresh_from_db()
+        assert waiting.arguments == {"subject": "B"}
+        deactivate({"ann": ann, "ben": ben}[who_leaves])
+        assert outcome_of(waiting)[0] == outcome
 
 
 def test_a_job_that_starts_at_once_is_checked_only_if_always_is_set(types, ben, settings):
@@ -157,20 +248,19 @@ def test_a_job_that_starts_at_once_is_checked_only_if_always_is_set(types, ben, 
 )
 def test_the_setting_says_which_jobs_are_checked(settings, policy, has_waited, due):
     settings.QORWORKER = {**settings.QORWORKER, "RECHECK_PERMISSIONS": policy}
-    assert recheck.is_due(7, has_waited) is due
-    assert not recheck.is_due(None, has_waited)
+    assert recheck.is_due(has_waited) is due
 
 
 def test_a_job_is_known_to_have_waited_by_its_row(types, ben):
     at_once = types["open"].using(user=ben).enqueue()
-    assert work_of(at_once).created_by == ""
+    assert work_of(at_once).created_by is None
     Job.objects.all().delete()
     assert work_of(asked_for(types, ben)).created_by == str(ben.pk)
 
 
 def test_every_way_to_claim_tells_it(types, ben):
     job = asked_for(types, ben)
-    claimed = claim_one("default", job.pk, Claim(1, token(), (), (), 1, 1, (), 15.0))
+    claimed = claim_one("default", job.pk, Claim(worker_id=1, token=token(), lease=15.0))
     assert (claimed.created_by, bool(claimed.has_waited)) == (ben.pk, True)
 
 
@@ -197,7 +287,7 @@ def test_in_a_worker_it_ends_as_failed_and_can_be_retried(ben, start):
     assert start("--batch").exit_status() == 0
     job.refresh_from_db()
     assert (job.status, job.can_retry) == ("exception", True)
-    assert job.error.startswith("ben, who asked for it, may no longer run this job.")
+    assert job.error.startswith("ben, who requested it, may no longer run this job.")
     attempt = job.attempts.get()
     assert attempt.outcome == "refused"
 
@@ -210,3 +300,16 @@ def test_whoever_has_a_shell_is_trusted(ben):
     assert subprocess.run(command, env=environment(), cwd=ROOT, capture_output=True).returncode == 0
     job.refresh_from_db()
     assert job.status == "done"
+
+
+@pytest.mark.process
+def test_a_job_that_its_caller_left_behind_is_checked_by_the_worker_that_runs_it(ben, start, settings):
+    settings.QORWORKER = {"QUEUES": QUEUES}
+    job = Job(name=noop.name, queue_name="now", arguments={}, created_by=ben)
+    Job.objects.enqueue_rows([job])  # as if its process had died before it ran the job
+    long_ago = timezone.now() - HOUR
+    Job.objects.filter(pk=job.pk).update(enqueued_at=long_ago - HOUR, run_after=long_ago)
+    lose_rights(ben)
+    start(QUEUES=QUEUES)
+    job = ended(job)
+    assert (job.status, job.attempts.get().outcome) == ("exception", "refused")

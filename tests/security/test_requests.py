@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import logging
+import re
 
 import pytest
 from django.contrib.auth import get_user_model
 from django.contrib.sessions.models import Session
+from django.core.files.base import ContentFile
 from django.test import Client
 from django.urls import reverse
 
 import qorworker
-from qorworker.admin.jobs import FOR_SCRIPTS
-from qorworker.models import AuditEntry, Job, LogLine, Origin
+from qorworker import Every, Schedule
+from qorworker.models import Attempt, AuditEntry, Job, LogLine, Origin, Preset
 from tests.admin.filled_in import filled_in
 from tests.admin.support import BASE, a_worker, in_state, make_job, page_of, stored, text_of, user_with
 from tests.admin.test_run_form import token_of
 from tests.security.matrix import MATRIX
 from tests.security.people import READING, a_schedule, everything, told
 from tests.security.walk import path, paths
+from tests.testapp.models import Shop
 
 pytestmark = pytest.mark.django_db
 
+FOR_SCRIPTS = ("live", "json", "autocomplete", "list_json", "list_live")
 CHANGING = [route for route, row in MATRIX.items() if row.changes]
 RUN = BASE + "run/tests.greet/"
 GREETING = {"subject": "Tea", "copies": "1", "mode": "plain", "qw-when": "now"}
@@ -96,7 +100,7 @@ def test_to_run_a_job_of_somebody_else_again_needs_the_right_to_both_and_names_w
         assert client.post(page_of(job, "run-again/")).status_code == 403
     ann = user_with(*READING, "qorworker.run_job", name="ann")
     client.force_login(ann)
-    client.post(page_of(job, "run-again/"))
+    client.post(page_of(job, "run-again/"), {"confirmed": "1"})
     new = Job.objects.latest("pk")
     assert (new.rerun_of_id, new.created_by) == (job.pk, ann)
     assert AuditEntry.objects.of_job(new.pk).get().user_name == "ann"
@@ -256,8 +260,8 @@ def test_only_time_and_arguments_can_be_changed_of_a_job_that_waits(types, visit
     sent = {**more, **shown, **later, "subject": "Tea"}
     assert visitor.post(page_of(job, "update/"), sent).status_code == 302
     after = Job.objects.values().get()
-    assert {name for name in before if before[name] != after[name]} == {"run_after", "arguments", "meta"}
-    assert set(after["meta"]) == {"update_token"}
+    assert {name for name in before if before[name] != after[name]} == {"run_after", "arguments", "form_tokens"}
+    assert set(after["form_tokens"]) == {"changed"}
     assert after["arguments"] == {"subject": "Tea", "copies": 1, "mode": "plain"}
 
 
@@ -294,6 +298,53 @@ def test_a_download_comes_in_pieces_and_is_noted_with_who_took_it(types, visitor
     ]
 
 
+@pytest.mark.parametrize("name", ["file%0Anothing happened", "file%0D%E2%80%A8x", "%1b[2K", "file%E2%80%AE"])
+def test_a_name_in_an_address_forges_no_line_of_the_access_log(types, visitor, caplog, name):
+    job = make_job(types["upload"], "done")
+    with caplog.at_level(logging.INFO, "qorworker.access"):
+        assert visitor.get(page_of(job, f"file/{name}/")).status_code == 404
+    [record] = [record for record in caplog.records if record.name == "qorworker.access"]
+    assert record.getMessage().isprintable()
+    assert "\\u" in record.getMessage()
+
+
+def test_an_upload_with_a_hostile_name_is_given_out_under_a_harmless_one(types, visitor, settings, tmp_path):
+    settings.MEDIA_ROOT = str(tmp_path)
+    given = stored(types["upload"], file=ContentFile(b"x", "a.csv"), shop=Shop.objects.create(name="Berlin"))
+    given["file"]["name"] = 'a\r\nSet-Cookie: b="c\u202e'
+    answer = visitor.get(page_of(make_job(types["upload"], "done", arguments=given), "file/file/"))
+    assert answer.status_code == 200
+    assert answer["Content-Disposition"].isprintable()
+    assert "Set-Cookie" not in answer
+
+
+def test_the_log_as_text_and_the_arguments_hide_and_reorder_nothing(types, visitor):
+    hostile = "safe\u202etxt\x1b[2K"
+    job = make_job(types["greet"], "exception", arguments={"subject": hostile, "copies": 1}, log_lines=1, error=hostile)
+    LogLine.objects.create(job=job, number=1, attempt=1, at=job.enqueued_at, level=20, text=hostile)
+    text = f"Traceback\n{hostile}\nValueError: {hostile}"
+    Attempt.objects.create(
+        job=job, number=1, started_at=job.enqueued_at, finished_at=job.enqueued_at, outcome="failed", error=hostile,
+        traceback=text,
+    )  # fmt: skip
+    schedule = Schedule.objects.create_for(types["greet"], Every(hours=1), {"subject": hostile}, name="hostile")
+    Preset.objects.create(job_name="tests.greet", name=hostile, is_shared=True, arguments={"subject": hostile})
+    for url in (
+        page_of(job, "log.txt"),
+        page_of(job),
+        BASE,
+        BASE + "run/tests.greet/?from=" + str(job.pk),
+        reverse("admin:qorworker_schedule_change", args=(schedule.pk,)),
+        reverse("admin:qorworker_schedule_changelist"),
+        reverse("admin:qorworker_schedule_add") + f"?job=tests.greet&copy={schedule.pk}",
+    ):
+        page = re.sub(r'value="[^"]*"|<textarea.*?</textarea>', "", text_of(visitor.get(url)), flags=re.DOTALL)
+        assert "\u202e" not in page, url
+        assert "\x1b" not in page, url
+        if "/run/" not in url and "/schedule/" not in url:
+            assert "safe\\u202etxt" in page, url
+
+
 def test_the_record_outlives_user_and_job(types, visitor, root):
     job = in_state(types["open"], "new")
     visitor.post(page_of(job, "cancel/"), {"confirmed": "1"})
@@ -324,7 +375,7 @@ def test_an_error_of_the_server_tells_nothing_of_it(types, root, monkeypatch, se
     def broken(*args, **kwargs):
         raise RuntimeError("SELECT secret FROM settings")
 
-    monkeypatch.setattr("qorworker.models.pages.one_job", broken)
+    monkeypatch.setattr("qorworker.queries.site.one_job", broken)
     answer = visitor.get(page_of(make_job(types["open"]), end))
     assert answer.status_code == 500
     for word in ("RuntimeError", "SELECT", "Traceback", "settings"):

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import fcntl
 import itertools
+import json
 import logging
+import mmap
 import os
+import random
 import signal
+import struct
 import subprocess
 import sys
+import tempfile
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from django.contrib.auth import get_user_model
@@ -19,9 +26,12 @@ from django.db import connection, transaction
 
 from qorworker import Cell, JobContext, Secret, job
 from qorworker.models import Job
+from tests.testapp.bending import BENDS, executor, state
 from tests.testapp.models import Shop
 
-kept: list[bytes] = []
+kept: list[object] = []
+SPAN = struct.Struct("=ddqq")  # of an attempt: began, was last alive, template, whether it returned
+logging.getLogger("testapp")
 
 
 def tell(ledger: str, *words: object) -> None:
@@ -33,6 +43,12 @@ def tell(ledger: str, *words: object) -> None:
 @job
 def noop() -> None:
     """Does nothing."""
+
+
+@job
+def surroundings(context: JobContext, shop: Shop, also: list[Shop] | None = None) -> None:
+    """Logs the environment that its process has."""
+    context.add_log(os.environ.get("QORWORKER_TEST_SHELL", "none"))
 
 
 @job(max_attempts=3)
@@ -141,6 +157,41 @@ def family(context: JobContext, ledger: str, ignore_term: bool = False) -> None:
     subprocess.run(["sh", "-c", "(setsid sleep 600 >/dev/null 2>&1 &)"], check=True)
     tell(ledger, context.job_id, os.getpid())
     time.sleep(600)
+
+
+@job
+def plant(context: JobContext, program: str, ledger: str, then: str = "wait") -> None:
+    """Starts a program of the shell, whose processes may do anything, and then ends in one way or another."""
+    subprocess.Popen(["bash", program], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    tell(ledger, context.job_id, os.getpid())
+    match then:
+        case "wait":
+            time.sleep(600)
+        case "crash":
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+@job(timeout=0.5)
+def plant_for_a_moment(context: JobContext, program: str, ledger: str) -> None:
+    plant(context, program, ledger)
+
+
+@job(memory_limit=400 * 1024 * 1024)
+def plant_in_little_memory(context: JobContext, program: str, ledger: str) -> None:
+    """Is ended from outside: a mapping of a file counts towards the memory held, and is not refused by the kernel."""
+    plant(context, program, ledger, then="return")
+    with tempfile.TemporaryFile() as file:
+        file.truncate(600 * 1024 * 1024)
+        held = mmap.mmap(file.fileno(), 0)
+        for place in range(0, len(held), mmap.PAGESIZE):
+            held[place]
+        time.sleep(600)
+
+
+@job(max_attempts=3, backoff=lambda attempt: 0)
+def plant_again(context: JobContext, program: str, ledger: str) -> None:
+    if context.attempt == 1:
+        plant(context, program, ledger)
 
 
 @job
@@ -274,6 +325,30 @@ def stubborn(context: JobContext, ledger: str) -> None:
         time.sleep(600)
 
 
+def return_when_asked(context: JobContext, ledger: str) -> None:
+    """Has its own way to end on TERM, as many management commands do: it stops its loop and returns."""
+    asked: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, frame: asked.append(number))
+    tell(ledger, context.job_id, context.attempt)
+    while not asked and context.attempt == 1:
+        time.sleep(0.01)
+
+
+@job
+def returns_when_asked(context: JobContext, ledger: str) -> None:
+    return_when_asked(context, ledger)
+
+
+@job(max_attempts=3)
+def returns_when_asked_again(context: JobContext, ledger: str) -> None:
+    return_when_asked(context, ledger)
+
+
+@job(max_attempts=2, timeout=0.5, backoff=lambda attempt: 0)
+def returns_when_late(context: JobContext, ledger: str) -> None:
+    return_when_asked(context, ledger)
+
+
 @job
 def checks_abort(context: JobContext, ledger: str) -> None:
     """Notices an abort at places of its choice only."""
@@ -324,7 +399,8 @@ def odd_text(context: JobContext) -> None:
 @job
 def odd_records(context: JobContext, message: str) -> None:
     """Sends its parent something that the context would not have said."""
-    context._send.__self__.records.sendall(message.replace("JOB", str(context.job_id)).encode())
+    say, (number,) = context._send.func, context._send.args
+    say.__self__.records.sendall(message.replace("NUMBER", str(number)).encode())
     if "end" not in message:
         time.sleep(600)
 
@@ -333,6 +409,16 @@ def odd_records(context: JobContext, message: str) -> None:
 def long_line(context: JobContext, length: int) -> None:
     context.add_log("x" * length)
     print("y" * length)
+
+
+@job
+def says(context: JobContext, code: int) -> str:
+    """Says a character by every means."""
+    text = chr(code)
+    context.set_progress_text(text)
+    context.add_log(text)
+    context.add_results_row(text)
+    return text
 
 
 @job
@@ -387,6 +473,20 @@ def fails_slowly(context: JobContext, ledger: str) -> None:
     raise ValueError("again")
 
 
+@job
+def row_errors_and_summary(context: JobContext) -> dict[str, int]:
+    """A row with an error, and a value that is returned."""
+    context.add_results_row("A-1", Cell("-3", error="negative stock"))
+    return {"rows": 1}
+
+
+@job
+def row_errors_and_failure(context: JobContext) -> None:
+    """A row with an error, and an exception."""
+    context.add_results_row("A-1", Cell("-3", error="negative stock"))
+    raise ValueError("no such luck")
+
+
 @job(on_row_errors="done")
 def tolerant(context: JobContext) -> None:
     context.add_results_row("A-2", Cell("-3", error="negative stock"))
@@ -419,10 +519,45 @@ def keeps_secrets_badly(context: JobContext, password: Secret[str], how: str) ->
             sys.stdout.write(f"{value[3:]}\n")
             os.write(1, f"and {value[:3]}".encode())
             os.write(1, f"{value[3:]}\n".encode())
+        case "long lines":
+            sys.stdout.write("x" * 99_997 + value)
+            os.write(1, b"x" * 65_530 + value.encode())
+            os.write(1, b"x" * 65_530 + value[:8].encode())
+            os.write(1, value[8:].encode())
         case "representation":
             print(repr(password), str(password), f"{password}", context.arguments)
     local = value  # noqa: F841 - a traceback must not show it
     raise ValueError(f"refused: {value}")
+
+
+pool = ThreadPoolExecutor(1)
+
+
+@job
+def leaves_work_in_a_pool(password: Secret[str], gate: str) -> None:
+    """Ends while a thread goes on that prints its secret once the gate is there.
+
+    The gate names its process: that may be ended before the thread gets there.
+    """
+    Path(f"{gate}.pid").write_text(str(os.getpid()))
+
+    def work() -> None:
+        while not Path(gate).exists():
+            time.sleep(0.01)
+        print("from the pool:", password.get_secret_value())
+        os.write(1, f"past Python: {password.get_secret_value()}\n".encode())
+        Path(gate).unlink()
+
+    pool.submit(work)
+
+
+@job
+def opens_the_gate(gate: str) -> None:
+    """Ends when the thread that waits at the gate has gone through, or its process has ended."""
+    Path(gate).touch()
+    waiting = Path("/proc", Path(f"{gate}.pid").read_text())
+    while Path(gate).exists() and waiting.exists():
+        time.sleep(0.01)
 
 
 @job
@@ -478,6 +613,19 @@ def uses_database(context: JobContext, ledger: str, gate: str) -> None:
     while not Path(gate).exists():
         time.sleep(0.01)
     get_user_model().objects.count()
+
+
+@job
+def sleeps_in_the_database(context: JobContext, seconds: int) -> None:
+    """Waits for one long statement."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT {'pg_sleep' if connection.vendor == 'postgresql' else 'SLEEP'}(%s)", [seconds])
+
+
+@job(isolation="process")
+def hangs_at_exit() -> None:
+    """Leaves an exit function that never returns, and lets no other thread run: as libraries in C do."""
+    atexit.register(ctypes.PyDLL(None).pause)
 
 
 @job(isolation="process", max_attempts=3)
@@ -538,3 +686,169 @@ def alone_for_each(context: JobContext, ledger: str, shop: str, gate: str = "") 
 @job(rate_limit="3/s")
 def three_in_a_second(context: JobContext, ledger: str) -> None:
     tell(ledger, context.job_id, time.time())
+
+
+def live(context: JobContext, folder: str, seconds: float, by_clock: bool) -> None:
+    """Keep a file that says when this attempt began, when it was last alive, in which worker, and if it returned.
+
+    *seconds* of the clock, or of its own life: while its process is stopped only the clock goes on.
+    """
+    begun = time.monotonic()
+    with (Path(folder) / f"{context.job_id}.{context.attempt}.{os.getpid()}").open("xb", buffering=0) as file:
+        for lived in itertools.count():
+            now = time.monotonic()
+            is_over = (now - begun if by_clock else lived * 0.01) >= seconds
+            os.pwrite(file.fileno(), SPAN.pack(begun, now, os.getppid(), is_over), 0)
+            if is_over:
+                return
+            time.sleep(0.01)
+
+
+@job(max_attempts=50, backoff=lambda attempt: 0)
+def live_again(context: JobContext, folder: str, seconds: float, by_clock: bool) -> None:
+    live(context, folder, seconds, by_clock)
+
+
+@job
+def live_once(context: JobContext, folder: str, seconds: float, by_clock: bool) -> None:
+    live(context, folder, seconds, by_clock)
+
+
+@job
+def bend(ledger: str, names: str) -> None:
+    """Does things to its process that the next job must not notice."""
+    tell(ledger, "bent", os.getpid())
+    for name in names.split(","):
+        BENDS[name]()
+
+
+@job
+def look(ledger: str) -> None:
+    """Says in which process it runs, how that looks, and what it draws by lot."""
+    found = state()
+    print("seen")
+    tell(ledger, "seen", os.getpid(), random.getrandbits(64), found.encode().hex())
+
+
+@job
+def run_sql(statements: list[str], succeed: bool = True) -> None:
+    """Runs statements that leave something in the session of the database."""
+    with connection.cursor() as cursor:
+        for statement in statements:
+            cursor.execute(statement)
+    if not succeed:
+        raise ValueError("after the statements")
+
+
+@job
+def ask_sql(ledger: str, query: str) -> None:
+    """Says what a query finds."""
+    with connection.cursor() as cursor:
+        cursor.execute(query)
+        tell(ledger, *cursor.fetchone())
+
+
+@job
+def raw_session(ledger: str, name: str, value: str) -> None:
+    """Changes the driver's side of the session."""
+    connection.ensure_connection()
+    setattr(connection.connection, name, json.loads(value))
+
+
+@job
+async def count_asynchronously(ledger: str) -> None:
+    tell(ledger, os.getpid(), await get_user_model().objects.acount())
+
+
+@job
+def count_in_a_thread(ledger: str) -> None:
+    """Uses the database in the thread of an executor that lives as long as its process."""
+    tell(ledger, os.getpid(), executor.submit(get_user_model().objects.count).result())
+
+
+@job
+def wraps_queries(close: bool = False) -> None:
+    """Opens its connection with a wrapper around its queries, and leaves another wrapper on it."""
+
+    def wrapper(execute, *given):
+        return execute(*given)
+
+    with connection.execute_wrapper(wrapper):
+        get_user_model().objects.count()
+    connection.execute_wrappers.append(wrapper)
+    if close:
+        connection.close()
+
+
+@job
+def tell_wrappers(ledger: str) -> None:
+    connection.ensure_connection()  # its receivers add theirs then
+    tell(ledger, os.getpid(), len(connection.execute_wrappers))
+
+
+@job
+def leaves_a_block_in_a_thread(ledger: str) -> None:
+    """Enters a transaction in the thread of an executor, and does not leave it."""
+
+    def work() -> int:
+        kept.append(transaction.atomic())
+        kept[-1].__enter__()
+        return get_user_model().objects.count()
+
+    tell(ledger, os.getpid(), executor.submit(work).result())
+
+
+@job
+def closes_raw_connection() -> None:
+    """Closes the driver's connection past Django."""
+    connection.ensure_connection()
+    connection.connection.close()
+
+
+@job
+def creates_user(name: str) -> None:
+    get_user_model().objects.create(username=name)
+
+
+@job
+def meet(ledger: str) -> None:
+    """Says by which session it uses the database, and waits for a second job to do the same."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        tell(ledger, os.getpid(), *cursor.fetchone())
+        while len(Path(ledger).read_text().splitlines()) < 2:
+            time.sleep(0.01)
+        cursor.execute("SELECT pg_backend_pid()")
+        tell(ledger, os.getpid(), *cursor.fetchone())
+
+
+@job
+def prints_through_subprocess() -> None:
+    sys.stdout.buffer.write(b"bytes\n")
+    subprocess.run(["echo", "by a subprocess"], check=True, stdout=sys.stdout)
+    subprocess.run(["sh", "-c", "echo its errors >&2"], check=True, stderr=sys.stderr)
+
+
+@job
+def goes_on_printing(context: JobContext, password: Secret[str]) -> None:
+    """Leaves work in an executor that prints its secret by every way there is."""
+    secret = password.get_secret_value()
+
+    def work() -> None:
+        while True:
+            print("printed", secret)
+            context.add_log(f"added {secret}")
+            os.write(1, f"written {secret}\n".encode())
+            time.sleep(0.001)
+
+    executor.submit(work)
+
+
+@job
+def sends_event(last_act: bool) -> None:
+    """Tells an error tracker something, as the last thing that it does; or fails."""
+    import sentry_sdk
+
+    if not last_act:
+        raise ValueError("no such luck")
+    sentry_sdk.capture_message("the last act")

@@ -10,7 +10,7 @@ from django.test import TestCase
 from qorworker import Secret, job
 from qorworker.models import database_now
 from qorworker.testing import JobTestMixin, assert_enqueued, capture_jobs, refute_enqueued
-from tests.definitions import own_types  # noqa: F401
+from tests.job_types import own_types  # noqa: F401
 from tests.testapp import jobs
 from tests.testapp.models import Shop
 

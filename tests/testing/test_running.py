@@ -9,7 +9,7 @@ from django.test import TestCase
 from qorworker import Cell, InvalidArguments, JobContext, job
 from qorworker.models import Job, Pause
 from qorworker.testing import drain, immediate_jobs, run_job
-from tests.definitions import own_types  # noqa: F401
+from tests.job_types import own_types  # noqa: F401
 from tests.testapp import jobs
 from tests.testapp.models import Shop
 

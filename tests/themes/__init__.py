@@ -8,7 +8,6 @@ from importlib.util import find_spec
 THEMES: dict[str, tuple[list[str], str]] = {
     "stock": ([], ""),
     "unfold": (["unfold"], "django-unfold"),
-    "unfold-recipe": (["unfold"], "django-unfold"),
     "jazzmin": (["jazzmin"], "django-jazzmin"),
     "grappelli": (["grappelli"], "django-grappelli"),
 }

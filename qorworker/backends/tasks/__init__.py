@@ -1,8 +1,9 @@
-"""Django's task framework on qorworker: its ``TASKS`` names ``qorworker.backends.tasks.QorWorkerBackend``.
+"""Django's task framework on qorworker: ``TASKS`` names ``qorworker.backends.tasks.QorWorkerBackend``. All processes.
 
-``backend`` is what the framework calls, ``task_type`` what a task becomes in the admin, ``results`` what is told of it.
+``backend`` is what the framework calls, ``task_type`` the job type of a task, ``results`` the result of a job.
 """
 
+from qorworker.backends.tasks import events as _events  # noqa: F401 - connects its receivers
 from qorworker.backends.tasks.backend import QorWorkerBackend, QorWorkerTask
 from qorworker.backends.tasks.context import JobTaskContext
 

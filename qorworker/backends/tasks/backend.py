@@ -1,28 +1,33 @@
-"""What ``django.tasks`` calls: validates a task, stores it as a job, tells its result. Wherever a task is enqueued."""
+"""What ``django.tasks`` calls: validates a task, stores it as a job, returns its result. All processes."""
 
 from __future__ import annotations
 
 import datetime as dt
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
 from django.apps import apps
 from django.core import checks
+from django.db import router, transaction
 
 from qorworker.backends.tasks import results, task_type
 from qorworker.compat import BaseTaskBackend, InvalidTask, Task, TaskResult, task_enqueued
 from qorworker.conf import settings
-from qorworker.exceptions import JobTypeError
+from qorworker.exceptions import JobTypeError, UnsupportedByBackend
+from qorworker.models import Job
+from qorworker.queues import backend_of
+from qorworker.queues.base import BaseBackend
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QorWorkerTask(Task):  # type: ignore[type-arg, unused-ignore]
     """A task with the options of ``@job``, for ``@task(max_attempts=3)``; Django 6.0 takes none of them there.
 
-    ``run_after`` may be a timedelta too: so long after it is enqueued.
+    ``run_after`` may also be a timedelta from the time when the task is enqueued.
     """
 
     title: str = ""
@@ -42,8 +47,8 @@ class QorWorkerTask(Task):  # type: ignore[type-arg, unused-ignore]
     confirm: str = ""
 
     def __post_init__(self) -> None:
-        Task.__post_init__(self)  # super() does not work in a class with slots that a decorator has made anew
-        object.__setattr__(self, "priority", int(self.priority))  # True and 1.0 are let through
+        Task.__post_init__(self)  # super() does not work in a class with slots that a decorator has recreated
+        object.__setattr__(self, "priority", int(self.priority))  # Task accepts True and 1.0
 
 
 class QorWorkerBackend(BaseTaskBackend):
@@ -71,49 +76,62 @@ class QorWorkerBackend(BaseTaskBackend):
             raise InvalidTask("Task function must not be a generator: calling it would run nothing of it.")
         try:
             task_type.register(task)
-        except JobTypeError as error:
+            self._queue_of(task).check_supported(priority=int(task.priority), run_after=task.run_after)
+        except (JobTypeError, UnsupportedByBackend) as error:
             raise InvalidTask(str(error)) from error
 
-    def enqueue(self, task: Task[Any, Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> TaskResult[Any, Any]:
-        """Store the task as a job, in the transaction that is open.
+    def _queue_of(self, task: Task[Any, Any]) -> BaseBackend:
+        if task.queue_name not in settings.QUEUES:
+            raise InvalidTask(f"There is no queue {task.queue_name!r} in QORWORKER['QUEUES'].")
+        return backend_of(task.queue_name)
 
-        Raises ``InvalidTask``, ``TypeError`` for arguments that the function does not take or JSON cannot carry,
-        and ``ValueError`` for NaN and the like.
+    def enqueue(self, task: Task[Any, Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> TaskResult[Any, Any]:
+        """Store the task as a job, in the open transaction.
+
+        :param task: the task.
+        :param args: its positional arguments.
+        :param kwargs: its keyword arguments.
+        :raises django.tasks.exceptions.InvalidTask: if it cannot run here.
+        :raises TypeError: for arguments that the function does not take or that JSON cannot carry.
+        :raises ValueError: for NaN and infinities.
         """
         self.validate_task(task)
         job_type = task_type.of_task(task)
         given = job_type.arguments.given_by(task, args, kwargs)
         like_this = job_type.using(priority=int(task.priority), queue_name=task.queue_name, run_after=task.run_after)
-        (job,) = like_this._store([given])
-        result = results.result_of(job, job_type, [], self.alias)
-        if not job.is_existing:
-            task_enqueued.send(type(self), task_result=result)
-        return result
+        runs_here = self._queue_of(task).runs_in_caller
+        # Such a queue runs the task when the transaction commits, and that comes after the signal.
+        with transaction.atomic(using=router.db_for_write(Job)) if runs_here else nullcontext():
+            (job,) = like_this._store([given])
+            result = results.result_of(job, job_type, [], self.alias)
+            if not job.is_existing:
+                task_enqueued.send(type(self), task_result=result)
+        return self.get_result(result.id) if runs_here else result
 
     def get_result(self, result_id: str) -> TaskResult[Any, Any]:
-        """The result as the database has it. Raises ``TaskResultDoesNotExist``."""
+        """Return the result as the database has it, or raise ``TaskResultDoesNotExist``."""
         return results.find(result_id, self.alias)
 
     def check(self, **kwargs: Any) -> list[checks.CheckMessage]:
-        found: list[checks.CheckMessage] = []
+        messages: list[checks.CheckMessage] = []
         if not apps.is_installed("qorworker"):
-            found.append(
+            messages.append(
                 checks.Error(f"TASKS[{self.alias!r}] needs “qorworker” in INSTALLED_APPS.", id="qorworker.E020")
             )
         if missing := sorted(set(self.queues) - set(settings.QUEUES)):
-            found.append(
+            messages.append(
                 checks.Error(
                     f"TASKS[{self.alias!r}] has queues that are not in QORWORKER['QUEUES']: {', '.join(missing)}.",
-                    hint=f"There are: {', '.join(settings.QUEUES)}.",
+                    hint=f"The queues are: {', '.join(settings.QUEUES)}.",
                     id="qorworker.E021",
                 )
             )
         if self.options:
-            found.append(
+            messages.append(
                 checks.Error(
-                    f"TASKS[{self.alias!r}] has OPTIONS, and this backend knows none: {', '.join(self.options)}.",
-                    hint="What concerns workers belongs into QORWORKER, what concerns one task into @task(…).",
+                    f"TASKS[{self.alias!r}] has OPTIONS, but this backend takes none: {', '.join(self.options)}.",
+                    hint="Options of workers belong in QORWORKER, options of one task in @task(…).",
                     id="qorworker.E022",
                 )
             )
-        return found
+        return messages

@@ -1,4 +1,4 @@
-"""A job as the ``TaskResult`` that ``django.tasks`` knows, and the signals of its life. All processes."""
+"""A job as the ``TaskResult`` of ``django.tasks``. All processes."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from django.utils.module_loading import import_string
 
 from qorworker import exceptions
+from qorworker.backends.tasks.task_type import TaskType
 from qorworker.compat import (
     InvalidTask,
     Task,
@@ -19,16 +20,11 @@ from qorworker.compat import (
     TaskResult,
     TaskResultDoesNotExist,
     TaskResultStatus,
-    aliases_of,
-    task_finished,
-    task_started,
 )
-from qorworker.registry import registry
-from qorworker.signals import job_finished, job_started
-from qorworker.status import FINISHED, JobStatus
+from qorworker.definitions.registry import registry
+from qorworker.status import JobStatus
 
 if TYPE_CHECKING:
-    from qorworker.backends.tasks.task_type import TaskType
     from qorworker.models import Attempt, Job
 
 LARGEST_ID = 2**63 - 1
@@ -41,7 +37,7 @@ STATUS = {
     JobStatus.KILLED: TaskResultStatus.FAILED,
     JobStatus.CANCELLED: TaskResultStatus.FAILED,
 }
-ERRORS = {  # what stands for an outcome that no exception of the task itself has led to
+ERRORS = {  # for outcomes that no exception of the task has caused
     "row_errors": exceptions.RowsWithErrors,
     "crashed": exceptions.WorkerLost,
     "lost": exceptions.WorkerLost,
@@ -55,7 +51,7 @@ ERRORS = {  # what stands for an outcome that no exception of the task itself ha
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobTaskError(TaskError):  # type: ignore[misc, unused-ignore]
-    """Finds classes inside others too: ``Shop.DoesNotExist`` is one."""
+    """An error whose class may be inside another one, such as ``Shop.DoesNotExist``."""
 
     @property
     def exception_class(self) -> type[BaseException]:
@@ -63,21 +59,21 @@ class JobTaskError(TaskError):  # type: ignore[misc, unused-ignore]
         names = [rest]
         while module:
             try:
-                found: Any = import_module(module)
+                value: Any = import_module(module)
             except ModuleNotFoundError:
                 module, _, rest = module.rpartition(".")
                 names.insert(0, rest)
                 continue
             for name in names:
-                found = getattr(found, name, None)
-            if isinstance(found, type) and issubclass(found, BaseException):
-                return found
+                value = getattr(value, name, None)
+            if isinstance(value, type) and issubclass(value, BaseException):
+                return value
             break
         raise ValueError(f"{self.exception_class_path!r} does not reference a valid exception.")
 
 
 def find(result_id: Any, alias: str) -> TaskResult[Any, Any]:
-    """The result with this id. Raises ``TaskResultDoesNotExist`` also for what can be no id, or is no task's."""
+    """Return the result with this id, or raise ``TaskResultDoesNotExist``, for an invalid id, too."""
     from qorworker.models import Job
 
     text = str(result_id)
@@ -90,15 +86,13 @@ def find(result_id: Any, alias: str) -> TaskResult[Any, Any]:
 
 
 def _type_of(job: Job) -> TaskType:
-    from qorworker.backends.tasks.task_type import TaskType
-
     if registry.find(job.name) is None:
         with suppress(ImportError):
             import_string(job.name)  # a task makes its type when it is imported
-    found = registry.find(job.name)
-    if not isinstance(found, TaskType):
+    job_type = registry.find(job.name)
+    if not isinstance(job_type, TaskType):
         raise TaskResultDoesNotExist(job.pk)
-    return found
+    return job_type
 
 
 def result_of(job: Job, job_type: TaskType, attempts: Sequence[Attempt], alias: str) -> TaskResult[Any, Any]:
@@ -117,7 +111,7 @@ def result_of(job: Job, job_type: TaskType, attempts: Sequence[Attempt], alias: 
         errors=_errors(job, attempts),
         worker_ids=_workers(job, attempts),
     )
-    if job.return_value is not None:
+    if job.status == JobStatus.DONE and job.return_value is not None:
         object.__setattr__(result, "_return_value", json.loads(job.return_value))
     return result
 
@@ -131,12 +125,12 @@ def _as_enqueued(job: Job, task: Task[Any, Any], alias: str) -> Task[Any, Any]:
 
 
 def _errors(job: Job, attempts: Sequence[Attempt]) -> list[TaskError]:
-    found = [_error(attempt) for attempt in attempts if attempt.outcome != "done"]
+    errors = [_error(attempt) for attempt in attempts if attempt.outcome != "done"]
     if job.status == JobStatus.CANCELLED:
-        found.append(JobTaskError(exception_class_path=_path(exceptions.JobCancelled), traceback=str(job.error)))
-    elif STATUS[JobStatus(job.status)] == TaskResultStatus.FAILED and not found:
-        found.append(JobTaskError(exception_class_path=_path(exceptions.JobFailed), traceback=str(job.error)))
-    return found
+        errors.append(JobTaskError(exception_class_path=_path(exceptions.JobCancelled), traceback=str(job.error)))
+    elif STATUS[JobStatus(job.status)] == TaskResultStatus.FAILED and not errors:
+        errors.append(JobTaskError(exception_class_path=_path(exceptions.JobFailed), traceback=str(job.error)))
+    return errors
 
 
 def _error(attempt: Attempt) -> TaskError:
@@ -153,42 +147,3 @@ def _workers(job: Job, attempts: Sequence[Attempt]) -> list[str]:
     if job.status == JobStatus.RUNNING:
         names.append(job.worker.name if job.worker is not None else str(job.process_id or ""))
     return names
-
-
-# The framework's signals: sent once, in the process that supervises the job, so they come for one that is killed too.
-
-
-def on_started(sender: Any, job_id: int, name: str, **kwargs: Any) -> None:
-    if (told := _told_of(job_id, name)) is not None:
-        backend_class, result = told
-        object.__setattr__(result, "status", TaskResultStatus.RUNNING)
-        task_started.send_robust(backend_class, task_result=result)
-
-
-def on_finished(sender: Any, job_id: int, name: str, status: str, error: str, **kwargs: Any) -> None:
-    if status not in FINISHED or (told := _told_of(job_id, name)) is None:
-        return
-    backend_class, result = told
-    if status == JobStatus.DONE:
-        task_finished.send_robust(backend_class, task_result=result)
-        return
-    try:
-        raise exceptions.JobFailed(error)
-    except exceptions.JobFailed:  # receivers look for the exception that is being handled
-        task_finished.send_robust(backend_class, task_result=result)
-
-
-def _told_of(job_id: int, name: str) -> tuple[type[Any], TaskResult[Any, Any]] | None:
-    from qorworker.backends.tasks.backend import QorWorkerBackend
-    from qorworker.backends.tasks.task_type import TaskType
-
-    job_type = registry.find(name)
-    if not isinstance(job_type, TaskType):
-        return None
-    ours = aliases_of(QorWorkerBackend)
-    alias = job_type.task.backend if job_type.task.backend in ours else (ours or [job_type.task.backend])[0]
-    return QorWorkerBackend, find(job_id, alias)
-
-
-job_started.connect(on_started, dispatch_uid="qorworker.backends.tasks")
-job_finished.connect(on_finished, dispatch_uid="qorworker.backends.tasks")

@@ -1,26 +1,33 @@
-"""The job type that a task becomes: its card and form in the admin, its way from the row to the call. All processes."""
+"""The job type of a task: its card and form in the admin, its way from the row to the call. All processes."""
 
 from __future__ import annotations
 
 import inspect
 import json
+import re
+import typing
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from math import inf
-from typing import Any
+from typing import Any, cast
 
 from asgiref.sync import async_to_sync
+from django.forms import PasswordInput
 from django.utils.translation import gettext as _
 
-from qorworker.arguments import Arguments, codec, signature
+from qorworker.arguments import Arg, Arguments, codec, signature
 from qorworker.arguments.definition import Definition
-from qorworker.backends.tasks import results
+from qorworker.arguments.mapping import form_field
+from qorworker.arguments.secrets import Secret
+from qorworker.arguments.spec import unwrap
 from qorworker.backends.tasks.context import JobTaskContext
 from qorworker.compat import Task, normalize_json
 from qorworker.conf import settings
-from qorworker.context import JobContext
+from qorworker.definitions.job_type import JobType
+from qorworker.definitions.options import NAMES, JobOptions
+from qorworker.definitions.registry import registry
 from qorworker.exceptions import InvalidArguments, JobTypeError
-from qorworker.options import NAMES
-from qorworker.registry import JobType, registry
+from qorworker.execution.context import JobContext
 
 CONTEXT = "qorworker context"  # not a name that a parameter can have
 POSITIONAL = "*"  # how many of the stored arguments were passed by position
@@ -29,14 +36,14 @@ TAGS = (codec.SECRET, codec.MODEL, codec.FILE)
 
 
 class TaskType(JobType[Any]):
-    """A task as a job type. Calling it calls the task's function."""
+    """A task as a job type. To call it calls the function of the task."""
 
     arguments: TaskArguments
 
     def __init__(self, task: Task[Any, Any]) -> None:
-        chosen = {name: value for name in NAMES if (value := getattr(task, name, None)) not in (None, "")}
-        chosen |= {"name": task.module_path, "priority": int(task.priority)}
-        super().__init__(task.func, chosen)
+        given = {name: value for name in NAMES if (value := getattr(task, name, None)) not in (None, "")}
+        chosen = {**given, "name": task.module_path, "priority": int(task.priority)}
+        super().__init__(task.func, cast(JobOptions, chosen))
         self.task = task
         self.arguments = TaskArguments(self.name, stand_in(task))
         self.function = self._runner()
@@ -56,7 +63,7 @@ class TaskType(JobType[Any]):
             context: JobContext = loaded.pop(CONTEXT)
             args, kwargs = arguments.split(loaded)
             if task.takes_context:
-                result = results.find(str(context.job_id), task.backend)
+                result = task.get_backend().get_result(str(context.job_id))
                 args = [JobTaskContext(task_result=result, job=context), *args]
             returned = task.func(*args, **kwargs)
             if inspect.iscoroutine(returned):
@@ -72,23 +79,25 @@ async def _awaited(returned: Any) -> Any:
 
 
 def returned_text(value: Any) -> str:
-    """What a task returned as JSON. Raises ``TypeError`` or ``ValueError`` for what that cannot carry."""
+    """Return the return value of a task as JSON, or raise ``TypeError`` or ``ValueError`` if JSON cannot carry it."""
     return json.dumps(normalize_json(value), allow_nan=False, ensure_ascii=False)
 
 
 class Given(dict[str, Any]):
-    """Arguments as the framework passes them: JSON already, to be stored and passed on as they are."""
+    """Arguments as the framework passes them. They are JSON already, and stored unchanged, except for secrets."""
 
 
 class TaskArguments(Arguments):
-    """The arguments of a task. What the framework stored reaches the function unchanged, what a form stored typed."""
+    """The arguments of a task. Code's values reach the function unchanged; values of forms, and secrets, get their
+    types.
+    """
 
     @property
     def definition(self) -> Definition:
         made = super().definition
-        if made.problems and made.is_ready:  # what has no field of its own is asked for as JSON
-            asked = inspect.signature(self.function).parameters.values()
-            plain = [each.replace(annotation=Any) if each.name in made.problems else each for each in asked]
+        if made.problems and made.is_ready:  # what has no field of its own is parameters for as JSON
+            parameters = inspect.signature(self.function).parameters.values()
+            plain = [each.replace(annotation=Any) if each.name in made.problems else each for each in parameters]
             self.function.__signature__ = inspect.Signature(plain)  # type: ignore[attr-defined]
             made = super().definition
         return made
@@ -98,32 +107,37 @@ class TaskArguments(Arguments):
         return CONTEXT
 
     def given_by(self, task: Task[Any, Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Given:
-        """The arguments of a call by name. Raises ``TypeError`` if the function would not take them."""
+        """Return the arguments of a call by name, or raise ``TypeError`` if the function does not take them."""
         plain_args, plain_kwargs = (_normal(part) for part in (list(args), dict(kwargs)))
-        found = inspect.signature(task.func).bind(*([None] if task.takes_context else []), *plain_args, **plain_kwargs)
+        bound = inspect.signature(task.func).bind(*([None] if task.takes_context else []), *plain_args, **plain_kwargs)
         if task.takes_context:
-            found.arguments.pop("context")
+            bound.arguments.pop("context")
         given = Given(
-            {name: list(value) if isinstance(value, tuple) else value for name, value in found.arguments.items()}
+            {name: list(value) if isinstance(value, tuple) else value for name, value in bound.arguments.items()}
         )
         if plain_args:
             given[POSITIONAL] = len(plain_args)
         return given
 
     def call_of(self, stored: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
-        """The positional and the keyword arguments with which a stored task was enqueued."""
+        """Return the positional and the keyword arguments with which a stored task was enqueued."""
         return self.split(_opened(stored), stored.get(POSITIONAL, 0))
 
     def split(self, named: Mapping[str, Any], by_position: float | None = None) -> tuple[list[Any], dict[str, Any]]:
-        """*named* as a call: so many by position, else as few as the function takes."""
-        known = _parameters(self.function)
+        """Return *named* as positional and keyword arguments.
+
+        :param by_position: how many are positional; None: as few as the function allows.
+        """
+        parameters = _parameters(self.function)
         more = [
-            value for name, value in named.items() if known[name].kind is inspect.Parameter.VAR_POSITIONAL and value
+            value
+            for name, value in named.items()
+            if parameters[name].kind is inspect.Parameter.VAR_POSITIONAL and value
         ]
         by_position = (inf if more else 0) if by_position is None else by_position
         args: list[Any] = []
         kwargs: dict[str, Any] = {}
-        for name, parameter in known.items():
+        for name, parameter in parameters.items():
             if name not in named or parameter.kind is parameter.VAR_POSITIONAL:
                 continue
             if parameter.kind is parameter.VAR_KEYWORD:
@@ -139,21 +153,34 @@ class TaskArguments(Arguments):
     def clean(self, values: Mapping[str, Any], files: Mapping[str, Any] | None = None) -> dict[str, Any]:
         return values if isinstance(values, Given) else super().clean(values, files)
 
-    def dump(self, cleaned: Mapping[str, Any], kept: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    def dump(
+        self, cleaned: Mapping[str, Any], kept: Mapping[str, Any] | None = None, *, person: Any = None
+    ) -> dict[str, Any]:
         if not isinstance(cleaned, Given):
-            return {name: _marked(cleaned.get(name), value) for name, value in super().dump(cleaned, kept).items()}
+            dumped = super().dump(cleaned, kept, person=person)
+            return {name: _marked(cleaned.get(name), value) for name, value in dumped.items()}
         if (size := len(json.dumps(cleaned))) > settings.ARGUMENTS_BYTES:
-            told = f"The arguments take {size} bytes, and {settings.ARGUMENTS_BYTES} are allowed."
-            raise InvalidArguments(self.job_type, {"__all__": [told]})
-        return dict(cleaned)
+            text = f"The arguments take {size} bytes, and {settings.ARGUMENTS_BYTES} are allowed."
+            raise InvalidArguments(self.job_type, {"__all__": [text]})
+        secret = {name: field for name, field in self.definition.fields.items() if codec.is_secret(field)}
+        return {
+            name: self._secret(secret[name], name, value) if name in secret else value
+            for name, value in cleaned.items()
+        }
+
+    def _secret(self, field: Any, name: str, value: Any) -> Any:
+        """Encrypt a secret: the only argument that is not stored as the framework passed it."""
+        if value is not None and not isinstance(value, str):
+            raise InvalidArguments(self.job_type, {name: [_("This secret is not a string.")]})
+        return codec.dump(field, value)
 
     def load(self, stored: Mapping[str, Any]) -> dict[str, Any]:
         loaded: dict[str, Any] = {}
         errors: dict[str, list[str]] = {}
         typed = {name: _open(value) for name, value in stored.items() if _is_typed(value)}
-        known = _parameters(self.function)
+        parameters = _parameters(self.function)
         for name in stored:
-            if name not in known and name != POSITIONAL:
+            if name not in parameters and name != POSITIONAL:
                 errors[name] = [_("This argument no longer exists.")]
         if errors:
             raise InvalidArguments(self.job_type, errors)
@@ -166,27 +193,31 @@ class TaskArguments(Arguments):
             return Given(stored)
         return super().reuse(_opened(stored), changes)
 
-    def change(self, stored: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-        return super().change(_opened(stored), changes)
+    def change(self, stored: Mapping[str, Any], changes: Mapping[str, Any], *, person: Any = None) -> dict[str, Any]:
+        return super().change(_opened(stored), changes, person=person)
 
     def identity(self, stored: Mapping[str, Any]) -> dict[str, Any]:
         return super().identity(_opened(stored))
 
-    def compare(self, known: Mapping[str, Any], stored: Mapping[str, Any]) -> Any:
-        return super().compare(known, _opened(stored))
+    def compare(self, fields: Mapping[str, Any], stored: Mapping[str, Any]) -> Any:
+        return super().compare(fields, _opened(stored))
 
     def display(self, stored: Mapping[str, Any]) -> Any:
         return super().display(_opened(stored))
 
-    def summary(self, stored: Mapping[str, Any], limit: int = 80) -> str:
-        return super().summary(_opened(stored), limit)
+    def summary(self, stored: Mapping[str, Any], limit: int = 80, *, labels: bool = True) -> str:
+        return super().summary(_opened(stored), limit, labels=labels)
 
     def initial(self, stored: Mapping[str, Any]) -> dict[str, Any]:
         return super().initial(_opened(stored))
 
 
 def _normal(value: Any) -> Any:
-    """As it will come back from the database. Raises ``TypeError``, or ``ValueError`` for NaN and infinities."""
+    """Return *value* as it will come back from the database.
+
+    :raises TypeError: for a type that JSON cannot carry.
+    :raises ValueError: for NaN and infinities.
+    """
     return json.loads(json.dumps(normalize_json(value), allow_nan=False))
 
 
@@ -207,7 +238,7 @@ def _marked(cleaned: Any, dumped: Any) -> Any:
         return dumped
     try:
         is_plain = type(cleaned) is type(dumped) and cleaned == dumped
-    except Exception:  # whatever a value of somebody's own does when it is compared
+    except Exception:  # comparisons of other classes may fail in any way
         is_plain = False
     return dumped if is_plain else {CLEANED: dumped}
 
@@ -218,9 +249,9 @@ def _parameters(stand_in: Callable[..., Any]) -> Mapping[str, inspect.Parameter]
 
 
 def stand_in(task: Task[Any, Any]) -> Callable[..., Any]:
-    """A function with the task's parameters as a form can ask for them: what has no field of its own is JSON."""
-    found = inspect.signature(task.func).parameters
-    given = {name: each for place, (name, each) in enumerate(found.items()) if place or not task.takes_context}
+    """Return a function with the task's parameters as a form can have them: a type without a field becomes JSON."""
+    all_parameters = inspect.signature(task.func).parameters
+    given = {name: each for place, (name, each) in enumerate(all_parameters.items()) if place or not task.takes_context}
 
     def arguments() -> None:
         """Never called."""
@@ -229,12 +260,12 @@ def stand_in(task: Task[Any, Any]) -> Callable[..., Any]:
     arguments.__module__, arguments.__doc__ = task.func.__module__, task.func.__doc__
     arguments.__wrapped__ = task.func  # type: ignore[attr-defined]
     arguments.parameters = given  # type: ignore[attr-defined]
-    asked = [_asked(each) for each in given.values()]
-    arguments.__signature__ = inspect.Signature(asked)  # type: ignore[attr-defined]
+    as_fields = [_as_field(each) for each in given.values()]
+    arguments.__signature__ = inspect.Signature(as_fields)  # type: ignore[attr-defined]
     return arguments
 
 
-def _asked(parameter: inspect.Parameter) -> inspect.Parameter:
+def _as_field(parameter: inspect.Parameter) -> inspect.Parameter:
     if parameter.kind is parameter.VAR_POSITIONAL:
         parameter = parameter.replace(annotation=list, default=[], kind=parameter.KEYWORD_ONLY)
     elif parameter.kind is parameter.VAR_KEYWORD:
@@ -244,17 +275,47 @@ def _asked(parameter: inspect.Parameter) -> inspect.Parameter:
 
 
 def register(task: Task[Any, Any]) -> None:
-    """Make a job type of a task, unless there is one already. Raises ``JobTypeError``."""
-    known = registry.find(task.module_path)
-    if isinstance(known, TaskType) and known.task.func is task.func:
+    """Make a job type of a task, unless it has one already, or raise ``JobTypeError``."""
+    registered = registry.find(task.module_path)
+    if isinstance(registered, TaskType) and registered.task.func is task.func:
         return
-    if known is not None and not isinstance(known, TaskType):
-        raise JobTypeError(f"There is a job type called {task.module_path!r} already: {known.place}.")
-    registry.unregister(task.module_path)  # its module was imported anew
+    if registered is not None and not isinstance(registered, TaskType):
+        raise JobTypeError(f"There is a job type called {task.module_path!r} already: {registered.place}.")
+    _check_secrets(task)
+    registry.unregister(task.module_path)  # its module was imported again
     registry.register(TaskType(task))
 
 
+def _check_secrets(task: Task[Any, Any]) -> None:
+    """Raise ``JobTypeError`` for a secret without a field of its own: in JSON it would be stored in the clear."""
+    for name, parameter in inspect.signature(task.func).parameters.items():
+        annotation = parameter.annotation
+        with suppress(JobTypeError):  # an annotation that cannot be resolved becomes JSON
+            annotation = signature.resolved(inspect.unwrap(task.func), parameter)
+        if not _holds_secret(annotation):
+            continue
+        try:
+            if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+                raise JobTypeError("a secret is an argument of its own")
+            field = form_field(task.module_path, signature.Parameter(name, annotation, parameter.default))
+            if problem := codec.secret_problem(field):
+                raise JobTypeError(problem)
+        except JobTypeError as error:
+            raise JobTypeError(f"Argument {name!r} of {task.module_path}: {error}.") from None
+
+
+def _holds_secret(annotation: Any) -> bool:
+    """Return whether an annotation has a secret, or a password input, in any place."""
+    if isinstance(annotation, str):
+        return re.search(r"\bSecret\b", annotation) is not None
+    kind, metadata = unwrap(annotation)
+    widgets = [item.widget for item in metadata if isinstance(item, Arg)]
+    if any(isinstance(each, PasswordInput) or each is PasswordInput for each in widgets):
+        return True
+    return Secret in (kind, typing.get_origin(kind)) or any(map(_holds_secret, typing.get_args(kind)))
+
+
 def of_task(task: Task[Any, Any]) -> TaskType:
-    found = registry.get(task.module_path)
-    assert isinstance(found, TaskType)
-    return found
+    job_type = registry.get(task.module_path)
+    assert isinstance(job_type, TaskType)
+    return job_type

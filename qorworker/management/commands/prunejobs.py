@@ -1,4 +1,4 @@
-"""``manage.py prunejobs``: delete ended jobs whose time is over; ``PRUNE_AT`` has the app do so."""
+"""``manage.py prunejobs``: delete ended jobs that are no longer kept; with ``PRUNE_AT`` the app does so by itself."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ import re
 from collections import Counter
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import router
+from django.core.management.base import CommandError, CommandParser
 
-from qorworker.housekeeping import jobs_that_are_over, prune_rest, summary
+from qorworker.definitions.registry import registry
+from qorworker.maintenance.jobs import jobs_that_are_over, prune_rest, summary
+from qorworker.management.base import DatabaseCommand
 from qorworker.models import Job, JobQuerySet, Origin
-from qorworker.registry import registry
 from qorworker.status import FINISHED
 
 LONGEST = dt.timedelta(days=365 * 1000)
 UNITS = {"d": "days", "h": "hours", "m": "minutes"}
 
 
-class Command(BaseCommand):
+class Command(DatabaseCommand):
     help = (
         "Deletes jobs that ended long enough ago, with their logs, results and uploads. How long each is kept is said"
         " by keep_for of its @job, else by QORWORKER['KEEP_FOR']. What was deleted stays in the audit."
@@ -34,7 +34,8 @@ class Command(BaseCommand):
         parser.add_argument("--database", help="Alias of the database with the jobs (default: the router's choice).")
 
     def handle(self, **options: Any) -> None:
-        using, dry_run = options["database"] or router.db_for_write(Job), options["dry_run"]
+        using, dry_run = self.using, options["dry_run"]
+        self.require_database()
         would = "would be deleted" if dry_run else "deleted"
         try:
             jobs = self._jobs(using, options)
@@ -57,8 +58,8 @@ class Command(BaseCommand):
 
 
 def _age(text: str) -> dt.timedelta:
-    found = re.fullmatch(r"(\d{1,6})([dhm])", text)
-    age = dt.timedelta(**{UNITS[found[2]]: int(found[1])}) if found is not None else LONGEST
+    match = re.fullmatch(r"(\d{1,6})([dhm])", text)
+    age = dt.timedelta(**{UNITS[match[2]]: int(match[1])}) if match is not None else LONGEST
     if age >= LONGEST:
         raise argparse.ArgumentTypeError(f"{text!r} is no age: give 7d, 12h or 90m")
     return age

@@ -5,20 +5,24 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-import sys
+import time
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import router
+from django.core.management.base import CommandError, CommandParser
+from django.db import OperationalError
 
-from qorworker.backends import backend_of
 from qorworker.conf import settings
-from qorworker.models import Job
-from qorworker.worker.supervisor import Options, Supervisor, default_processes
+from qorworker.database.connection import Database
+from qorworker.management.worker_command import WorkerCommand, raise_failure
+from qorworker.queues import backend_of
+from qorworker.system.processes import default_processes
+
+WAIT = 1.0  # seconds between two system checks while the database does not answer
+logger = logging.getLogger(__name__)
 
 
-class Command(BaseCommand):
-    help = "Runs background jobs until it is told to stop. Any number of workers may share one database."
+class Command(WorkerCommand):
+    help = "Runs background jobs until it gets a signal to stop. Any number of workers may share one database."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--queues", default="*", help="Queues to serve, separated by commas (default: all).")
@@ -34,26 +38,51 @@ class Command(BaseCommand):
         parser.add_argument("--reload", action="store_true", help="Start again when code changes, between jobs.")
         parser.add_argument("--database", help="Alias of the database with the jobs (default: the router's choice).")
 
-    def handle(self, **options: Any) -> None:
+    def execute(self, *args: Any, **options: Any) -> str | None:
         _log_to_console(self.stderr, options["verbosity"])
+        try:
+            return super().execute(*args, **options)
+        except KeyboardInterrupt:  # before the worker hears signals: it may wait long for its database
+            raise CommandError("Interrupted.", returncode=130) from None
+
+    def check(self, *args: Any, **options: Any) -> Any:
+        """Wait for a server that is down: on MariaDB the system checks ask it."""
+        has_said = False
+        while True:
+            try:
+                with Database(self.using).limited():
+                    return super().check(*args, **options)
+            except OperationalError as error:
+                if not has_said:
+                    has_said = True
+                    logger.warning("The database does not answer (%s); waiting for it.", error.args[-1])
+            time.sleep(WAIT)
+
+    def handle(self, **options: Any) -> None:
+        # Not for a fork server.
+        from qorworker.worker.parent.supervisor import Supervisor, WorkerOptions  # noqa: PLC0415
+
+        self.warn_of_root()
         supervisor = Supervisor(
-            Options(
+            WorkerOptions(
                 queues=_served(_queues(options["queues"], "--queues")),
                 excluded=_queues(options["exclude_queues"], "--exclude-queues"),
                 processes=options["processes"],
                 grace=options["grace"],
                 batch=options["batch"],
                 max_jobs=options["max_jobs"],
-                using=options["database"] or router.db_for_write(Job),
+                using=self.using,
+                command=self.command,
             )
         )
         if options["reload"]:
-            from qorworker.worker.reload import stop_on_change
+            from qorworker.worker.parent.reload import stop_on_change  # noqa: PLC0415 - as above
 
             stop_on_change(supervisor)
         supervisor.run()
-        if options["reload"] and supervisor.code_changed:
-            os.execv(sys.executable, [sys.executable, *sys.argv])  # noqa: S606 - the command line of this process
+        raise_failure(supervisor.pool.fork_server.failure)
+        if self.command is not None and options["reload"] and supervisor.code_changed:
+            os.execv(self.command[0], self.command)  # noqa: S606 - the command line of this process
 
 
 def _queues(text: str, option: str) -> list[str]:

@@ -1,34 +1,39 @@
-"""The statements that every job passes through, set-based, one form for each kind of database.
+"""The statements that every job passes through: set-based, in one form for each kind of database. All processes.
 
-Parent process (and whoever else runs jobs). The ORM has no UPDATE … RETURNING and no UPDATE from a list of
-values; everything that is not on the path of every single job stays in the ORM.
+The ORM has no UPDATE … RETURNING and no UPDATE from a list of values. Everything that is not on the path of every
+single job stays in the ORM.
 """
 
-from qorworker.models.sql.attempts import AttemptUpdate, note_columns
-from qorworker.models.sql.certain import claim_one
+from qorworker.models.sql.attempts import AttemptNote, AttemptUpdate, note_columns
+from qorworker.models.sql.charsets import Fit, fitting
+from qorworker.models.sql.claim_one import claim_one
 from qorworker.models.sql.claims import Claim, Claimed, claimed_with, queues_with_jobs
-from qorworker.models.sql.exchange import Exchange, Note, claim, exchange
+from qorworker.models.sql.exchange import Exchange, claim, exchange
 from qorworker.models.sql.inserts import insert
 from qorworker.models.sql.jobs import insert_jobs, insert_unless_taken
 from qorworker.models.sql.limits import Round, claim_limited
-from qorworker.models.sql.parts import BATCH
+from qorworker.models.sql.parts import BATCH, most_bytes, weight
 
 __all__ = [
     "BATCH",
+    "AttemptNote",
     "AttemptUpdate",
     "Claim",
     "Claimed",
     "Exchange",
-    "Note",
+    "Fit",
     "Round",
     "claim",
     "claim_limited",
     "claim_one",
     "claimed_with",
     "exchange",
+    "fitting",
     "insert",
     "insert_jobs",
     "insert_unless_taken",
+    "most_bytes",
     "note_columns",
     "queues_with_jobs",
+    "weight",
 ]

@@ -1,4 +1,4 @@
-"""How running jobs are kept up to date and leave that state, behind the token of their attempt. Parent process."""
+"""How running jobs are updated and how they end, behind the token of their attempt. All processes that run jobs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
@@ -19,9 +19,9 @@ ENDS = ("done", "exception", "killed", "cancelled")
 
 @dataclass(slots=True)
 class AttemptUpdate:
-    """Where an attempt stands now. ``status`` is ``running`` for a sign of progress, else how it leaves.
+    """The state of an attempt. ``status`` is ``running`` for mere progress, else the status that the job gets.
 
-    ``exchange`` sets it to ``killed`` where a job was to run again, but its abort has been asked for.
+    ``exchange`` changes it to ``killed`` if the job is to run again, but its abort has been requested.
     """
 
     id: int
@@ -40,17 +40,45 @@ class AttemptUpdate:
     results_rows: int = 0
     results_errors: int = 0
 
+    @property
+    def weight(self) -> int:
+        """Return how many bytes it takes in a statement at most. A control character in JSON takes seven on MariaDB."""
+        return 256 + 7 * (len(self.progress_text or "") + len(self.error))
 
-# An attempt that has ended, as it is noted in the table of attempts; times by the database's clock.
-NOTE_COLUMNS = (
-    "job_id", "number", "worker_id", "worker_name", "process_id", "outcome", "exit_code", "signal", "peak_memory",
-    "survivors", "error", "traceback", "exception_class",
-)  # fmt: skip
+
+class AttemptNote(NamedTuple):
+    """An ended attempt as a row for the table of attempts: each field is a column.
+
+    One is made for every attempt. A dataclass, which has to be turned into a row, takes twice the time.
+    """
+
+    job_id: int
+    number: int
+    worker_id: int | None
+    worker_name: str
+    process_id: int | None
+    outcome: str
+    started_at: float  # seconds from the database's time when it is written, so mostly negative
+    exit_code: int | None = None
+    signal: int | None = None
+    peak_memory: int | None = None  # bytes
+    survivors: int = 0  # processes of the attempt that could not be ended
+    error: str = ""
+    traceback: str = ""
+    exception_class: str = ""
+    counted: bool | None = True  # see ``Attempt.counted``
 
 
 def note_columns(connection: BaseDatabaseWrapper) -> tuple[str, ...]:
-    """Columns for ``insert``: those, then the seconds that the attempt took, as a negative number."""
-    return *NOTE_COLUMNS, f"started_at={now_sql(connection, '%s')}", f"finished_at={now_sql(connection)}"
+    """Return the columns of an ``AttemptNote`` for ``insert``. Its times come from the clock of the database."""
+    return _note_columns(now_sql(connection, "%s"), now_sql(connection))
+
+
+@lru_cache
+def _note_columns(later: str, now: str) -> tuple[str, ...]:
+    started = f"started_at={later}"
+    columns = (started if name == "started_at" else name for name in AttemptNote._fields)
+    return *columns, f"finished_at={now}"
 
 
 # What ``_values`` holds: name, SQL type for PostgreSQL, SQL type for MariaDB.
@@ -76,7 +104,10 @@ _NAMED = ", ".join(f"column{place} AS {name}" for place, (name, _, _) in enumera
 
 
 def checked(updates: Sequence[AttemptUpdate]) -> list[AttemptUpdate]:
-    """The updates in the order in which all writers lock rows. Raises ``ValueError`` if one cannot be."""
+    """Return the updates in the order in which all writers lock rows.
+
+    :raises ValueError: for two updates of one job, or for a status that a running job cannot get.
+    """
     if len({update.id for update in updates}) != len(updates):
         raise ValueError("A job can be in a batch of updates only once.")
     for update in updates:
@@ -94,7 +125,7 @@ def _values(update: AttemptUpdate) -> list[Any]:
 
 
 def _assignments(connection: BaseDatabaseWrapper, target: str = "") -> str:
-    """SET list for these updates. *target* qualifies the assigned columns where the database wants that."""
+    """Return the SET list of these updates. *target* qualifies the assigned columns where the database wants that."""
     return _assigned(now_sql(connection), now_sql(connection, "v.delay"), target)
 
 
@@ -130,10 +161,10 @@ def _assigned(now: str, later: str, target: str) -> str:
 
 
 def update_postgresql(connection: BaseDatabaseWrapper, updates: Sequence[AttemptUpdate]) -> tuple[str, list[Any]]:
-    """Statement and parameters that bring these attempts up to date; returns id and status of those that it did.
+    """Return a statement, and its parameters, that applies these updates and returns id and status of each job.
 
-    Rows that somebody else has locked are left out. The ids stand there once more so that rows are looked up by them
-    whatever the statistics say. The old status is left out for the same reason: the token proves it.
+    Rows that another transaction has locked are skipped. The ids are listed a second time so that rows are looked up by
+    them, whatever the statistics say. The old status is left out for the same reason: the token proves it.
     """
     sql = (
         f"UPDATE {TABLE} AS job SET {_assignments(connection)}"  # noqa: S608
@@ -145,7 +176,7 @@ def update_postgresql(connection: BaseDatabaseWrapper, updates: Sequence[Attempt
 
 
 def update_sqlite(connection: BaseDatabaseWrapper, updates: Sequence[AttemptUpdate]) -> tuple[str, list[Any]]:
-    """The same for SQLite, where all rows are locked, or none."""
+    """Return the same for SQLite, which locks all rows or none."""
     row = f"({marks(_COLUMNS)})"
     sql = (
         f"UPDATE {TABLE} AS job SET {_assignments(connection)}"  # noqa: S608
@@ -156,7 +187,7 @@ def update_sqlite(connection: BaseDatabaseWrapper, updates: Sequence[AttemptUpda
 
 
 def update_mysql(connection: BaseDatabaseWrapper, updates: Sequence[AttemptUpdate]) -> list[tuple[int, str]]:
-    """The same for MariaDB and MySQL, which return nothing: carried out here, in the transaction that is open."""
+    """Apply the updates in the open transaction of MariaDB or MySQL, whose UPDATE returns no rows."""
     typed = ", ".join(f"{name} {kind} PATH '$[{place}]'" for place, (name, _, kind) in enumerate(_COLUMNS))
     with connection.cursor() as cursor:
         ids = [update.id for update in updates]

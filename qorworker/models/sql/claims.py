@@ -1,9 +1,9 @@
-"""How waiting jobs become running ones: each goes to one worker only, however many ask. Parent process."""
+"""How waiting jobs become running ones. Each goes to one worker, however many claim. All processes that run jobs."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from django.db import connections
@@ -15,7 +15,7 @@ from qorworker.models.sql.parts import TABLE, marks
 
 @dataclass(slots=True)
 class Claimed:
-    """What a worker needs to know of a job that it now owns."""
+    """What a worker needs to know of a job that it has claimed. The fields are columns, in the order of the query."""
 
     id: int
     priority: int
@@ -33,44 +33,44 @@ class Claimed:
     token: str
     created_by: Any = None
     has_waited: bool = False  # for its time, or for another attempt
-    limit_key: str = ""  # what it shares its limits by
+    limit_key: str = ""  # jobs with the same key share their limits
+    is_trusted: bool = False  # no column: requested from a shell, so no user's rights are checked again
 
 
-CLAIMED_COLUMNS = (
-    "id, priority, name, queue_name, arguments, attempt, max_attempts, crashes,"
-    " log_lines, log_bytes, log_dropped, results_rows, results_errors, attempt_token,"
-    " created_by_id, run_after > enqueued_at, limit_key"
-)
+_EXPRESSIONS = {"token": "attempt_token", "created_by": "created_by_id", "has_waited": "run_after > enqueued_at"}
+COLUMNS = [field.name for field in fields(Claimed) if field.name != "is_trusted"]
+CLAIMED_COLUMNS = ", ".join(_EXPRESSIONS.get(name, name) for name in COLUMNS)
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Which jobs to take: the best ``limit`` of these queues and names, by priority, then age.
+    """Which jobs to claim: the best ``limit`` of these queues and names, by priority, then by age.
 
-    Only ``slots`` of them unconditionally; the ones after that only while all before them may wait in a
-    process's memory: jobs with more than one attempt, of a type in ``short``.
+    The first ``slots`` of them are claimed in any case. Those after that are claimed only while all jobs before them
+    may wait in the memory of a process: jobs with more than one attempt, of a type in ``short``.
     """
 
     worker_id: int | None
     token: str
-    queues: Sequence[str]
-    names: Sequence[str]
-    slots: int
-    limit: int
-    short: Collection[str]
-    lease: float
-    process_id: int | None = None  # if it is known already who runs them
+    lease: float  # seconds
+    queues: Sequence[str] = ()
+    names: Sequence[str] = ()
+    slots: int = 1
+    limit: int = 1
+    short: Collection[str] = ()
+    process_id: int | None = None  # of the process that runs them, if that is decided already
+    but: Sequence[int] = ()  # ids of jobs to leave out
 
     def sensible(self) -> Claim | None:
-        """As it is sent; None if nothing could come of it. Rows that are looked at are locked: no more than needed."""
+        """Return the claim as it is sent, or None if it could not get a job. No more rows are locked than needed."""
         limit = self.limit if self.short else min(self.slots, self.limit)
         return replace(self, limit=limit) if self.queues and self.names and limit > 0 else None
 
 
 def queues_with_jobs(using: str) -> dict[str, bool]:
-    """The queues in which a job waits, and whether one of a limited type does.
+    """Return the queues in which a job waits, each with whether a job of a limited type does.
 
-    Two index probes for each, however many jobs there are.
+    Two index probes for each queue, however many jobs wait.
     """
     connection = connections[using]
     first = f"SELECT queue_name FROM {TABLE} WHERE status = 'new'"  # noqa: S608
@@ -90,8 +90,8 @@ def queues_with_jobs(using: str) -> dict[str, bool]:
 
 
 def _probe_mysql(cursor: Any) -> dict[str, bool]:
-    # Inside a recursive query it would read the entries of all waiting jobs for each queue.
-    found: dict[str, bool] = {}
+    # Inside a recursive query this would read the entries of all waiting jobs for each queue.
+    queues: dict[str, bool] = {}
     name = ""
     while True:
         cursor.execute(
@@ -103,17 +103,17 @@ def _probe_mysql(cursor: Any) -> dict[str, bool]:
         )
         name, limited = cursor.fetchone()
         if name is None:
-            return found
-        found[name] = bool(limited)
+            return queues
+        queues[name] = bool(limited)
 
 
 def rank(job: Claimed) -> tuple[int, int]:
-    """Best first."""
+    """Return the sort key that puts the best job first."""
     return -job.priority, job.id
 
 
 def claimed_with(using: str, tokens: Collection[str]) -> list[Claimed]:
-    """The running jobs with these tokens: what a claim took although its answer was lost. Best first."""
+    """Return the running jobs with these tokens, the best first: what a claim took although its answer was lost."""
     with connections[using].cursor() as cursor:
         cursor.execute(
             f"SELECT {CLAIMED_COLUMNS} FROM {TABLE} WHERE status = 'running' AND attempt_token IN ({marks(tokens)})",  # noqa: S608
@@ -123,7 +123,7 @@ def claimed_with(using: str, tokens: Collection[str]) -> list[Claimed]:
 
 
 def ownership(connection: BaseDatabaseWrapper, process_id: int | None = None) -> str:
-    """What an UPDATE sets that starts an attempt; takes the token, the lease and the worker."""
+    """Return the SET clause that starts an attempt. Its parameters are the token, the lease and the worker."""
     now = now_sql(connection)
     return (
         f"SET status = 'running', attempt = attempt + 1, attempt_token = %s,"
@@ -135,50 +135,66 @@ def ownership(connection: BaseDatabaseWrapper, process_id: int | None = None) ->
     )
 
 
-def _best(queues: Sequence[str], names: Sequence[str], limit: int, lock: str) -> tuple[str, list[Any]]:
-    """The best ``limit`` waiting jobs of each queue: one walk of the claim's index for each."""
+def _others(claim: Claim) -> str:
+    """Return the condition that leaves out the jobs in ``but``. Its parameters are their ids."""
+    return f" AND id NOT IN ({marks(claim.but)})" if claim.but else ""
+
+
+def _one_of(connection: BaseDatabaseWrapper, values: Sequence[str]) -> tuple[str, list[Any]]:
+    """Return the condition that follows a column with one of *values*, and its parameters.
+
+    For PostgreSQL it is the same however many they are, so the plan of the statement is kept.
+    """
+    if connection.vendor == "postgresql":
+        return "= ANY(%s)", [list(values)]
+    return f"IN ({marks(values)})", [*values]
+
+
+def _best(connection: BaseDatabaseWrapper, claim: Claim, limit: int, lock: str) -> tuple[str, list[Any]]:
+    """Return a query for the best *limit* waiting jobs of each queue: one walk of the claim's index for each."""
     walks, params = [], []
-    for number, queue in enumerate(queues):
+    named, names = _one_of(connection, claim.names)
+    for number, queue in enumerate(claim.queues):
         walks.append(
             f"SELECT * FROM (SELECT id, priority, name, max_attempts FROM {TABLE}"  # noqa: S608
-            f" WHERE status = 'new' AND queue_name = %s AND limit_key = '' AND name IN ({marks(names)})"
-            f" ORDER BY priority DESC, id LIMIT {limit}{lock}) AS walk{number}"
+            f" WHERE status = 'new' AND queue_name = %s AND limit_key = '' AND name {named}"
+            f"{_others(claim)} ORDER BY priority DESC, id LIMIT {limit}{lock}) AS walk{number}"
         )
-        params += [queue, *names]
+        params += [queue, *names, *claim.but]
     return " UNION ALL ".join(walks), params
 
 
-def waiting_unlimited(using: str, wanted: Claim, count: int) -> list[tuple[int, int]]:
-    """Id and priority of the best waiting jobs without limits, so many of each queue."""
+def waiting_unlimited(using: str, claim: Claim, count: int) -> list[tuple[int, int]]:
+    """Return id and priority of the best waiting jobs without limits, at most *count* of each queue."""
     connection = connections[using]
-    if not wanted.queues or not wanted.names:
+    if not claim.queues or not claim.names:
         return []
     with connection.cursor() as cursor:
         if connection.vendor != "mysql":
-            best, params = _best(wanted.queues, wanted.names, count, "")
+            best, params = _best(connection, claim, count, "")
             cursor.execute(f"SELECT id, priority FROM ({best}) AS best", params)  # noqa: S608
             return list(cursor.fetchall())
-        found: list[tuple[int, int]] = []
-        for queue in wanted.queues:
+        rows: list[tuple[int, int]] = []
+        for queue in claim.queues:
             cursor.execute(
                 f"SELECT id, priority FROM {TABLE} FORCE INDEX (qorworker_job_claim)"  # noqa: S608
                 " WHERE status = 'new' AND queue_name = %s AND BINARY queue_name = %s AND limit_key = ''"
-                f" AND BINARY name IN ({marks(wanted.names)}) ORDER BY priority DESC, id LIMIT %s",
-                [queue, queue, *wanted.names, count],
+                f" AND BINARY name IN ({marks(claim.names)}){_others(claim)} ORDER BY priority DESC, id LIMIT %s",
+                [queue, queue, *claim.names, *claim.but, count],
             )
-            found += cursor.fetchall()
-        return found
+            rows += cursor.fetchall()
+        return rows
 
 
-def claim_statement(connection: BaseDatabaseWrapper, wanted: Claim) -> tuple[str, list[Any]]:
-    """Statement and parameters that take jobs and return their ``CLAIMED_COLUMNS``: PostgreSQL and SQLite.
+def claim_statement(connection: BaseDatabaseWrapper, claim: Claim) -> tuple[str, list[Any]]:
+    """Return a statement, and its parameters, that claims jobs and returns their ``CLAIMED_COLUMNS``.
 
-    Limits are written out: a plan that is made without them may read every waiting row.
+    For PostgreSQL and SQLite. Numbers of LIMIT are no parameters: a plan made without them may read every waiting row.
     """
     postgresql = connection.vendor == "postgresql"
-    best, params = _best(wanted.queues, wanted.names, wanted.limit, " FOR UPDATE SKIP LOCKED" if postgresql else "")
-    short = sorted(wanted.short)
-    waits = f"max_attempts > 1 AND name IN ({marks(short)})" if short else "1 = 0"
+    best, params = _best(connection, claim, claim.limit, " FOR UPDATE SKIP LOCKED" if postgresql else "")
+    may_wait, short = _one_of(connection, sorted(claim.short)) if claim.short else ("", [])
+    waits = f"max_attempts > 1 AND name {may_wait}" if claim.short else "1 = 0"
     ranked = (
         "SELECT id, ROW_NUMBER() OVER (ORDER BY priority DESC, id) AS place,"  # noqa: S608
         f" SUM(CASE WHEN {waits} THEN 0 ELSE 1 END) OVER (ORDER BY priority DESC, id) AS must_start"
@@ -186,53 +202,53 @@ def claim_statement(connection: BaseDatabaseWrapper, wanted: Claim) -> tuple[str
     )
     chosen = (
         f"SELECT id FROM ({ranked}) AS ranked"  # noqa: S608
-        f" WHERE place <= {wanted.limit} AND (place <= {wanted.slots} OR must_start = 0)"
+        f" WHERE place <= {claim.limit} AND (place <= {claim.slots} OR must_start = 0)"
     )
-    # Each id is to be looked up by primary key, whatever the statistics say: an array has a known length, and
-    # the second look at the status is written so that no index fits, or all waiting rows would be read for it.
+    # Each id must be looked up by primary key, whatever the statistics say. An array has a fixed length, and the
+    # second check of the status fits no index, or all waiting rows would be read for it.
     if postgresql:
-        mine = f"id = ANY(ARRAY({chosen})) AND status || '' = 'new'"
+        condition = f"id = ANY(ARRAY({chosen})) AND status || '' = 'new'"
     else:
-        mine = f"id IN ({chosen}) AND +status = 'new'"
+        condition = f"id IN ({chosen}) AND +status = 'new'"
     return (
-        f"UPDATE {TABLE} {ownership(connection)} WHERE {mine} RETURNING {CLAIMED_COLUMNS}",
-        [wanted.token, wanted.lease, wanted.worker_id, *short, *params],
+        f"UPDATE {TABLE} {ownership(connection)} WHERE {condition} RETURNING {CLAIMED_COLUMNS}",
+        [claim.token, claim.lease, claim.worker_id, *short, *params],
     )
 
 
-def claim_mysql(connection: BaseDatabaseWrapper, wanted: Claim) -> list[Claimed]:
-    """The same for MariaDB and MySQL: carried out here, in the transaction that is open."""
+def claim_mysql(connection: BaseDatabaseWrapper, claim: Claim) -> list[Claimed]:
+    """Claim jobs in the open transaction of MariaDB or MySQL, whose UPDATE returns no rows."""
     with connection.cursor() as cursor:
         best: list[Claimed] = []
-        for queue in wanted.queues:
-            # A derived table would lose the locks, so each queue is asked by itself. BINARY: its usual
-            # collations take "Mail" for "mail".
+        for queue in claim.queues:
+            # A derived table would lose the locks, so each queue gets a query. BINARY: the usual collations take
+            # "Mail" for "mail".
             cursor.execute(
                 f"SELECT {CLAIMED_COLUMNS} FROM {TABLE} FORCE INDEX (qorworker_job_claim)"  # noqa: S608
                 " WHERE status = 'new' AND queue_name = %s AND BINARY queue_name = %s AND limit_key = ''"
-                f" AND BINARY name IN ({marks(wanted.names)})"
+                f" AND BINARY name IN ({marks(claim.names)}){_others(claim)}"
                 " ORDER BY priority DESC, id LIMIT %s FOR UPDATE SKIP LOCKED",
-                [queue, queue, *wanted.names, wanted.limit],
+                [queue, queue, *claim.names, *claim.but, claim.limit],
             )
             best += (Claimed(*row) for row in cursor.fetchall())
-        chosen = _choose(sorted(best, key=rank)[: wanted.limit], wanted)
+        chosen = _choose(sorted(best, key=rank)[: claim.limit], claim)
         if chosen:
             ids = [job.id for job in chosen]
             cursor.execute(
                 f"UPDATE {TABLE} FORCE INDEX (PRIMARY) {ownership(connection)}"
                 f" WHERE id IN ({marks(ids)}) AND status = 'new'",
-                [wanted.token, wanted.lease, wanted.worker_id, *ids],
+                [claim.token, claim.lease, claim.worker_id, *ids],
             )
             for job in chosen:
-                job.attempt, job.token, job.results_errors = job.attempt + 1, wanted.token, 0
+                job.attempt, job.token, job.results_errors = job.attempt + 1, claim.token, 0
         return chosen
 
 
-def _choose(best: Sequence[Claimed], wanted: Claim) -> list[Claimed]:
-    """What the window functions of ``claim_statement`` say, for rows that are already here."""
+def _choose(best: Sequence[Claimed], claim: Claim) -> list[Claimed]:
+    """Decide in Python what the window functions of ``claim_statement`` decide."""
     chosen, all_wait = [], True
     for place, job in enumerate(best):
-        all_wait = all_wait and job.max_attempts > 1 and job.name in wanted.short
-        if place < wanted.slots or all_wait:
+        all_wait = all_wait and job.max_attempts > 1 and job.name in claim.short
+        if place < claim.slots or all_wait:
             chosen.append(job)
     return chosen

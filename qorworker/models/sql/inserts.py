@@ -1,7 +1,4 @@
-"""How rows are added by the hundred: new jobs, log lines, results rows, attempts.
-
-Parent process, and wherever a job is enqueued.
-"""
+"""How rows are added by the hundred: new jobs, log lines, results rows, attempts. All processes."""
 
 from __future__ import annotations
 
@@ -13,9 +10,8 @@ from typing import Any
 
 from django.db import connections, models
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models.constants import OnConflict
 
-from qorworker.models.sql.parts import BATCH
+from qorworker.models.sql.parts import portions, weight
 
 
 def insert(using: str, model: type[models.Model], columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
@@ -23,20 +19,20 @@ def insert(using: str, model: type[models.Model], columns: Sequence[str], rows: 
 
     A row whose number is there already is left out: after a commit whose answer was lost it is written again.
     """
-    connection, ignore = connections[using], OnConflict.IGNORE
-    verb = connection.ops.insert_statement(on_conflict=ignore)
-    suffix = connection.ops.on_conflict_suffix_sql([], ignore, [], [])
-    left = list(rows)
-    for start in range(0, len(left), BATCH):
+    connection = connections[using]
+    # MariaDB's INSERT IGNORE would also store "?" for a character that the column lacks, and say nothing.
+    suffix = "ON DUPLICATE KEY UPDATE id = id" if connection.vendor == "mysql" else "ON CONFLICT DO NOTHING"
+    for some in portions(connection, list(rows), weight):
         with connection.cursor() as cursor:
-            cursor.execute(*_statement(connection, verb, model, columns, left[start : start + BATCH], suffix))
+            cursor.execute(*_statement(connection, "INSERT INTO", model, columns, some, suffix))
 
 
 def insert_from(
     using: str, model: type[models.Model], columns: Sequence[str], rows: Sequence[Sequence[Any]], condition: str
 ) -> tuple[str, list[Any]]:
-    """For PostgreSQL: statement and parameters that add those rows, of which *condition* says ``value`` fits."""
-    return _statement(connections[using], "INSERT INTO", model, columns, rows, f"WHERE {condition}")
+    """Return a statement of PostgreSQL, and its parameters, that inserts the rows whose ``value`` meets *condition*."""
+    suffix = f"WHERE {condition} ON CONFLICT DO NOTHING"
+    return _statement(connections[using], "INSERT INTO", model, columns, rows, suffix)
 
 
 def insert_returning(
@@ -48,7 +44,7 @@ def insert_returning(
     *,
     leave_taken: bool = False,
 ) -> list[tuple[Any, ...]]:
-    """Add rows, at most ``BATCH``; the id and *returning* of each, in their order. MySQL cannot, MariaDB can.
+    """Add rows, as many as fit into one statement; the id and *returning* of each, in their order. Not for MySQL.
 
     With *leave_taken* those are left out that a unique index refuses.
     """
@@ -81,10 +77,10 @@ def _statement(
 def _text(
     using: str, verb: str, model: type[models.Model], columns: tuple[str, ...], rows: int | None, suffix: str
 ) -> str:
-    """A statement with a place for each value of so many *rows*; None: all rows are one parameter.
+    """Return a statement with a placeholder for each value of *rows* rows; None: all rows are one parameter.
 
-    Psycopg takes longer to put thousands into a statement than the server to run it. ``executemany`` is as fast on
-    SQLite only; on MariaDB it takes ten times as long.
+    Psycopg takes longer to put thousands of values into a statement than the server takes to run it. ``executemany`` is
+    as fast on SQLite only; on MariaDB it takes ten times as long.
     """
     names, slots = [], []
     for column in columns:
@@ -113,7 +109,7 @@ def _elements(using: str, model: type[models.Model], names: Sequence[str], slots
 
 @cache
 def _types(using: str, model: type[models.Model]) -> dict[str, str]:
-    """What PostgreSQL makes of a text for each column."""
+    """Return the types to which PostgreSQL casts the text of each column."""
     kinds = {str(field.column): str(field.db_type(connections[using])) for field in model._meta.concrete_fields}
     # A cast to varchar would cut what is too long; the column refuses it.
     return {name: "text" if kind.startswith("varchar") else kind for name, kind in kinds.items()}

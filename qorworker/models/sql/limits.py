@@ -1,8 +1,8 @@
-"""How jobs of limited types are claimed: by statements of their own, so that those of others pay nothing.
+"""How jobs of limited types are claimed: by statements of their own, so that other jobs pay nothing for limits.
 
-Parent process, and whoever else runs jobs. The index of the claim has the key behind the queue: unlimited jobs, without
-a key, are one stretch of it, and the jobs of each key are another. However many jobs wait for one key, its first is
-found by one probe, and nobody walks past the others.
+All processes that run jobs. The index of the claim has the key after the queue. Unlimited jobs, which have no key, are
+one stretch of it, and the jobs of each key are another. However many jobs wait for one key, one probe finds its first,
+without reading the others.
 """
 
 from __future__ import annotations
@@ -14,14 +14,16 @@ from typing import Any
 from django.db import connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from qorworker.limits import Limits, prefix_in
+from qorworker.definitions.limits import Limits, prefix_in
 from qorworker.models.clock import now_sql
 from qorworker.models.sql.claims import CLAIMED_COLUMNS, Claim, Claimed, ownership, rank, waiting_unlimited
 from qorworker.models.sql.parts import TABLE, marks
 from qorworker.models.sql.places import Places, places
+from qorworker.system.processes import monotonic
 
-KEYS = 100  # keys of one queue that are looked at in one go; if more wait, the next look goes on behind them
-BUSY = 0.05  # seconds after which a key is worth another look that somebody else just claims from
+KEYS = 100  # keys of a queue in one look; if more wait, the next look continues after them
+SHARE = 0.5  # seconds of one look, after which it claims from no further key: a worker must renew its leases in time
+BUSY = 0.05  # seconds until the next look at a key from which another process is claiming
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,121 +38,125 @@ class Head:
 
 @dataclass(slots=True)
 class Round:
-    """What came of looking for jobs of limited types."""
+    """The result of a look for jobs of limited types."""
 
     claimed: list[Claimed] = field(default_factory=list)
-    behind: dict[str, str] = field(default_factory=dict)  # queue to the key behind which the next look goes on
+    behind: dict[str, str] = field(default_factory=dict)  # queue to the key after which the next look continues
     empty: set[str] = field(default_factory=set)  # queues in which none waits
-    wait: float | None = None  # seconds after which another look at these is worth while; None: when a place is free
-    able: bool = False  # one could start, for all that limits say
-    crowded: bool = False  # one could start, and is first in line, but there is no free slot
+    wait: float | None = None  # seconds until the next look at these is worthwhile; None: when a place is free
+    able: bool = False  # limits let one start
+    crowded: bool = False  # one could start and is first in line, but no slot is free
 
 
-def claim_limited(using: str, wanted: Claim, limits: Mapping[str, Limits], behind: Mapping[str, str]) -> Round:
-    """Take the best jobs that have a place, for the free slots, as far as they come before unlimited ones.
+def claim_limited(using: str, claim: Claim, limits: Mapping[str, Limits], behind: Mapping[str, str]) -> Round:
+    """Claim the best jobs that have a place, for the free slots, as far as they come before unlimited ones.
 
-    *wanted* names all queues and the free slots; *limits* are those of the types that may be taken, by the beginning
-    of their stored keys; *behind* has the queues in which such jobs wait, and the key behind which the look goes on.
+    :param claim: all queues, and the free slots.
+    :param limits: the limits of the types that may be claimed, by the prefix of their stored keys.
+    :param behind: the queues in which such jobs wait, each with the key after which the look continues.
     """
-    found = Round()
+    result = Round()
     heads: list[Head] = []
     for queue, after in behind.items():
         some = waiting_keys(using, queue, after)
         if len(some) == KEYS:
-            found.behind[queue] = some[-1].limit_key
+            result.behind[queue] = some[-1].limit_key
         elif not some and not after:
-            found.empty.add(queue)
+            result.empty.add(queue)
         heads += (head for head in some if prefix_in(head.limit_key) in limits)
     if not heads:
-        return found
-    left = places(using, {head.limit_key: limits[prefix_in(head.limit_key)] for head in heads})
-    able = [head for head in heads if left[head.limit_key].free]
-    found.able = bool(able)
-    chosen = best_of(using, able, left, wanted)
-    found.crowded = bool(chosen) and not wanted.slots
-    for limit_key, ids in chosen.items() if wanted.slots else ():
-        found.claimed += take(using, limit_key, limits[prefix_in(limit_key)], ids, wanted)
-    found.claimed.sort(key=rank)
-    waits = [each.wait for each in left.values() if each.wait is not None]
+        return result
+    free_places = places(using, {head.limit_key: limits[prefix_in(head.limit_key)] for head in heads})
+    able = [head for head in heads if free_places[head.limit_key].free]
+    result.able = bool(able)
+    chosen = best_of(using, able, free_places, claim)
+    result.crowded = bool(chosen) and not claim.slots
+    end = monotonic() + SHARE
+    for number, (limit_key, ids) in enumerate(chosen.items() if claim.slots else ()):
+        if number and monotonic() >= end:
+            break
+        result.claimed += take(using, limit_key, limits[prefix_in(limit_key)], ids, claim)
+    result.claimed.sort(key=rank)
+    waits = [each.wait for each in free_places.values() if each.wait is not None]
     waits += [BUSY] if able else []
-    found.wait = 0.0 if found.claimed and len(found.claimed) == wanted.slots else min(waits, default=None)
-    return found
+    result.wait = 0.0 if result.claimed and len(result.claimed) == claim.slots else min(waits, default=None)
+    return result
 
 
 def could_start(using: str, queue: str, limits: Mapping[str, Limits], after: str) -> tuple[list[int], str]:
-    """Ids of the jobs in a queue for which there are places now, and the key behind which the next look goes on."""
+    """Return the ids of the jobs in a queue that have a place now, and the key after which the next look continues."""
     heads = waiting_keys(using, queue, after)
-    known = [head for head in heads if prefix_in(head.limit_key) in limits]
-    left = places(using, {head.limit_key: limits[prefix_in(head.limit_key)] for head in known})
+    limited = [head for head in heads if prefix_in(head.limit_key) in limits]
+    free_places = places(using, {head.limit_key: limits[prefix_in(head.limit_key)] for head in limited})
     ids: list[int] = []
-    for head in known:
-        if free := left[head.limit_key].free:
+    for head in limited:
+        if free := free_places[head.limit_key].free:
             ids += (pk for pk, _ in _line(using, head, min(free, KEYS)))
     return ids, heads[-1].limit_key if len(heads) == KEYS else ""
 
 
 def waiting_keys(using: str, queue: str, after: str = "") -> list[Head]:
-    """The first keys behind *after* for which a job waits in a queue, and the best job of each; at most ``KEYS``."""
+    """Return the best waiting job of each of the next keys after *after* in a queue, at most ``KEYS``."""
     connection = connections[using]
     with connection.cursor() as cursor:
         if connection.vendor == "mysql":
             return _probe_mysql(cursor, queue, after)
-        mine = f"FROM {TABLE} WHERE status = 'new' AND queue_name = %s AND limit_key"
+        following = f"FROM {TABLE} WHERE status = 'new' AND queue_name = %s AND limit_key"
         best = f"FROM {TABLE} WHERE status = 'new' AND queue_name = %s AND limit_key = waiting.limit_key"
         best += " ORDER BY priority DESC, id LIMIT 1"
         cursor.execute(
             f"""WITH RECURSIVE waiting(limit_key, place) AS (
-                SELECT (SELECT limit_key {mine} > %s ORDER BY limit_key LIMIT 1), 1
+                SELECT (SELECT limit_key {following} > %s ORDER BY limit_key LIMIT 1), 1
                 UNION ALL
-                SELECT (SELECT limit_key {mine} > waiting.limit_key ORDER BY limit_key LIMIT 1), place + 1
+                SELECT (SELECT limit_key {following} > waiting.limit_key ORDER BY limit_key LIMIT 1), place + 1
                 FROM waiting WHERE waiting.limit_key IS NOT NULL AND place < {KEYS}
             ) SELECT limit_key, (SELECT id {best}), (SELECT priority {best})
             FROM waiting WHERE limit_key IS NOT NULL""",  # noqa: S608
             [queue, after, queue, queue, queue],
         )
-        # Another may have taken the last job of a key while this was read.
+        # Another process may have claimed the last job of a key while this was read.
         return [Head(queue, *row) for row in cursor.fetchall() if row[1] is not None]
 
 
 def _probe_mysql(cursor: Any, queue: str, after: str) -> list[Head]:
-    found: list[Head] = []
-    while len(found) < KEYS:
+    heads: list[Head] = []
+    while len(heads) < KEYS:
         cursor.execute(
             f"SELECT limit_key, id, priority FROM {TABLE} FORCE INDEX (qorworker_job_claim)"  # noqa: S608
             " WHERE status = 'new' AND queue_name = %s AND BINARY queue_name = %s AND limit_key > %s"
             " ORDER BY limit_key, priority DESC, id LIMIT 1",
-            [queue, queue, found[-1].limit_key if found else after],
+            [queue, queue, heads[-1].limit_key if heads else after],
         )
         row = cursor.fetchone()
         if row is None:
             break
-        found.append(Head(queue, *row))
-    return found
+        heads.append(Head(queue, *row))
+    return heads
 
 
-def best_of(using: str, heads: Iterable[Head], left: Mapping[str, Places], wanted: Claim) -> dict[str, list[int]]:
-    """Which waiting jobs come next, key by key: the best of them for the free slots that no unlimited job goes before.
+def best_of(using: str, heads: Iterable[Head], free_places: Mapping[str, Places], claim: Claim) -> dict[str, list[int]]:
+    """Return the waiting jobs that come next, by key: the best for the free slots that come before any unlimited job.
 
-    With no free slot: the one that would come next.
+    Without a free slot: the one that would come next.
     """
-    slots = max(1, wanted.slots)
+    slots = max(1, claim.slots)
     first = sorted(heads, key=lambda head: (-head.priority, head.id))[:slots]
     if not first:
         return {}
     lines: list[tuple[int, int, str]] = []
     for head in first:
-        room = min(slots, left[head.limit_key].free)
+        room = min(slots, free_places[head.limit_key].free)
         lines += [(-priority, pk, head.limit_key) for pk, priority in _line(using, head, room)]
-    lines += [(-priority, pk, "") for pk, priority in waiting_unlimited(using, wanted, slots)]
+    lines += [(-priority, pk, "") for pk, priority in waiting_unlimited(using, claim, slots)]
     chosen: dict[str, list[int]] = {}
     for _, pk, limit_key in sorted(lines)[:slots]:
-        if limit_key and len(mine := chosen.setdefault(limit_key, [])) < left[limit_key].free:
-            mine.append(pk)
+        if limit_key and len(ids := chosen.setdefault(limit_key, [])) < free_places[limit_key].free:
+            ids.append(pk)
     return chosen
 
 
 def _line(using: str, head: Head, count: int) -> list[tuple[int, int]]:
-    """Id and priority of the best waiting jobs of a key in a queue."""
+    """Return id and priority of the best *count* waiting jobs of a key in a queue."""
     if count == 1:
         return [(head.id, head.priority)]
     mysql = connections[using].vendor == "mysql"
@@ -165,11 +171,11 @@ def _line(using: str, head: Head, count: int) -> list[tuple[int, int]]:
 
 
 def take(
-    using: str, limit_key: str, limits: Limits, ids: Sequence[int], wanted: Claim, *, early: bool = False
+    using: str, limit_key: str, limits: Limits, ids: Sequence[int], claim: Claim, *, early: bool = False
 ) -> list[Claimed]:
-    """Claim those of these waiting jobs of a key for which there are places, counted while nobody else claims from it.
+    """Claim those of these waiting jobs of a key that have a place. No other process claims from the key meanwhile.
 
-    With *early* also before their time.
+    :param early: whether to claim jobs before their time, too.
     """
     connection = connections[using]
     if not _is_made(connection, limit_key):
@@ -177,7 +183,7 @@ def take(
     with transaction.atomic(using=using), connection.cursor() as cursor:
         if not _lock(connection, cursor, limit_key):
             return []
-        chosen = list(ids)[: places(using, {limit_key: limits})[limit_key].free]
+        chosen = [pk for pk in ids if pk not in claim.but][: places(using, {limit_key: limits})[limit_key].free]
         if chosen and early:
             cursor.execute(
                 f"UPDATE {TABLE} SET status = 'new' WHERE id IN ({marks(chosen)}) AND status = 'scheduled'",  # noqa: S608
@@ -187,8 +193,8 @@ def take(
         if not chosen:
             return []
         cursor.execute(
-            f"UPDATE {TABLE} {ownership(connection, wanted.process_id)} WHERE id IN ({marks(chosen)})",
-            [wanted.token, wanted.lease, wanted.worker_id, *chosen],
+            f"UPDATE {TABLE} {ownership(connection, claim.process_id)} WHERE id IN ({marks(chosen)})",
+            [claim.token, claim.lease, claim.worker_id, *chosen],
         )
         if limits.rate is not None:
             _note_starts(connection, cursor, limit_key, limits.rate.seconds, len(chosen))
@@ -210,10 +216,10 @@ def _make(connection: BaseDatabaseWrapper, limit_key: str) -> None:
 
 
 def _lock(connection: BaseDatabaseWrapper, cursor: Any, limit_key: str) -> bool:
-    """Be the only one who claims from a key until the end of the transaction; False if somebody else is.
+    """Reserve a key for this transaction, and return False if another transaction has it.
 
-    Nobody is waited for: one that was stopped in the middle must not stop others. The row is written too: SQLite has
-    no other lock, and where a transaction sees the past, a second one then fails instead of counting what is over.
+    This never waits: a process that was stopped in the middle must not stop others. The row is written, too. SQLite has
+    no other lock; and where a transaction sees an old snapshot, a second one then fails instead of counting old rows.
     """
     if connection.vendor != "sqlite":
         cursor.execute("SELECT 1 FROM qorworker_limit WHERE limit_key = %s FOR UPDATE SKIP LOCKED", [limit_key])
@@ -224,7 +230,7 @@ def _lock(connection: BaseDatabaseWrapper, cursor: Any, limit_key: str) -> bool:
 
 
 def _free_rows(connection: BaseDatabaseWrapper, cursor: Any, limit_key: str, ids: Sequence[int]) -> list[int]:
-    """Those that still wait, and that nobody else has locked."""
+    """Return the jobs that still wait and that no other transaction has locked."""
     lock = "" if connection.vendor == "sqlite" else " FOR UPDATE SKIP LOCKED"
     hint = " FORCE INDEX (PRIMARY)" if connection.vendor == "mysql" else ""
     status = {"postgresql": "status || ''", "sqlite": "+status"}.get(connection.vendor, "status")
@@ -236,7 +242,7 @@ def _free_rows(connection: BaseDatabaseWrapper, cursor: Any, limit_key: str, ids
 
 
 def _note_starts(connection: BaseDatabaseWrapper, cursor: Any, limit_key: str, seconds: float, count: int) -> None:
-    """Note so many starts, and forget those that are out of the period."""
+    """Record *count* starts, and delete those that are out of the period."""
     now = now_sql(connection)
     cursor.execute(
         f"DELETE FROM qorworker_limitstart WHERE limit_key = %s AND started_at <= {now_sql(connection, '%s')}",  # noqa: S608

@@ -1,25 +1,95 @@
-"""What the statements have in common, and how they are sent."""
+"""What the statements have in common, and how they are sent. All processes."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import Any
+from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import lru_cache
+from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
+from django.db import DataError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 TABLE = "qorworker_job"
 BATCH = 500  # rows in one statement: SQLite takes 32,766 parameters, and more rows make nothing faster
+SMALL = 256 * 1024  # bytes in one statement that every database takes
+LARGE = 16 * 1024 * 1024  # and at most, where the database has no limit of its own
+HEAD = 16 * 1024  # bytes of a statement beside its values
+
+Item = TypeVar("Item")
 
 
 def marks(items: Collection[Any]) -> str:
-    """A placeholder for each of *items*."""
+    """Return a placeholder for each of *items*."""
     return ", ".join(["%s"] * len(items))
 
 
-def fetch(connection: BaseDatabaseWrapper, sql: str, params: list[Any]) -> list[tuple[Any, ...]]:
-    """Rows that a statement returns, which is sent again and again.
+def portions(
+    connection: BaseDatabaseWrapper, items: Sequence[Item], weigh: Callable[[Item], int]
+) -> Iterator[list[Item]]:
+    """Yield *items* in portions that fit into one statement each, by number and by bytes.
 
-    To plan it takes PostgreSQL longer than to carry it out, so it is prepared if the connection allows that.
+    :raises django.db.DataError: for an item that is too large by itself.
+    """
+    for start in range(0, len(items), BATCH):
+        some = list(items[start : start + BATCH])
+        weights = [weigh(item) for item in some]
+        if sum(weights) <= SMALL:
+            yield some
+        else:
+            yield from _by_weight(some, weights, most_bytes(connection))
+
+
+def _by_weight(items: Sequence[Item], weights: Sequence[int], most: int) -> Iterator[list[Item]]:
+    portion: list[Item] = []
+    total = 0
+    for item, weight in zip(items, weights, strict=True):
+        if weight > most:
+            raise DataError(f"A row of {weight} bytes is larger than the database takes, which is {most}.")
+        if total + weight > most:
+            yield portion
+            portion, total = [], 0
+        portion.append(item)
+        total += weight
+    yield portion
+
+
+def weight(values: Collection[Any]) -> int:
+    """Return how many bytes these values take in a statement at most. MariaDB's client doubles quotes and slashes."""
+    total = 32 * len(values)
+    for value in values:
+        if isinstance(value, str):
+            total += (2 if value.isascii() else 4) * len(value)
+    return total
+
+
+_packets: WeakKeyDictionary[Any, int] = WeakKeyDictionary()  # raw connection -> bytes
+
+
+def most_bytes(connection: BaseDatabaseWrapper) -> int:
+    """Return how many bytes of values one statement may have. MariaDB is queried once for each connection."""
+    if connection.vendor != "mysql":
+        return LARGE
+    connection.ensure_connection()
+    raw: Any = connection.connection
+    if raw not in _packets:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT @@max_allowed_packet")
+            _packets[raw] = int(cursor.fetchone()[0])
+    return min(LARGE, _packets[raw] - HEAD)
+
+
+@lru_cache(maxsize=512)
+def numbered(sql: str) -> str:
+    """Return a statement with the placeholders that PostgreSQL itself knows: ``$1``, ``$2`` and so on."""
+    first, *others = sql.split("%s")
+    return "".join([first, *(f"${number}{text}" for number, text in enumerate(others, 1))]).replace("%%", "%")
+
+
+def fetch(connection: BaseDatabaseWrapper, sql: str, params: list[Any]) -> list[tuple[Any, ...]]:
+    """Run a statement that is sent again and again, and return its rows.
+
+    PostgreSQL takes longer to plan it than to run it, so it is prepared if the connection allows that.
     """
     connection.ensure_connection()
     raw: Any = connection.connection
@@ -27,9 +97,11 @@ def fetch(connection: BaseDatabaseWrapper, sql: str, params: list[Any]) -> list[
     if getattr(raw, "prepare_threshold", None) is None:
         cursor = connection.cursor()
     else:
-        from psycopg import Cursor  # Django's own puts the values into the text, so no two texts are the same
+        # Django's own puts the values into the text, so no two texts are the same. A usual one of psycopg parses a
+        # statement of more than 4,096 characters anew each time, which takes longer than sending it.
+        from psycopg import RawCursor  # noqa: PLC0415
 
-        cursor = Cursor(raw)
+        cursor, sql = RawCursor(raw), numbered(sql)
         cursor = connection.make_cursor(cursor)
     with cursor:
         cursor.execute(sql, params)

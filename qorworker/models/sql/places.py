@@ -1,4 +1,4 @@
-"""What each key of a limit has left, counted from the rows. Parent process, and whoever asks what holds a job."""
+"""How many places each key of a limit has left, counted from the rows. All processes."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 from django.db import connections
 
-from qorworker.limits import Limits, Rate
+from qorworker.definitions.limits import Limits, Rate
 from qorworker.models.clock import as_datetime, now_sql
 from qorworker.models.sql.parts import TABLE, marks
 
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """What a key has left: how many jobs may start now, how many run, and when the rate lets the next one start."""
+    """How many jobs of a key may start now, how many run, and when the rate lets the next one start."""
 
     free: int
     running: int
@@ -22,19 +22,19 @@ class Places:
 
 
 def places(using: str, limits: Mapping[str, Limits]) -> dict[str, Places]:
-    """What each of these keys has left, by the rows and by the database's clock."""
+    """Return the places of each of these keys, by the rows and by the clock of the database."""
     running = _running(using, [key for key, each in limits.items() if each.max_concurrency is not None])
     rated = {key: each.rate for key, each in limits.items() if each.rate is not None}
     starts = _starts(using, rated) if rated else {}
-    found: dict[str, Places] = {}
+    result: dict[str, Places] = {}
     for key, each in limits.items():
         room = each.max_concurrency - running.get(key, 0) if each.max_concurrency is not None else 2**31
         wait = None
         if each.rate is not None:
             started, wait = starts[key]
             room = min(room, each.rate.count - started)
-        found[key] = Places(max(0, room), running.get(key, 0), wait)
-    return found
+        result[key] = Places(max(0, room), running.get(key, 0), wait)
+    return result
 
 
 def _running(using: str, keys: Sequence[str]) -> dict[str, int]:
@@ -50,19 +50,21 @@ def _running(using: str, keys: Sequence[str]) -> dict[str, int]:
 
 
 def _starts(using: str, rates: Mapping[str, Rate]) -> dict[str, tuple[int, float | None]]:
-    """For each key how many starts its period has seen, and, if these are all, in how many seconds the next may be."""
+    """Return for each key how many jobs started in its period, and, if that is the limit, the seconds until the next
+    may.
+    """
     connection = connections[using]
     since = "FROM qorworker_limitstart WHERE limit_key = %s AND started_at > " + now_sql(connection, "%s")
     one = f"SELECT (SELECT COUNT(*) {since}), (SELECT started_at {since} ORDER BY started_at DESC LIMIT 1 OFFSET %s)"
-    found: dict[str, tuple[int, float | None]] = {}
+    result: dict[str, tuple[int, float | None]] = {}
     with connection.cursor() as cursor:
         for key, rate in rates.items():
-            mine: tuple[str, float] = key, -rate.seconds
-            cursor.execute(f"{one}, {now_sql(connection)}", [*mine, *mine, rate.count - 1])
+            period: tuple[str, float] = key, -rate.seconds
+            cursor.execute(f"{one}, {now_sql(connection)}", [*period, *period, rate.count - 1])
             count, last, now = cursor.fetchone()
             wait = None
             if last is not None:
                 past = as_datetime(connection, now) - as_datetime(connection, last)
                 wait = max(0.0, rate.seconds - past.total_seconds())
-            found[key] = count, wait
-    return found
+            result[key] = count, wait
+    return result

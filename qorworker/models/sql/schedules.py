@@ -1,4 +1,4 @@
-"""What every worker asks once a second: which schedules fire soon. Parent process."""
+"""The query that every worker sends once a second: which schedules fire soon. All processes that run jobs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ LIMIT = 5_000
 
 
 def soon(using: str, seconds: float) -> list[tuple[int, str, float]]:
-    """Number and job type of each schedule that fires within so many seconds, and in how many; the most overdue first.
+    """Return id and job type of each schedule that fires within *seconds*, and the seconds until then; the latest
+    first.
 
     By hand, because the ORM takes ten times as long to write the statement as the database to answer it.
     """
@@ -21,8 +22,8 @@ def soon(using: str, seconds: float) -> list[tuple[int, str, float]]:
             f" WHERE next_slot <= {now_sql(connection, repr(seconds))} ORDER BY next_slot LIMIT {LIMIT}",
             [],
         )
-        found = cursor.fetchall()
+        rows = cursor.fetchall()
     return [
         (pk, name, (as_datetime(connection, slot) - as_datetime(connection, now)).total_seconds())
-        for pk, name, slot, now in found
+        for pk, name, slot, now in rows
     ]

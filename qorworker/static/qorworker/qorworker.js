@@ -10,7 +10,9 @@
         if (className) element.className = className;
         return element;
     };
-    const texts = (one("#qw-frame") || make("div")).dataset;
+    // What scripts say, in the language of the page: the same on all pages, and what only this one says.
+    const textsIn = (element) => (element ? JSON.parse(element.textContent) : {});
+    const texts = { ...textsIn(one("#qw-texts")), ...textsIn(one("#qw-page-texts")) };
 
     // What this browser remembers; nothing, where that is forbidden. With a value it is remembered from now on.
     function memory(name, value) {
@@ -42,7 +44,7 @@
         confirmed.type = "hidden";
         confirmed.name = "confirmed";
         confirmed.value = "1";
-        const back = make("button", texts.qwBack, "button");
+        const back = make("button", texts.back, "button");
         back.type = "button";
         back.addEventListener("click", () => dialog.close());
         const yes = one("button[type=submit]", answer);
@@ -62,6 +64,12 @@
         box.toggleAttribute("data-qw-more", box.scrollWidth - box.clientWidth - Math.abs(box.scrollLeft) > 2);
     }
 
+    // The tab that is open, in a row of tabs that is wider than the page.
+    all(".qw-tabs [aria-current]").forEach((tab) => {
+        const [own, row] = [tab, tab.closest("ul")].map((element) => element.getBoundingClientRect());
+        tab.closest("ul").scrollLeft += own.left + own.width / 2 - row.left - row.width / 2;
+    });
+
     const hints = () => all(".qw-scroll, .qw-list .results, .qw-tabs > ul").forEach(hint);
     document.addEventListener("scroll", (event) => event.target !== document && hint(event.target), true);
     window.addEventListener("resize", hints);
@@ -70,118 +78,15 @@
     all("[data-qw-focus]").forEach((element) => element.focus());
     all("[data-qw-submit]").forEach((select) => select.addEventListener("change", () => select.form.submit()));
 
-    // The line under the navigation that tells why nothing new comes, and what can be done about it.
-    function say(text = "", offer = "", action = null) {
-        const line = one("#qw-trouble");
-        line.hidden = !text;
-        line.textContent = text + " ";
-        if (!offer) return;
-        const button = make("button", offer, "qw-link");
-        button.type = "button";
-        button.addEventListener("click", action);
-        line.append(button);
-    }
-
-    const reload = () => location.reload();
-    let refresh = reload;
-    let toggle = null;
-
-    /* Asks for news until told that nothing more will come: `address()` is the URL, `apply(news)` shows the answer and says
-       whether all of it could be shown, `pause()` gives the milliseconds until the next question, unless a person chose
-       another pace. Off while the tab is hidden; on trouble it waits twice as long each time, up to a minute. */
-    function live({ address, apply, pause }) {
-        const control = one("#qw-live");
-        const pace = one("select", control);
-        let tag = "";
-        let failures = 0;
-        let timer = 0;
-        let done = false;
-        let busy = false;
-
-        async function poll(asked) {
-            clearTimeout(timer);
-            timer = 0;
-            if (document.hidden || done || busy || (pace.value === "0" && asked !== true)) return;
-            let wait = pace.value ? 1000 * pace.value : pause();
-            busy = true;
-            try {
-                const answer = await fetch(address(), {
-                    headers: tag ? { "If-None-Match": tag } : {},
-                    redirect: "manual",
-                    cache: "no-store",
-                    credentials: "same-origin",
-                });
-                if (answer.type === "opaqueredirect" || answer.status === 401) {
-                    end();
-                    say(texts.qwSignedOut, texts.qwSignIn, reload);
-                    return;
-                }
-                if ([403, 404].includes(answer.status)) {
-                    end();
-                    say(texts.qwGone, texts.qwReload, reload);
-                    return;
-                }
-                if (answer.status !== 304) {
-                    if (!answer.ok) throw new Error(String(answer.status));
-                    const news = await answer.json();
-                    const complete = apply(news);
-                    hints();
-                    tag = complete ? answer.headers.get("ETag") || "" : "";
-                    if (news.final && complete) end();
-                }
-                failures = 0;
-                say();
-            } catch {
-                failures += 1;
-                wait = Math.min(60, 2 ** failures) * 1000;
-                say(texts.qwPaused.replace("{}", wait / 1000), texts.qwRetry, refresh);
-            } finally {
-                busy = false;
-            }
-            if (!done && pace.value !== "0") timer = setTimeout(poll, wait);
-        }
-
-        function end() {
-            done = true;
-            control.hidden = true;
-        }
-
-        function keep() {
-            memory("pace", pace.value);
-            if (pace.value !== "0") memory("pace.last", pace.value);
-        }
-
-        function choose() {
-            keep();
-            say();
-            poll();
-        }
-
-        refresh = () => (done ? reload() : poll(true));
-        toggle = () => {
-            pace.value = pace.value === "0" ? memory("pace.last") : "0";
-            choose();
-        };
-        pace.value = memory("pace");
-        if (pace.selectedIndex < 0) pace.value = "";
-        keep();
-        pace.addEventListener("change", choose);
-        control.hidden = false;
-        document.addEventListener("visibilitychange", () => {
-            if (!document.hidden && !timer) poll();
-        });
-        timer = setTimeout(poll, 1000);
-    }
-
     // Keys that take one somewhere: none changes anything by itself.
     const keys = new Map();
     const help = one("#qw-shortcuts");
-    window.qorworker = { one, all, make, live, shortcut, memory };
+    window.qorworker = { one, all, make, hints, memory, shortcut, texts };
     if (!help) return; // a page that Django makes, without our frame
-    const wanted = one("input", help);
+    const isOn = one("input", help);
     let before = "";
 
-    /* Does `action` when `key` is pressed, or its keys one after another if it has a space; `text` tells of it in the help. */
+    /* Does `action` when `key` is pressed, or its keys one after another if it has a space. The help shows `text`. */
     function shortcut(key, text, action) {
         if (!keys.has(key)) {
             const row = make("tr");
@@ -195,7 +100,7 @@
 
     document.addEventListener("keydown", (event) => {
         const isBusy = event.target.closest("input, select, textarea, [contenteditable], dialog[open]");
-        if (isBusy || !wanted.checked || event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
+        if (isBusy || !isOn.checked || event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
         const key = before + event.key;
         const begins = [...keys.keys()].some((known) => known.startsWith(key + " "));
         before = begins ? key + " " : "";
@@ -205,15 +110,14 @@
     });
 
     const openHelp = () => help.showModal();
-    wanted.checked = memory("keys") !== "off";
-    wanted.addEventListener("change", () => memory("keys", wanted.checked ? "on" : "off"));
+    isOn.checked = memory("keys") !== "off";
+    isOn.addEventListener("change", () => memory("keys", isOn.checked ? "on" : "off"));
     one("#qw-help").hidden = false;
     one("#qw-help").addEventListener("click", openHelp);
-    shortcut("?", help.dataset.qwHelp, openHelp);
+    shortcut("?", texts.help, openHelp);
     if (one(".qw input[type=search], #searchbar")) {
-        shortcut("/", help.dataset.qwSearch, () => one(".qw input[type=search], #searchbar").focus());
+        shortcut("/", texts.search, () => one(".qw input[type=search], #searchbar").focus());
     }
     all("[data-qw-key]").forEach((link) => shortcut(link.dataset.qwKey, link.textContent, () => link.click()));
-    shortcut("r", help.dataset.qwRefresh, () => refresh());
-    shortcut("l", help.dataset.qwSwitch, () => toggle && toggle());
+    shortcut("r", texts.refresh, () => location.reload());
 })();

@@ -2,7 +2,7 @@
 (function () {
     "use strict";
 
-    const { one, all } = window.qorworker;
+    const { one, all, texts } = window.qorworker;
 
     all("form[data-qw-once]").forEach((form) => {
         form.addEventListener("submit", (event) => {
@@ -16,23 +16,22 @@
         if (!radios.length || !date || !clock) return;
         const which = one('input[name="qw-which"]', form); // asked for where clocks show a time twice
         // Not by its class: an argument may be called "at" too.
-        const time = date.closest(".form-row");
+        const time = date.closest(".qw-row");
         // Clocks in the zone of the form, as Django's own pickers read and write them.
         const isNear = () => {
             const day = date.value.strptime(window.get_format("DATE_INPUT_FORMATS")[0]);
             const [hours, minutes, seconds] = clock.value.split(":").map(Number);
             const wall = Date.now() / 1000 + Number(document.body.dataset.adminUtcOffset);
             const chosen = day / 1000 + hours * 3600 + minutes * 60 + (seconds || 0);
-            return chosen <= wall || chosen < wall + Number(submit.dataset.qwNear);
+            return chosen <= wall || chosen < wall + texts.near;
         };
-        const rows = which ? [time, which.closest(".form-row")] : [time];
+        const rows = which ? [time, which.closest(".qw-row")] : [time];
         const follow = () => {
             const later = radios.some((radio) => radio.checked && radio.value === "later");
             const moment = date.value && clock.value ? `${date.value} ${clock.value}` : "";
-            const texts = submit.dataset;
             rows.forEach((row) => (row.hidden = !later));
-            if (!later || (moment && isNear())) submit.value = texts.qwNow;
-            else submit.value = moment ? texts.qwAt.replace("{}", moment) : texts.qwLater;
+            if (!later || (moment && isNear())) submit.value = texts.now;
+            else submit.value = moment ? texts.at.replace("{}", moment) : texts.later;
         };
         form.addEventListener("change", follow);
         ["input", "focusin"].forEach((kind) => time.addEventListener(kind, follow)); // pickers only move the focus

@@ -2,7 +2,7 @@
 (function () {
     "use strict";
 
-    const { one, all } = window.qorworker;
+    const { one, all, apply } = window.qorworker;
 
     const form = one("form[data-qw-preview]");
     if (!form) return;
@@ -16,29 +16,31 @@
     };
     const row = (name) => {
         const input = one(`[name="qw-${name}"]`, form);
-        return input && input.closest(".form-row");
+        return input && input.closest(".qw-row");
     };
     const place = one("#qw-preview", form);
-    let waiting = 0;
-    let asked = 0;
+    let timer = 0;
+    let newest = 0;
 
     function shape() {
         const chosen = one('input[name="qw-shape"]:checked', form);
         if (!chosen) return;
-        const all = new Set(Object.values(needs).flat());
-        all.forEach((name) => { if (row(name)) row(name).hidden = !needs[chosen.value].includes(name); });
+        new Set(Object.values(needs).flat()).forEach((name) => {
+            if (row(name)) row(name).hidden = !needs[chosen.value].includes(name);
+        });
     }
 
     async function preview() {
-        const number = ++asked;
+        const number = ++newest;
         const data = new FormData();
         for (const [name, value] of new FormData(form)) {
             if (name.startsWith("qw-") || name === "csrfmiddlewaretoken") data.append(name, value);
         }
         place.setAttribute("aria-busy", "true");
         try {
-            const answer = await fetch(form.dataset.qwPreview, { method: "POST", body: data, credentials: "same-origin" });
-            if (answer.ok && number === asked) place.innerHTML = (await answer.json()).html; // escaped by the server
+            const options = { method: "POST", body: data, credentials: "same-origin" };
+            const answer = await fetch(form.dataset.qwPreview, options);
+            if (answer.ok && number === newest) apply(await answer.json());
         } catch {
             // The button is still there.
         }
@@ -46,8 +48,16 @@
     }
 
     function later() {
-        clearTimeout(waiting);
-        waiting = setTimeout(preview, 400);
+        clearTimeout(timer);
+        timer = setTimeout(preview, 400);
+    }
+
+    function offerOwnZone() {
+        const choice = one('select[name="qw-zone"]', form);
+        const likely = choice && one("optgroup", choice);
+        const name = Intl.DateTimeFormat().resolvedOptions().timeZone;
+        if (!likely || !all("option", choice).some((option) => option.value === name)) return;
+        if (!all("option", likely).some((option) => option.value === name)) likely.prepend(new Option(name, name));
     }
 
     form.addEventListener("change", shape);
@@ -56,6 +66,7 @@
     }));
     window.addEventListener("pageshow", shape);
     all('input[name="qw-preview"]', form).forEach((button) => { button.hidden = true; });
+    offerOwnZone();
     shape();
     later();
 })();

@@ -8,7 +8,7 @@ import pytest
 
 from qorworker.exceptions import UnsupportedByBackend
 from qorworker.testing import jobs
-from qorworker.testing.contract.ground import Ground, alive, told
+from qorworker.testing.contract.ground import Ground, alive, lines_of
 
 
 class Endings(Ground):
@@ -24,15 +24,24 @@ class Endings(Ground):
             assert job.can_abort
             job.abort(reason="a test")
             self.ended(job)
-            assert (job.status, told(path)[-1], Path(gate).exists()) == ("killed", "over", False)
+            assert (job.status, lines_of(path)[-1], Path(gate).exists()) == ("killed", "over", False)
             assert job.attempts.get().outcome == "aborted"
             assert job.error.startswith("Aborted.")
+
+    def test_a_job_that_returns_when_it_is_asked_to_end_is_aborted(self, path: str, gate: str) -> None:
+        if not self.backend.supports_abort:
+            return
+        with self.begun(jobs.return_when_asked, path, gate=gate) as job:
+            job.abort()
+            self.ended(job)
+            assert (job.status, job.attempts.get().outcome) == ("killed", "aborted")
+            assert job.error.startswith("Aborted. Its function then returned.")
 
     def test_a_job_that_does_not_look_is_ended_with_all_it_has_started(self, path: str, gate: str) -> None:
         if not self.backend.supports_kill:
             return
         with self.begun(jobs.deaf, path, gate=gate) as job:
-            started = int(told(path)[0].split()[2])
+            started = int(lines_of(path)[0].split()[2])
             job.abort()
             self.ended(job)
             assert (job.status, Path(gate).exists()) == ("killed", False)

@@ -9,7 +9,7 @@ import pytest
 from qorworker.exceptions import InvalidArguments, InvalidTransition
 from qorworker.models import Job, database_now
 from qorworker.testing import jobs
-from qorworker.testing.contract.ground import Ground, alive, log_of, told
+from qorworker.testing.contract.ground import Ground, alive, lines_of, log_of
 
 
 class Failures(Ground):
@@ -31,7 +31,7 @@ class Failures(Ground):
 
     def test_a_failed_attempt_is_followed_by_another(self, path: str) -> None:
         job = self.run(jobs.fail_until, path=path, good=3)
-        assert (job.status, job.attempt, told(path)) == ("done", 3, ["1", "2", "3"])
+        assert (job.status, job.attempt, lines_of(path)) == ("done", 3, ["1", "2", "3"])
         assert [attempt.outcome for attempt in job.attempts.order_by("number")] == ["failed", "failed", "done"]
 
     def test_after_the_last_attempt_it_has_failed(self, path: str) -> None:
@@ -42,13 +42,13 @@ class Failures(Ground):
         job = self.run(jobs.fail_until, path=path, good=4)
         job.retry()
         assert self.ended(job).status == "done"
-        assert (job.attempt, job.error, told(path)) == (4, "", ["1", "2", "3", "4"])
+        assert (job.attempt, job.error, lines_of(path)) == (4, "", ["1", "2", "3", "4"])
 
     def test_an_ended_job_is_run_again_as_a_new_one(self, path: str) -> None:
         job = self.run(jobs.write, path=path, number=5)
         new = self.ended(job.rerun())
         assert (new.status, new.rerun_of_id, new.arguments) == ("done", job.pk, job.arguments)
-        assert [line.split()[2] for line in told(path)] == ["5", "5"]
+        assert [line.split()[2] for line in lines_of(path)] == ["5", "5"]
 
     def test_a_done_job_takes_no_other_verb(self, path: str) -> None:
         job = self.run(jobs.write, path=path)
@@ -56,7 +56,7 @@ class Failures(Ground):
             with pytest.raises(InvalidTransition):
                 verb()
         job.refresh_from_db()
-        assert (job.status, len(told(path))) == ("done", 1)
+        assert (job.status, len(lines_of(path))) == ("done", 1)
 
     def test_wrong_arguments_store_nothing(self, path: str) -> None:
         with pytest.raises(InvalidArguments) as caught:
@@ -69,15 +69,15 @@ class Failures(Ground):
         Job.objects.enqueue_rows([row])
         self.backend.jobs_ready([row])
         job = self.ended(row)
-        assert (job.status, told(path)) == ("exception", [])
+        assert (job.status, lines_of(path)) == ("exception", [])
         assert job.attempts.get().outcome == "refused"
         assert "number" in job.error
 
     def test_an_attempt_that_lost_its_job_writes_no_more(self, path: str, gate: str) -> None:
         with self.begun(jobs.wait, path, gate=gate) as job:
             later = database_now(job._state.db or "default") + dt.timedelta(hours=1)
-            Job.objects.filter(pk=job.pk).update(attempt_token="another", lease_expires_at=later)
-            self.wait_until(lambda: "over" in told(path) or not alive(int(told(path)[0].split()[1])))
+            Job.objects.filter(pk=job.pk).update(attempt_token="another", lease_expires_at=later, process_id=None)
+            self.wait_until(lambda: "over" in lines_of(path) or not alive(int(lines_of(path)[0].split()[1])))
         self.run(jobs.write, path=path)
         job.refresh_from_db()
         assert (job.status, job.attempt_token, job.attempts.count()) == ("running", "another", 0)

@@ -1,4 +1,4 @@
-"""What the contract for backends stands on: fixtures, and what is asked of jobs. Test processes only."""
+"""The base of the contract for backends: its fixtures and helpers. Test processes only."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from qorworker.backends import BaseBackend, backend_of
+from qorworker.definitions.job_type import JobType
 from qorworker.models import Job, LogLine
-from qorworker.registry import JobType
+from qorworker.queues import BaseBackend, backend_of
 from qorworker.status import FINISHED
 
 
 class Ground:
-    """What every part of the contract stands on."""
+    """The base of every part of the contract."""
 
     queue_name = "default"
     patience = 30.0  # seconds in which a job of a moment must have ended
 
     @pytest.fixture
     def running(self) -> Iterator[None]:
-        """Around each test: that jobs of the queue are run."""
+        """Run the jobs of the queue during each test."""
         yield
 
     @pytest.fixture
     def path(self, tmp_path: Path) -> str:
-        """A file in which jobs tell what they do."""
-        (tmp_path / "told").touch()
-        return str(tmp_path / "told")
+        """A file into which jobs write what they do."""
+        (tmp_path / "lines").touch()
+        return str(tmp_path / "lines")
 
     @pytest.fixture
     def gate(self, tmp_path: Path) -> Iterator[str]:
@@ -52,12 +52,12 @@ class Ground:
         return job_type.using(queue_name=self.queue_name, **defaults)
 
     def run(self, job_type: JobType[Any], **arguments: Any) -> Job:
-        """A job of this type after it has ended."""
+        """Return a job of this type after it has ended."""
         return self.ended(self.here(job_type).enqueue(**arguments))
 
     @contextmanager
     def begun(self, job_type: JobType[Any], path: str, **arguments: Any) -> Iterator[Job]:
-        """A job whose handler has begun; it was enqueued in a thread, because it may run right there."""
+        """Return a job whose handler has begun. A thread enqueues it, because it may run right there."""
         last = Job.objects.newest_first().values_list("pk", flat=True).first() or 0
 
         def enqueue() -> None:
@@ -68,7 +68,7 @@ class Ground:
 
         thread = threading.Thread(target=enqueue, daemon=True)
         thread.start()
-        self.wait_until(lambda: told(path))
+        self.wait_until(lambda: lines_of(path))
         try:
             yield Job.objects.filter(pk__gt=last).get()
         finally:
@@ -95,7 +95,8 @@ class Ground:
             time.sleep(0.05)
 
 
-def told(path: str) -> list[str]:
+def lines_of(path: str) -> list[str]:
+    """Return the lines that jobs have written into a file."""
     return Path(path).read_text().splitlines()
 
 
@@ -104,7 +105,7 @@ def log_of(job: Job) -> list[LogLine]:
 
 
 def alive(pid: int) -> bool:
-    """Whether there is such a process; one that has ended and only waits to be noticed is not."""
+    """Return whether a process with this number runs. A zombie does not."""
     try:
         os.kill(pid, 0)
         state = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(") ")[2][:1]

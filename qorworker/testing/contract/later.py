@@ -11,7 +11,7 @@ from django.utils import timezone
 from qorworker.exceptions import UnsupportedByBackend
 from qorworker.models import Job, database_now
 from qorworker.testing import jobs
-from qorworker.testing.contract.ground import Ground, told
+from qorworker.testing.contract.ground import Ground, lines_of
 
 
 class Waits(Ground):
@@ -42,7 +42,7 @@ class Waits(Ground):
         now.run_now()
         assert self.ended(moved).status == self.ended(now).status == "done"
         assert self.wait_for(cancelled, "cancelled").attempt == 0
-        assert {line.split()[-1] for line in told(path)} == {"moved", "now"}
+        assert {line.split()[-1] for line in lines_of(path)} == {"moved", "now"}
 
     def test_a_priority_is_taken_or_refused(self, path: str) -> None:
         urgent = self.here(jobs.write, priority=10)

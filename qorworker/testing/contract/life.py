@@ -7,7 +7,7 @@ from contextlib import suppress
 from django.db import transaction
 
 from qorworker.testing import jobs
-from qorworker.testing.contract.ground import Ground, told
+from qorworker.testing.contract.ground import Ground, lines_of
 
 
 class Life(Ground):
@@ -15,7 +15,7 @@ class Life(Ground):
 
     def test_a_job_is_run_once_and_ends_as_done(self, path: str) -> None:
         job = self.run(jobs.write, path=path, text="hello", number=7)
-        assert told(path) == [f"{job.pk} 1 7 hello"]
+        assert lines_of(path) == [f"{job.pk} 1 7 hello"]
         assert (job.status, job.attempt, job.error) == ("done", 1, "")
         [attempt] = job.attempts.all()
         assert (attempt.number, attempt.outcome, attempt.error) == (1, "done", "")
@@ -32,12 +32,12 @@ class Life(Ground):
         made = self.here(jobs.write).enqueue_many([{"path": path, "number": number} for number in range(20)])
         for job in made:
             assert self.ended(job).status == "done"
-        assert sorted(int(line.split()[2]) for line in told(path)) == list(range(20))
+        assert sorted(int(line.split()[2]) for line in lines_of(path)) == list(range(20))
 
     def test_a_job_takes_part_in_the_transaction(self, path: str) -> None:
         with transaction.atomic():
             job = self.here(jobs.write).enqueue(path=path)
-            assert told(path) == []
+            assert lines_of(path) == []
             assert job.status == "new"
         assert self.ended(job).status == "done"
 
@@ -46,7 +46,7 @@ class Life(Ground):
             self.here(jobs.write).enqueue(path=path)
             raise ZeroDivisionError
         self.run(jobs.write, path=path, text="another")
-        assert [line.split()[-1] for line in told(path)] == ["another"]
+        assert [line.split()[-1] for line in lines_of(path)] == ["another"]
 
     def test_whoever_is_told_twice_runs_it_once(self, path: str) -> None:
         job = self.here(jobs.write).enqueue(path=path)
@@ -54,4 +54,4 @@ class Life(Ground):
         self.ended(job)
         self.backend.jobs_ready([job])
         self.run(jobs.write, path=path)
-        assert len(told(path)) == 2
+        assert len(lines_of(path)) == 2

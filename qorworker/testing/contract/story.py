@@ -1,4 +1,4 @@
-"""What a job says is kept."""
+"""The output of a job is kept."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import logging
 
 from qorworker.models import Job
 from qorworker.testing import jobs
-from qorworker.testing.contract.ground import Ground, log_of, told
+from qorworker.testing.contract.ground import Ground, lines_of, log_of
 
 
 class Stories(Ground):
-    """What a job says is kept."""
+    """The output of a job is kept."""
 
     def test_what_a_job_says_lands_in_its_log(self) -> None:
         job = self.run(jobs.story)
@@ -51,7 +51,7 @@ class Stories(Ground):
 
     def test_a_job_with_its_own_transaction_ends_with_it(self, path: str) -> None:
         job = self.run(jobs.at_once, path=path)
-        assert (job.status, told(path)) == ("done", ["run"])
+        assert (job.status, lines_of(path)) == ("done", ["run"])
         self.wait_until(job.attempts.exists)  # its story comes after the end that it has committed itself
         assert [line.text for line in log_of(job)] == ["in its own transaction"]
         assert job.attempts.get().outcome == "done"

@@ -1,4 +1,4 @@
-"""What ``using()`` takes."""
+"""The options of ``using()``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from qorworker.testing.task_contract.ground import Ground
 
 
 class Changes(Ground):
-    """What ``using()`` takes."""
+    """The options of ``using()``."""
 
     def test_priorities(self) -> None:
         if not self.backend.supports_priority:

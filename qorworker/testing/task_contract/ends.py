@@ -1,4 +1,4 @@
-"""Tasks that fail, and tasks that know themselves."""
+"""Tasks that fail, and tasks that read their own context."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from qorworker.testing.task_contract.ground import Ground
 
 
 class Ends(Ground):
-    """Tasks that fail, and tasks that know themselves."""
+    """Tasks that fail, and tasks that read their own context."""
 
     def test_a_task_that_raises_has_failed(self) -> None:
         result = self.run(tasks.fail, "no such luck")

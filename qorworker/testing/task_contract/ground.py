@@ -1,4 +1,4 @@
-"""What the contract for backends of Django's task framework stands on. Test processes only."""
+"""The base of the contract for backends of Django's task framework. Test processes only."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from qorworker.compat import (
 
 
 class Ground:
-    """What every part of the contract stands on."""
+    """The base of every part of the contract."""
 
     alias = "default"
     other_queue = "other"  # a second queue of the backend, for tests of names; "" if it has none
@@ -32,12 +32,12 @@ class Ground:
 
     @pytest.fixture
     def running(self) -> Iterator[None]:
-        """Around each test: that tasks are run."""
+        """Run tasks during each test."""
         yield
 
     @pytest.fixture
     def path(self, tmp_path: Path) -> str:
-        return str(tmp_path / "told")
+        return str(tmp_path / "lines")
 
     def drain(self) -> None:
         """Run what waits, unless something else does that."""
@@ -52,7 +52,7 @@ class Ground:
         return task.using(backend=self.alias, **changes)
 
     def run(self, task: Any, *args: Any, **kwargs: Any) -> TaskResult[Any, Any]:
-        """The result of a task that has ended."""
+        """Return the result of a task that has ended."""
         return self.ended(self.here(task).enqueue(*args, **kwargs))
 
     def ended(self, result: TaskResult[Any, Any]) -> TaskResult[Any, Any]:

@@ -24,13 +24,13 @@ class Lookups(Ground):
             with pytest.raises(NotImplementedError):
                 self.backend.get_result(result.id)
             return
-        for found in (
+        for copy in (
             self.backend.get_result(result.id),
             self.here(tasks.add).get_result(result.id),
             async_to_sync(self.backend.aget_result)(result.id),
         ):
             for name in ("task", "id", "args", "kwargs", "backend", "enqueued_at"):
-                assert getattr(found, name) == getattr(result, name)
+                assert getattr(copy, name) == getattr(result, name)
         self.ended(result)
         assert self.backend.get_result(result.id).return_value == 2
 

@@ -1,0 +1,1 @@
+"""Verbs over many rows: enqueue, pause and resume, notify backends, prune. All processes but children."""

@@ -1,0 +1,81 @@
+"""Notifies backends of jobs that can start. All processes but children."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Sequence
+
+from django.db import Error
+
+from qorworker.conf import settings
+from qorworker.models import Job, JobQuerySet, Pause
+from qorworker.models.limits import free_to_start
+from qorworker.queues import BaseBackend, backend_of
+from qorworker.system.processes import monotonic
+
+logger = logging.getLogger(__name__)
+
+AT_ONCE = 500  # jobs of a backend in one call
+TOGETHER = 20  # jobs in one notification
+
+
+def backends_to_notify() -> list[BaseBackend]:
+    """Return the backends that have to be notified of jobs."""
+    made = [backend_of(name) for name in settings.QUEUES]
+    return [backend for backend in made if not backend.is_served_by_workers and not backend.runs_in_caller]
+
+
+def queues_of_callers() -> list[str]:
+    """Return the queues whose jobs run in the process that enqueues them."""
+    return [name for name in settings.QUEUES if backend_of(name).runs_in_caller]
+
+
+def hand_over(using: str, seconds: float = math.inf) -> int:
+    """Notify each backend of due jobs, and again of those of which it was notified too long ago. Return how many.
+
+    A backend whose broker is down is notified the next time.
+
+    :param seconds: after this time a backend is notified of no more jobs in this call.
+    """
+    number, paused = 0, Pause.objects.using(using).paused()
+    for backend in backends_to_notify():
+        waiting = Job.objects.using(using).to_hand_over(backend.queue_name, backend.renotify_after).not_paused(paused)
+        number += _notify(backend, without_held(waiting, [backend.queue_name], AT_ONCE), seconds)
+    return number
+
+
+def _notify(backend: BaseBackend, jobs: Sequence[Job], seconds: float) -> int:
+    number, end = 0, monotonic() + seconds
+    while number < len(jobs) and (number == 0 or monotonic() < end):
+        some = jobs[number : number + TOGETHER]
+        try:
+            backend.jobs_ready(some)
+        except Error:
+            raise
+        except Exception:
+            logger.exception("Jobs of the queue “%s” could not be handed over to their backend.", backend.queue_name)
+            break
+        number += len(some)
+    return number
+
+
+_looked_at: dict[tuple[str, str], str] = {}  # if very many limit keys wait: the one after which the next look continues
+
+
+def without_held(jobs: JobQuerySet, queues: Sequence[str], most: int) -> list[Job]:
+    """Return at most *most* of these waiting jobs of some queues, without those that a limit holds."""
+    free: list[int] = []
+    for place in ((jobs.db, queue) for queue in queues):
+        ids, _looked_at[place] = free_to_start(*place, _looked_at.get(place, ""))
+        free += ids
+    return [*(jobs.filter(pk__in=free) if free else ()), *jobs.unlimited()[:most]][:most]
+
+
+def after_pause(using: str) -> None:
+    """Start the jobs that waited for the end of a pause, where no ``runworker`` looks for them."""
+    hand_over(using)
+    paused = Pause.objects.using(using).paused()
+    for name in queues_of_callers():
+        waiting = Job.objects.using(using).queued().filter(queue_name=name).not_paused(paused)
+        backend_of(name).jobs_ready(without_held(waiting.order_by("-priority", "id"), [name], AT_ONCE))

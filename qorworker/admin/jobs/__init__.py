@@ -1,0 +1,1 @@
+"""The pages about jobs: catalogue, run form, list, detail, verbs, downloads. Web."""

@@ -1,0 +1,105 @@
+"""One card of the catalogue for each job type: what its user may do with it, and how its runs went. Web."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Any
+
+from django.utils.translation import pgettext
+
+from qorworker import permissions
+from qorworker.definitions.job_type import JobType
+from qorworker.definitions.registry import registry
+from qorworker.models import Job, Pause, PauseKind
+from qorworker.queries import catalogue
+from qorworker.status import JobStatus
+
+
+@dataclass
+class Card:
+    """A job type in the catalogue."""
+
+    job_type: JobType[Any]
+    may_run: bool
+    may_view: bool
+    may_repeat: bool = False
+    last: Job | None = None
+    running: list[Job] = field(default_factory=list)
+    usual: dt.timedelta | None = None
+    next_start: dt.datetime | None = None
+    paused: Pause | None = None
+    own: int | None = None  # the number of the user's last job of the type
+
+    @property
+    def summary(self) -> str:
+        """Return the first paragraph of the description."""
+        return first_paragraph(self.job_type)
+
+    @property
+    def searched(self) -> str:
+        """Return the text in which a search looks, in lower case."""
+        about = self.job_type
+        texts = (about.title, about.name, about.group or "", about.description or "")
+        return " ".join(" ".join(str(text).split()) for text in texts).casefold()
+
+    @property
+    def is_broken(self) -> bool:
+        """Return whether its definition cannot work; ``manage.py check``, which says why, may not have run here."""
+        return bool(self.job_type.arguments.problems())
+
+    @property
+    def is_one_click(self) -> bool:
+        """Return whether a click is enough: nothing has to be filled in or confirmed."""
+        return not self.job_type.arguments.fields and not self.job_type.confirm
+
+    @property
+    def is_repeatable(self) -> bool:
+        """Return whether its form can be opened with what the user chose last."""
+        return self.own is not None and self.may_repeat and bool(self.job_type.arguments.fields)
+
+    @property
+    def ended(self) -> Job | None:
+        """Return the last run, unless it is shown as running."""
+        return self.last if self.last is not None and self.last.status != JobStatus.RUNNING else None
+
+
+def first_paragraph(job_type: JobType[Any]) -> str:
+    """Return the first paragraph of the description of *job_type*; empty if it has none."""
+    return " ".join(str(job_type.description or "").strip().split("\n\n")[0].split())
+
+
+def cards_for(user: Any) -> list[Card]:
+    """Return a card for every type that *user* may run or see, without the fields that are read from rows."""
+    cards = [Card(t, permissions.can(user, "run", t), permissions.can(user, "view", t)) for t in registry.all()]
+    return [card for card in cards if card.may_run or card.may_view]
+
+
+def add_story(cards: Iterable[Card], user: Any, newest: dict[str, Job], own: dict[str, int]) -> None:
+    """Complete the cards from the rows; *newest* has the last job of each type, *own* the number of the user's last."""
+    shown = [card for card in cards if card.may_view]
+    names = [card.job_type.name for card in shown if card.job_type.name in newest]
+    visibility = permissions.Visibility(user)
+    jobs = visibility.jobs
+    usual = catalogue.usual_durations(Job.objects.all(), names, visibility.creator)
+    running, starts = catalogue.running_by_name(jobs), catalogue.next_starts(jobs)
+    paused = {pause.name: pause for pause in Pause.objects.for_people() if pause.kind == PauseKind.JOB_TYPE}
+    for card in shown:
+        name = card.job_type.name
+        card.last, card.running = newest.get(name), running.get(name, [])
+        card.paused = paused.get(name)
+        card.usual, card.next_start, card.own = usual.get(name), starts.get(name), own.get(name)
+        card.may_repeat = card.may_run and permissions.can(user, "rerun", card.job_type)
+
+
+def grouped(cards: list[Card]) -> list[tuple[str, list[Card]]]:
+    """Return the groups and their cards in alphabetical order; types without a group come last."""
+
+    def key(card: Card) -> tuple[bool, str, str]:
+        group = str(card.job_type.group or "")
+        return (not group, group.casefold(), str(card.job_type.title).casefold())
+
+    groups = groupby(sorted(cards, key=key), key=lambda card: str(card.job_type.group or ""))
+    return [(group or pgettext("group", "Other"), list(members)) for group, members in groups]

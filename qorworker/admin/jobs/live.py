@@ -1,0 +1,78 @@
+"""The changes on a job's page since the browser last asked. It makes two queries of its own if nothing changed. Web."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import HttpRequest, HttpResponseBase, JsonResponse
+from django.utils.crypto import salted_hmac
+from django.utils.html import escape
+from django.utils.translation import get_language
+
+from qorworker.admin import access, navigation
+from qorworker.admin.display import label_of, qw_number
+from qorworker.admin.jobs.story import Story
+from qorworker.admin.live import News, answer, unchanged
+from qorworker.admin.parameters import number
+from qorworker.queries import job_details
+from qorworker.status import JobStatus
+
+PARTS = ("error", "actions", "results", "attempts", "history")  # beside the header, which is sent with every change
+
+
+def live(model_admin: Any, request: HttpRequest, pk: int) -> HttpResponseBase:
+    """Return the news at ``job/<id>/live/?state=…&after=…&results=…``, with the choices among log lines and results."""
+    job = access.visible_job(request, pk)
+    if job is None:
+        return JsonResponse({}, status=404)
+    story = Story(request, job)
+    version = _version(story)
+    return unchanged(request, version) or answer(_news(story), version)
+
+
+def _version(story: Story) -> str:
+    """Return a digest of everything by which the answer could differ, and of nothing that this user may not see.
+
+    It is keyed, so guesses of the values cannot be checked against it.
+    """
+    job, request = story.job, story.request
+    is_long = job.status == JobStatus.RUNNING and story.estimate.is_long
+    about = (
+        job.pk, story.state, story.waiting_as_shown, is_long, job.progress, job.progress_text, job.run_after,
+        job.abort_requested_at, story.may_view_log, request.user.pk, get_language(), sorted(request.GET.items()),
+    )  # fmt: skip
+    of_log = (job.log_lines, job.log_dropped, job.results_rows, job.results_errors, job.error)
+    text = repr((about, of_log if story.may_view_log else ()))
+    return f'"{salted_hmac("qorworker.live", text, algorithm="sha256").hexdigest()[:32]}"'
+
+
+def _news(story: Story) -> News:
+    job, sees_log = story.job, story.may_view_log
+    after = number(story.request.GET.get("after", "")) or 0
+    lines = job_details.log_after(job, story.log.filter, after) if sees_log else []
+    has_new_state = story.request.GET.get("state") != story.state
+    # Lines may have come since the job was read: they are not to be sent again.
+    last = max(job.log_lines, lines[-1].number if lines else 0)
+    parts = {"header": story.part("header"), "announcement": escape(_announcement(story))}
+    if job.log_dropped and sees_log:
+        parts["dropped"] = story.part("dropped")
+    if lines:
+        parts["log-count"] = escape(qw_number(last))
+    if has_new_state:
+        parts |= {name: story.part(name) for name in PARTS} | navigation.parts(story.request)
+    elif sees_log and number(story.request.GET.get("results", "")) != job.results_rows:
+        parts["results"] = story.part("results")
+    return News(
+        parts=parts,
+        append={"lines": story.log.html_of(lines)} if lines else {},
+        state=story.shown(last),
+        final=job.is_finished,
+    )
+
+
+def _announcement(story: Story) -> str:
+    """Return the state for screen readers, with progress in steps of ten."""
+    label = label_of(story.job)
+    if story.job.status == JobStatus.RUNNING and story.job.progress is not None:
+        return f"{label}, {story.job.progress // 10 * 10} %"
+    return label

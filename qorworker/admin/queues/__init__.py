@@ -1,0 +1,1 @@
+"""The page of queues and of what is paused. Web."""

@@ -1,0 +1,276 @@
+"""Runs a stored job in this very process, for backends without a ``runworker``. Wherever such a backend runs jobs.
+
+Claim, records and writer are those of a worker. An ``AttemptMonitor`` does in a thread what a parent process does.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
+from dataclasses import replace
+from itertools import chain, repeat
+from typing import Any
+
+from django.db import Error, connections
+from django.utils.translation import gettext as _
+
+from qorworker.attempts.attempt import LEASE_MARGIN, RunningAttempt
+from qorworker.attempts.limited_claims import give_key, is_stray
+from qorworker.attempts.writer import End, Writer
+from qorworker.conf import settings
+from qorworker.execution.context import JobContext
+from qorworker.execution.execute import Ending, execute
+from qorworker.execution.messages import Record
+from qorworker.models import Job, Outcome, Pause, Worker
+from qorworker.models.sql import Claim, claim_one
+from qorworker.signals import job_started
+from qorworker.system.processes import monotonic
+
+logger = logging.getLogger(__name__)
+
+WRITE_INTERVAL = 0.5  # seconds between two writes of progress and log
+WRITE_PAUSES = (0.1, 0.5, 2.0, 5.0)  # seconds between attempts to write an end
+Surroundings = Callable[[JobContext], AbstractContextManager[None]]
+
+
+def run_stored(
+    job_id: int,
+    using: str,
+    *,
+    worker_name: str,
+    worker_id: int | None = None,
+    early: bool = False,
+    surroundings: Surroundings | None = None,
+    abort_requested: Callable[[], bool] | None = None,
+    watch: Callable[[AttemptMonitor], None] = lambda monitor: None,
+) -> str | None:
+    """Claim a job, run one attempt of it here, and return the new status. None if the job cannot be claimed.
+
+    It may be called twice for the same job: one claim wins. With *early* the job is claimed before it is due.
+    *surroundings* is entered around the handler. *watch* is called twice a second from another thread, before each
+    access to the database. *abort_requested* answers the handler instead of the row.
+    """
+    if _is_paused(job_id, using):
+        return None
+    lease = float(settings.LEASE)
+    order = Claim(worker_id=worker_id, token=secrets.token_hex(16), lease=lease, process_id=os.getpid())
+    writer = Writer(using, worker_id, worker_name)
+    claimed_at = monotonic()
+    claimed = claim_one(using, job_id, order, early=early)
+    if claimed is not None and is_stray(claimed):
+        give_key(using, claimed)
+        writer.hand_back(RunningAttempt(claimed, using))
+        writer.flush(())
+        claimed = claim_one(using, job_id, replace(order, token=secrets.token_hex(16)))
+    if claimed is None:
+        Job.objects.using(using).limited().forget_handed_over(job_id)  # its backend is notified again soon
+        return None
+    attempt = RunningAttempt(claimed, using, begun=monotonic(), process_id=os.getpid(), changed=True)
+    job_started.send_robust(Job, job_id=claimed.id, name=claimed.name, attempt=claimed.attempt)
+    monitor = AttemptMonitor(attempt, writer, watch)
+    monitor.renewed_at = claimed_at
+    with monitor.running():
+        ending = execute(
+            attempt.work,
+            monitor.collect,
+            abort_requested=abort_requested or monitor.abort_requested,
+            surroundings=surroundings or logged,
+            mask=attempt.mask,
+        )
+    return monitor.finish(ending)
+
+
+def _is_paused(job_id: int, using: str) -> bool:
+    """Whether the job is paused. If it is, its backend is notified again when it may start."""
+    paused = Pause.objects.using(using).paused()
+    if not paused.queues and not paused.names:
+        return False
+    jobs = Job.objects.using(using)
+    job = jobs.filter(pk=job_id).only("queue_name", "name").first()
+    if job is None or not paused.holds(job.queue_name, job.name):
+        return False
+    jobs.forget_handed_over(job_id)
+    return True
+
+
+class AttemptMonitor:
+    """Renews the lease of an attempt in this process, writes its progress, and notices requests to abort it.
+
+    It runs in a thread with its own database connection, opened only for a job that takes longer than a moment.
+    Inside an open transaction, as in a ``TestCase``, another connection would not see the job: then there is no
+    thread, and all is written at the end.
+    """
+
+    def __init__(self, attempt: RunningAttempt, writer: Writer, watch: Callable[[AttemptMonitor], None]) -> None:
+        self.attempt, self.writer, self.watch = attempt, writer, watch
+        self.using = writer.using
+        # Django's, and the driver's own: those of a cursor that the ORM closes come as they are.
+        connection: Any = connections[writer.using]
+        self.errors: tuple[type[Exception], ...] = Error, connection.Database.Error
+        self.records: deque[Record] = deque()
+        self.is_abort_requested = False
+        self.renewed_at = self.looked_at = monotonic()
+        self.stopped = threading.Event()
+        self.thread: threading.Thread | None = None
+
+    @property
+    def is_overdue(self) -> bool:
+        """Whether the renewal of the lease is overdue: another owner may take the job."""
+        return monotonic() >= self.renewed_at + float(settings.LEASE) - LEASE_MARGIN
+
+    # For the handler's thread.
+
+    def collect(self, record: Record) -> None:
+        """Keep a record until the next write."""
+        self.records.append(record)
+
+    def abort_requested(self) -> bool:
+        """Whether the attempt should end."""
+        if self.thread is None and monotonic() - self.looked_at >= WRITE_INTERVAL:
+            self._check_requests()
+        if self.is_abort_requested:
+            self.attempt.ask_to_end(Outcome.ABORTED, _("Aborted."), politely=True)
+        return self.is_abort_requested or self.attempt.lost
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Run the thread during this block."""
+        if not connections[self.using].in_atomic_block:
+            self.thread = threading.Thread(target=self._loop, name="qorworker attempt monitor", daemon=True)
+            self.thread.start()
+        try:
+            yield
+        finally:
+            self.stopped.set()
+            if self.thread is not None:
+                self.thread.join()
+
+    def finish(self, ending: Ending) -> str:
+        """Write the attempt's end, and return the status that it leads to."""
+        attempt = self.attempt
+        self._apply_records()
+        outcome, error = ending.outcome, ending.error
+        attempt.reported_end = ending.as_message()
+        if attempt.was_stopped:
+            outcome, error = attempt.stop_reason, attempt.stopped_text
+        end = End(
+            attempt,
+            attempt.end(outcome, error, ending.delay),
+            outcome,
+            traceback=ending.traceback,
+            exception_class=ending.exception_class,
+            duration=ending.duration,
+            peak_memory=ending.peak_memory,
+            committed=ending.committed,
+        )
+        self.writer.end(end)
+        self._write_end()
+        return end.update.status
+
+    def _write_end(self) -> None:
+        if connections[self.using].in_atomic_block:
+            self.writer.flush(())
+            return
+        for pause in chain(WRITE_PAUSES, repeat(None)):
+            try:
+                self.writer.flush(())
+                if not self.writer.deferred:
+                    return
+                if pause is None and self.is_overdue:  # until then no other owner can take the job
+                    logger.error("The end of job %s could not be written: its row is locked.", self.attempt.job.id)
+                    return
+            except self.errors:
+                if pause is None:
+                    logger.exception("The end of job %s could not be written.", self.attempt.job.id)
+                    raise
+                connections[self.using].close()
+            time.sleep(WRITE_PAUSES[-1] if pause is None else pause)
+
+    # For the thread of the monitor.
+
+    def _loop(self) -> None:
+        try:
+            while not self.stopped.wait(WRITE_INTERVAL):
+                try:
+                    self._step()
+                except Exception:  # without this thread the job would lose its lease
+                    logger.exception("The monitor of job %s failed; it goes on.", self.attempt.job.id)
+        finally:
+            connections[self.using].close()
+
+    def _step(self) -> None:
+        self.watch(self)
+        try:
+            self._apply_records()
+            if self.attempt.changed and not self.attempt.lost:
+                self.writer.flush([self.attempt])
+            if monotonic() - self.renewed_at >= float(settings.LEASE) / 3:
+                now = monotonic()
+                if Job.objects.using(self.using).renew(self._token(), float(settings.LEASE)):
+                    self.renewed_at = now
+                if self.writer.worker_id is not None:  # which may have no time for its own heartbeat
+                    Worker.objects.using(self.using).beat(self.writer.worker_id)
+            self._check_requests()
+        except self.errors:
+            logger.warning("The progress of job %s could not be written; trying again.", self.attempt.job.id)
+            connections[self.using].close()
+
+    def _apply_records(self) -> None:
+        while self.records:
+            self.attempt.apply(self.records.popleft())
+
+    def _check_requests(self) -> None:
+        """Read whether an abort was requested, and whether the attempt still owns its job."""
+        self.looked_at = monotonic()
+        abort_requests = Job.objects.using(self.using).abort_requests(self._token())
+        pk = self.attempt.job.id
+        if pk in abort_requests:
+            self.is_abort_requested = abort_requests[pk]
+        else:
+            self.attempt.lost = True
+
+    def _token(self) -> dict[int, str]:
+        return {self.attempt.job.id: self.attempt.job.token}
+
+
+# Around a handler: its log records land in its own log, whatever else runs in this process.
+
+_current: ContextVar[JobContext | None] = ContextVar("qorworker_job", default=None)
+
+
+class ContextLogHandler(logging.Handler):
+    """Passes log records on to the log of the job that runs in this context."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        context = _current.get()
+        if context is None:
+            return
+        try:
+            context.add_log(self.format(record), level=record.levelno)
+        except Exception:  # logging must not fail the job
+            self.handleError(record)
+
+
+_handler = ContextLogHandler()
+
+
+@contextmanager
+def logged(context: JobContext) -> Iterator[None]:
+    """Pass what a handler logs through ``logging`` on to the job's log."""
+    if _handler not in logging.root.handlers:
+        logging.root.addHandler(_handler)
+    jobs_logger = logging.getLogger("qorworker.job")
+    if jobs_logger.level == logging.NOTSET:
+        jobs_logger.setLevel(logging.DEBUG)
+    token = _current.set(context)
+    try:
+        yield
+    finally:
+        _current.reset(token)

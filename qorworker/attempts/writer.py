@@ -1,0 +1,324 @@
+"""Writes progress and ends of attempts, in batches, each behind its token. In the process that owns them."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterable, Sequence
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass
+from functools import partial
+
+from django.db import Error, OperationalError, connections, transaction
+
+from qorworker.attempts.attempt import RunningAttempt
+from qorworker.attempts.separation import Piece, Separation, has_failed_often
+from qorworker.attempts.shortening import LOG_COLUMNS, ROW_COLUMNS
+from qorworker.definitions.registry import registry
+from qorworker.execution.messages import EXCEPTION_CLASS_CHARS, clean_text
+from qorworker.models import Attempt, Job, LogLine, Outcome, ResultsRow
+from qorworker.models.job_verbs import wake
+from qorworker.models.locks import short_waits, waited_in_vain
+from qorworker.models.refusals import FAILURES, describe, is_refusal
+from qorworker.models.sql import AttemptNote, AttemptUpdate, Claim, Claimed, exchange, insert, note_columns
+from qorworker.signals import job_finished, job_progressed
+from qorworker.status import FINISHED
+from qorworker.system.processes import monotonic
+
+logger = logging.getLogger(__name__)
+
+USUAL_BATCH = 1000  # attempts; above this the limit of a batch is lifted again
+HANDED_BACK = ""  # the outcome of an attempt whose handler was not called
+
+
+@dataclass(slots=True)
+class End:
+    """An attempt that has ended, waiting to be written."""
+
+    attempt: RunningAttempt
+    update: AttemptUpdate
+    outcome: str
+    traceback: str = ""
+    exception_class: str = ""
+    duration: float = 0.0  # seconds
+    exit_status: int | None = None
+    peak_memory: int | None = None
+    survivors: int = 0
+    committed: bool = False
+    given_up: bool = False  # the database takes it in no form
+    foreign: bool = False  # ended for a worker that is gone
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether the attempt may have ended in its own transaction without reporting it."""
+        return bool(self.outcome) and not self.committed and (self.foreign or is_atomic(self.attempt.job.name))
+
+    def mark_committed(self) -> None:
+        """Make it the end that its transaction committed, whatever its process came to afterwards."""
+        self.committed, self.outcome = True, Outcome.DONE
+        self.update.status, self.update.error, self.traceback = "done", "", ""
+        self.update.delay, self.update.uncounted, self.update.crashes = None, False, 0
+        if self.update.progress is not None:
+            self.update.progress = 100
+
+    def fail(self, error: str) -> None:
+        """Make it a final failure with this error."""
+        self.update.status, self.update.delay, self.update.uncounted = "exception", None, False
+        self.update.error, self.outcome = error, Outcome.FAILED
+
+    @property
+    def has_result(self) -> bool:
+        """Whether to store what the handler returned, also with errors in rows."""
+        done = self.update.status == "done" and bool(self.attempt.returned)
+        return done or self.outcome == Outcome.ROW_ERRORS
+
+
+class Writer:
+    """Collects ends and progress, and writes them in one transaction, apart from locked rows."""
+
+    def __init__(self, using: str, worker_id: int | None, worker_name: str, *, after_commit: bool = False) -> None:
+        self.using = using
+        self.worker_id = worker_id
+        self.worker_name = worker_name
+        self.after_commit = after_commit  # send signals only once the open transaction has committed
+        self.ends: list[End] = []
+        self.limits_freed = False  # whether jobs of limited types ended since this was last reset
+        self.next_retry = math.inf  # when the first retry of the attempts written here is due
+        self.deferred: list[End] = []  # locked or refused; the next ``flush`` tries again
+        self.batch_limit: int | None = None  # attempts in one batch, set after failures
+
+    def end(self, end: End) -> None:
+        """Queue an end for the next write."""
+        self.ends.append(end)
+
+    def hand_back(self, attempt: RunningAttempt) -> None:
+        """Put a job whose handler was not called back into the queue, as if it had never been claimed."""
+        update = attempt.update()
+        update.status, update.uncounted = "new", True
+        self.ends.append(End(attempt, update, HANDED_BACK))
+
+    def flush(self, running: Iterable[RunningAttempt]) -> list[RunningAttempt]:
+        """Write everything new, and return the attempts that turned out to be lost."""
+        self.ends, self.deferred = self.deferred + self.ends, []
+        return self.write_and_claim(None, running)[0]
+
+    def write_and_claim(
+        self, claim: Claim | None, running: Iterable[RunningAttempt] = ()
+    ) -> tuple[list[RunningAttempt], list[Claimed] | None]:
+        """Write everything new and make a claim, together.
+
+        Returns the attempts that turned out to be lost, and the claimed jobs: None if no claim was made after all.
+        After a database error the next call writes all of it again, without doubling what was committed.
+        """
+        ends, progressed = self._next(running)
+        if not ends and not progressed and claim is None:
+            return [], None
+        try:
+            locked, claimed = self._write_or_separate(ends, progressed, claim)
+        except FAILURES:
+            for attempt in progressed:
+                attempt.changed = True
+            self._shrink_batch([*(end.attempt for end in ends), *progressed])
+            raise
+        self.batch_limit = None if self.batch_limit is None or self.batch_limit > USUAL_BATCH else self.batch_limit * 2
+        tried = set(map(id, ends))
+        self.ends = [end for end in self.ends if id(end) not in tried]
+        self.deferred += [end for end in ends if end.attempt.job.id in locked]
+        written = [end for end in ends if end.attempt.job.id not in locked and not end.given_up]
+        send_signals = partial(self._send_signals, written, progressed)
+        if self.after_commit:
+            transaction.on_commit(send_signals, using=self.using, robust=True)
+        else:
+            send_signals()
+        delays = [end.update.delay or 0.0 for end in written if end.update.status == "scheduled"]
+        self.next_retry = min(self.next_retry, monotonic() + min(delays, default=math.inf))
+        if any(end.attempt.job.limit_key for end in ends):
+            self.limits_freed = True
+            with suppress(Error):  # only a hint; the jobs claimed by this write must not get lost over it
+                wake(self.using)
+        return [attempt for attempt in progressed if attempt.lost], claimed
+
+    def _next(self, running: Iterable[RunningAttempt]) -> tuple[list[End], list[RunningAttempt]]:
+        """Return what to write now: everything, or after failures a part of it, with the fewest failures first."""
+        # A job may have two ends: the one whose write was not confirmed comes first, the other one next time.
+        ends = list({end.attempt.job.id: end for end in reversed(self.ends)}.values())[::-1]
+        ending = {end.attempt.job.id for end in ends}
+        progressed = [attempt for attempt in running if attempt.changed and attempt.job.id not in ending]
+        if self.batch_limit is None:
+            return ends, progressed
+        ends.sort(key=lambda end: end.attempt.failures)
+        progressed.sort(key=lambda attempt: attempt.failures)
+        ends = ends[: self.batch_limit]
+        return ends, progressed[: self.batch_limit - len(ends)]
+
+    def _shrink_batch(self, failed: Sequence[RunningAttempt]) -> None:
+        """Halve the next batch after a passing failure: its size may be the reason, or a single attempt."""
+        if len(failed) == 1:
+            failed[0].failures += 1
+        if failed:
+            self.batch_limit = max(1, len(failed) // 2)
+
+    def _write_or_separate(
+        self, ends: list[End], progressed: list[RunningAttempt], claim: Claim | None
+    ) -> tuple[set[int], list[Claimed] | None]:
+        """Write all of it together. If the database refuses something, find and shorten that."""
+        try:
+            return self._write(ends, progressed, claim)
+        except FAILURES as error:
+            pieces: list[Piece] = [*((end, end.attempt) for end in ends), *((None, attempt) for attempt in progressed)]
+            # A claim without an answer may have been carried out: the caller must get the error.
+            often = claim is None and has_failed_often(pieces)
+            if not pieces or not (is_refusal(error) or often):
+                raise
+            logger.warning("The database refused a batch (%s); looking for the culprit.", describe(error))
+            return Separation(self.using, self._write_pieces).write(pieces, error), None
+
+    def _write_pieces(self, pieces: Sequence[Piece]) -> set[int]:
+        ends = [end for end, _ in pieces if end is not None]
+        return self._write(ends, [attempt for end, attempt in pieces if end is None])[0]
+
+    def _write(
+        self, ends: list[End], progressed: list[RunningAttempt], claim: Claim | None = None
+    ) -> tuple[set[int], list[Claimed] | None]:
+        """Write a batch. Return the ids of jobs whose rows are locked, and the claimed jobs."""
+        attempts = [*(end.attempt for end in ends), *progressed]
+        doubtful = [end for end in ends if end.is_doubtful]
+        has_more = any(each.log or each.rows or each.returned or each.has_secrets for each in attempts)
+        alone = not (doubtful or has_more) and not connections[self.using].in_atomic_block
+        with nullcontext() if alone else transaction.atomic(using=self.using):
+            undecided = self._settle_doubtful(doubtful) if doubtful else set()
+            updates = [end.update for end in ends if end.attempt.job.id not in undecided]
+            notes = [self._note(end) for end in ends if end.outcome and end not in doubtful]
+            result = exchange(self.using, [*updates, *(attempt.update() for attempt in progressed)], notes, claim)
+            owned, locked = result.ours, result.busy | undecided
+            for end in ends:
+                if end.committed and end.attempt.job.id in owned:
+                    self._complete(end)
+            self._insert_log_and_rows([attempt for attempt in attempts if attempt.job.id in owned])
+            self._erase_secrets([end for end in ends if end.attempt.job.id in owned])
+            for end in ends:
+                if end.has_result and end.attempt.job.id in owned:
+                    Job.objects.using(self.using).keep_return_value(end.update.id, end.attempt.returned or "null")
+        for attempt in attempts:
+            if attempt.job.id in locked:
+                attempt.changed = True
+            else:
+                attempt.log, attempt.rows, attempt.buffered = [], [], 0
+                attempt.lost, attempt.failures = attempt.job.id not in owned, 0
+        return locked, result.claimed if claim else None
+
+    def _settle_doubtful(self, ends: list[End]) -> set[int]:
+        """Find out whether these attempts ended in their own transaction. Return the ids of locked jobs.
+
+        It inserts the note of each attempt first. Such a transaction writes the same note last, so one of both fails.
+        """
+        locked: set[int] = set()
+        attempts = Attempt.objects.using(self.using)
+        for end in ends:
+            job, note = end.attempt.job, self._note(end, counted=True)
+            rows = Job.objects.using(self.using).held({job.id: job.token})
+            if not rows.unlocked().exists():
+                # Locked, or taken away. A lock may be gone by the exchange, which would then write an undecided end.
+                locked |= {job.id} if rows.exists() else set()
+                continue
+            try:
+                with transaction.atomic(using=self.using), short_waits(self.using):
+                    insert(self.using, Attempt, note_columns(connections[self.using]), [note])
+            except OperationalError as error:
+                if not waited_in_vain(error):
+                    raise
+                locked.add(job.id)  # its transaction is still open
+                continue
+            notes = attempts.filter(job_id=job.id, number=job.attempt, counted=True)
+            # With a lock, so that a transaction that sees an older state also sees what was just committed.
+            if notes.filter(outcome=Outcome.DONE).select_for_update().exists():
+                end.mark_committed()
+            elif end.update.uncounted:
+                notes.update(counted=None)
+        return locked
+
+    def _complete(self, end: End) -> None:
+        """Complete the note of an attempt that ended in its own transaction by what only its parent knows."""
+        job = end.attempt.job
+        Attempt.objects.using(self.using).filter(job_id=job.id, number=job.attempt, counted=True).update(
+            worker_id=self.worker_id,
+            worker_name=self.worker_name,
+            process_id=end.attempt.process_id,
+            peak_memory=end.peak_memory,
+            survivors=end.survivors,
+        )
+
+    def _written_before(self, end: End) -> bool:
+        """Whether an earlier write without an answer stored this end after all. False if that is unknown."""
+        job = end.attempt.job
+        with suppress(Error):
+            return Job.objects.using(self.using).ended_as(job.id, job.attempt, end.update.status).exists()
+        return False
+
+    def _insert_log_and_rows(self, attempts: list[RunningAttempt]) -> None:
+        if lines := [line for attempt in attempts for line in attempt.log]:
+            insert(self.using, LogLine, LOG_COLUMNS, lines)
+        if rows := [row for attempt in attempts for row in attempt.rows]:
+            insert(self.using, ResultsRow, ROW_COLUMNS, rows)
+
+    def _erase_secrets(self, ends: list[End]) -> None:
+        over = [end.update.id for end in ends if end.attempt.has_secrets and end.update.status in FINISHED]
+        if over:
+            Job.objects.using(self.using).filter(pk__in=over).erase_secrets()
+
+    def _note(self, end: End, counted: bool = False) -> AttemptNote:
+        job, status = end.attempt.job, end.exit_status
+        return AttemptNote(
+            job_id=job.id,
+            number=job.attempt,
+            worker_id=self.worker_id,
+            worker_name=self.worker_name,
+            process_id=end.attempt.process_id,
+            outcome=end.outcome,
+            started_at=-end.duration,
+            exit_code=status if status is not None and status >= 0 else None,
+            signal=-status if status is not None and status < 0 else None,
+            peak_memory=end.peak_memory,
+            survivors=end.survivors,
+            error=end.update.error,
+            traceback=end.attempt.masked(end.traceback) if end.traceback else "",
+            exception_class=clean_text(end.exception_class, EXCEPTION_CLASS_CHARS) if end.exception_class else "",
+            counted=True if counted or not end.update.uncounted else None,
+        )
+
+    def _send_signals(self, ends: list[End], progressed: list[RunningAttempt]) -> None:
+        for end in ends:
+            if not end.outcome and (end.attempt.lost or end.update.status not in FINISHED):
+                continue  # it only went back into the queue, unless its abort had been requested
+            if end.attempt.lost and not self._written_before(end):
+                logger.warning(
+                    "Job %s was taken over while this worker ran it; its end (%s) was not written.",
+                    end.attempt.job.id,
+                    end.outcome,
+                )
+            else:
+                job_finished.send_robust(
+                    Job,
+                    job_id=end.attempt.job.id,
+                    name=end.attempt.job.name,
+                    attempt=end.attempt.job.attempt - (end.outcome == HANDED_BACK),
+                    status=end.update.status,
+                    outcome=str(end.outcome),
+                    error=end.update.error,
+                    duration=end.duration,
+                )
+        if job_progressed.has_listeners(Job):
+            for attempt in progressed:
+                job_progressed.send_robust(
+                    Job,
+                    job_id=attempt.job.id,
+                    name=attempt.job.name,
+                    progress=attempt.progress,
+                    text=attempt.progress_text or "",
+                )
+
+
+def is_atomic(name: str) -> bool:
+    """Whether jobs of this type end in their own transaction."""
+    job_type = registry.find(name)
+    return job_type is not None and job_type.atomic

@@ -1,0 +1,68 @@
+"""Checks of the schedules that code declares. ``manage.py check``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.core import checks
+from django.db import DatabaseError, router
+
+from qorworker.checks.offline import offline, register
+from qorworker.definitions.job_type import JobType
+from qorworker.definitions.registry import registry
+from qorworker.exceptions import InvalidArguments
+from qorworker.models import Schedule
+from qorworker.schedules.plan import Plan
+
+
+@register()
+def check_schedules(**kwargs: Any) -> list[checks.CheckMessage]:
+    """E009: a declared schedule whose arguments do not fit, whatever the tables hold, or whose name is not unique."""
+    messages: list[checks.CheckMessage] = []
+    owners: dict[str, JobType[Any]] = {}
+    for job_type in registry.ready():
+        for plan in job_type.plans:
+            other = owners.setdefault(plan.name, job_type)
+            problem = f"{other.place} declares one with this name, too" if other is not job_type else ""
+            if problem := problem or _plan_problem(job_type, plan):
+                messages.append(checks.Error(*_of_schedule(job_type, plan, problem), obj=job_type, id="qorworker.E009"))
+    return messages
+
+
+@checks.register(checks.Tags.database)
+def check_schedule_rows(databases: Sequence[str] | None = None, **kwargs: Any) -> list[checks.CheckMessage]:
+    """W009: a declared schedule whose arguments name rows that do not exist."""
+    if router.db_for_write(Schedule) not in (databases or ()):
+        return []
+    with offline():
+        declared = [(job_type, plan) for job_type in registry.ready() for plan in job_type.plans]
+        sound = [(job_type, plan) for job_type, plan in declared if not _plan_problem(job_type, plan)]
+    return [
+        checks.Warning(*_of_schedule(job_type, plan, problem), obj=job_type, id="qorworker.W009")
+        for job_type, plan in sound
+        if (problem := _plan_problem(job_type, plan))
+    ]
+
+
+def _of_schedule(job_type: JobType[Any], plan: Plan, problem: str) -> tuple[str, str]:
+    """Return the text and the hint of a message about a schedule."""
+    return (
+        f"The schedule {plan.name!r} of {job_type.place} cannot be made: {problem}",
+        "Give names and arguments with schedule=Plan(…, name=…, arguments={…}).",
+    )
+
+
+def _plan_problem(job_type: JobType[Any], plan: Plan) -> str:
+    """Return the problem of a declared schedule's arguments as far as rows can be read, or an empty text."""
+    if job_type.arguments.problems():
+        return ""  # E003 says so
+    if unknown := set(plan.arguments) - set(job_type.arguments.fields):
+        return f"{', '.join(sorted(unknown))}: This argument does not exist."
+    try:
+        job_type.arguments.clean(plan.arguments)
+    except InvalidArguments as error:
+        return str(error)
+    except DatabaseError:
+        pass  # rows to choose from, which are out of reach
+    return ""

@@ -1,0 +1,302 @@
+"""The options of ``@job``: names, defaults, and the rule for each value. Pure."""
+
+from __future__ import annotations
+
+import datetime as dt
+import inspect
+import json
+import sys
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
+
+from django import forms
+from django.apps import apps
+from django.conf import settings as django_settings
+from django.core.exceptions import AppRegistryNotReady, ValidationError
+from django.core.serializers.json import DjangoJSONEncoder
+from django.db.models import Model
+from django.utils import timezone
+from django.utils.functional import Promise
+
+from qorworker import validation
+from qorworker.arguments.plain import parse_json
+from qorworker.arguments.signature import place_of
+from qorworker.definitions import backoff, limits, unique
+from qorworker.definitions.backoff import Backoff
+from qorworker.definitions.limits import Rate
+from qorworker.definitions.unique import Unique
+from qorworker.exceptions import JobTypeError
+from qorworker.schedules.plan import problem_of
+from qorworker.text.suggestion import did_you_mean
+
+if TYPE_CHECKING:
+    from qorworker.definitions.job_type import JobType
+    from qorworker.schedules.plan import Plan
+    from qorworker.schedules.timetable import Rule
+
+RetentionLimit = dt.timedelta | Literal["forever"]
+PRIORITIES = (-100, 100)
+ATTEMPTS = (1, 100)
+# What other queues call the options of ``@job`` and of ``using``.
+SYNONYMS = {
+    "retries": "max_attempts", "max_retries": "max_attempts", "attempts": "max_attempts", "queue": "queue_name",
+    "time_limit": "timeout", "soft_time_limit": "timeout", "cron": "schedule", "crontab": "schedule",
+    "verbose_name": "title", "retry_backoff": "backoff", "retention": "keep_for", "result_ttl": "keep_for",
+    "countdown": "run_after", "eta": "run_after", "delay": "run_after", "scheduled_at": "run_after",
+    "schedule_at": "run_after", "created_by": "user", "by": "user",
+}  # fmt: skip
+
+
+class JobOptions(TypedDict, total=False):
+    """The options of ``@job``, for type checkers and editors. ``job`` describes each of them."""
+
+    name: str
+    title: str | Promise
+    group: str | Promise
+    form: type[forms.BaseForm | Model] | None
+    queue_name: str
+    priority: int
+    max_attempts: int
+    backoff: Literal["exponential", "linear", "constant"] | Backoff
+    timeout: float | dt.timedelta | None
+    memory_limit: int | None
+    permission: str | Callable[[Any, JobType[Any], str], bool] | None
+    schedulable: bool
+    schedule: Rule | Plan | Sequence[Rule | Plan] | None
+    isolation: Literal["warm", "process"]
+    max_concurrency: int | None
+    rate_limit: str | tuple[int, dt.timedelta] | Rate | None
+    concurrency_key: str | Sequence[str] | Callable[[dict[str, Any]], Any] | None
+    unique: bool | Unique | None
+    atomic: bool
+    confirm: str | Promise
+    on_row_errors: Literal["exception", "done"]
+    middleware: Sequence[str | Callable[..., Any]]
+    keep_for: RetentionLimit | Mapping[str, RetentionLimit] | None
+
+
+class EnqueueOptions(TypedDict, total=False):
+    """The options of ``JobType.using``, for type checkers and editors. ``using`` describes each of them."""
+
+    run_after: dt.datetime | dt.timedelta | None
+    priority: int | None
+    queue_name: str | None
+    max_attempts: int | None
+    concurrency_key: str | None
+    unique: bool | Unique | None
+    unique_key: str | None
+    user: Any
+    origin: str
+    rerun_of: Any
+    schedule: Any
+    database: str | None
+    meta: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True)
+class Options:
+    """The options of a job type with their defaults. ``job`` describes each of them."""
+
+    name: str
+    title: str | Promise
+    group: str | Promise = ""
+    form: type[Any] | None = None
+    queue_name: str = "default"
+    priority: int = 0
+    max_attempts: int = 1
+    backoff: Any = "exponential"
+    timeout: float | None = None
+    memory_limit: int | None = None
+    permission: Any = None
+    schedulable: bool = True
+    schedule: Any = None
+    isolation: str = "warm"
+    max_concurrency: int | None = None
+    rate_limit: Any = None
+    concurrency_key: Any = None
+    unique: Any = None
+    atomic: bool = False
+    confirm: str | Promise = ""
+    on_row_errors: str = "exception"
+    middleware: Any = ()
+    keep_for: Any = None
+
+    @classmethod
+    def chosen_for(cls, function: Callable[..., Any], chosen: JobOptions) -> Options:
+        """Merge *chosen* into the defaults.
+
+        :raises qorworker.exceptions.JobTypeError: if an option is unknown or has a wrong value; it names the place.
+        """
+        where = place_of(function)
+        if not inspect.isfunction(function):
+            raise JobTypeError(f"@job at {where} needs a plain function, not {type(function).__name__}.")
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            raise JobTypeError(f"@job at {where} is a generator: calling it would run nothing of it.")
+        if unknown := set(chosen) - NAMES:
+            hint = "".join(did_you_mean(name, NAMES, SYNONYMS) for name in sorted(unknown))
+            raise JobTypeError(
+                f"@job at {where} has no option {', '.join(sorted(unknown))}.{hint}"
+                f" There are: {', '.join(sorted(NAMES))}."
+            )
+        for name, value in chosen.items():
+            if problem := _RULES[name](value):
+                raise JobTypeError(f"@job({name}={value!r}) at {where}: {problem}.")
+        if chosen.get("concurrency_key") and not (chosen.get("max_concurrency") or chosen.get("rate_limit")):
+            raise JobTypeError(f"@job(concurrency_key=…) at {where} needs a max_concurrency or a rate_limit.")
+        if "name" not in chosen and not function.__name__.isidentifier():
+            raise JobTypeError(f"@job at {where} has no name of its own: give it one with @job(name=…).")
+        values: dict[str, Any] = {"name": default_name(function), "title": default_title(function), **chosen}
+        if isinstance(timeout := values.get("timeout"), dt.timedelta):
+            values["timeout"] = timeout.total_seconds()
+        if (rate := values.get("rate_limit")) is not None:
+            values["rate_limit"] = Rate.of(rate)
+        if not callable(strategy := values.get("backoff", "exponential")):
+            values["backoff"] = backoff.STRATEGIES[strategy]
+        return cls(**values)
+
+
+NAMES = frozenset(option.name for option in fields(Options))
+
+
+def default_name(function: Callable[..., Any]) -> str:
+    return f"{_app_label(function.__module__)}.{function.__name__}"
+
+
+def default_title(function: Callable[..., Any]) -> str:
+    return function.__name__.strip("_").replace("_", " ").capitalize()
+
+
+def _app_label(module: str) -> str:
+    try:
+        config = apps.get_containing_app_config(module)
+    except AppRegistryNotReady:
+        config = None
+    if config is not None:
+        return config.label
+    *packages, last = module.strip("_").split(".")
+    return packages[-1] if last == "jobs" and packages else last
+
+
+def same_definition(registered: JobType[Any], new: JobType[Any]) -> bool:
+    """Return whether both stem from one definition: its module was imported anew, or its ``def`` was executed again."""
+    # A decorator below @job gives all its functions the same code: the function inside is the one that counts.
+    if inspect.unwrap(registered.function).__code__ is inspect.unwrap(new.function).__code__:
+        return True
+    if (registered.__module__, registered.function.__qualname__) != (new.__module__, new.function.__qualname__):
+        return False
+    return registered.import_of is not new.import_of or new.import_of is None
+
+
+def import_of(function: Callable[..., Any]) -> Any:
+    """Return a value that stands for one import of the function's module; a reload makes a new one.
+
+    None in an interactive shell.
+    """
+    return getattr(sys.modules.get(function.__module__), "__spec__", None)
+
+
+def check_defaults(name: str, defaults: Mapping[str, Any], names: Collection[str]) -> None:
+    """Raise for what ``using`` cannot take: a name that is none of *names*, or a wrong value."""
+    for option in defaults:
+        if option not in names:
+            hint = did_you_mean(option, names, SYNONYMS)
+            raise TypeError(f"{name}.using() has no option {option!r}.{hint} There are: {', '.join(sorted(names))}.")
+    for option in ("priority", "max_attempts", "queue_name"):
+        if defaults.get(option) is not None and (problem := _RULES[option](defaults[option])):
+            raise ValueError(f"{name}.using({option}={defaults[option]!r}): {problem}.")
+    if problem := limits.key_problem(defaults.get("concurrency_key")):
+        raise ValueError(f"{name}.using(concurrency_key={defaults['concurrency_key']!r}): {problem}.")
+    for option, problem_of_it in (("unique", unique.problem_of), ("unique_key", unique.key_problem)):
+        if problem := problem_of_it(defaults.get(option)):
+            raise ValueError(f"{name}.using({option}={defaults[option]!r}): {problem}.")
+    if problem := _meta(defaults.get("meta")):
+        raise ValueError(f"{name}.using(meta={defaults['meta']!r}): {problem}.")
+    when = defaults.get("run_after")
+    if when is None or isinstance(when, dt.timedelta):
+        return
+    if not isinstance(when, dt.datetime):
+        raise ValueError(f"{name}.using(run_after={when!r}): must be a datetime or a timedelta.")
+    if timezone.is_aware(when) is not django_settings.USE_TZ:
+        needed = "needs a time zone, because USE_TZ is on" if django_settings.USE_TZ else "must not have a time zone"
+        raise ValueError(f"{name}.using(run_after={when!r}): {needed}.")
+
+
+def _text(value: Any) -> str:
+    return "" if isinstance(value, (str, Promise)) else "must be a text"
+
+
+def _name(value: Any) -> str:
+    fits = isinstance(value, str) and 0 < len(value) <= 200 and value.isprintable() and "/" not in value
+    return "" if fits and value == value.strip() else "must be a printable text of 1 to 200 characters without “/”"
+
+
+def _queue(value: Any) -> str:
+    return "" if isinstance(value, str) and 0 < len(value) <= 100 else "must be a text of 1 to 100 characters"
+
+
+def _meta(value: Any) -> str:
+    if value is None:
+        return ""
+    if not isinstance(value, Mapping):
+        return "must be a dict"
+    try:
+        parse_json(json.dumps(value, cls=DjangoJSONEncoder, allow_nan=False))
+    except ValidationError as error:
+        return f"must be JSON that can be stored: {' '.join(error.messages)}"
+    except (TypeError, ValueError, RecursionError) as error:
+        return f"must be JSON: {error}"
+    return ""
+
+
+def _backoff(value: Any) -> str:
+    fits = callable(value) or (isinstance(value, str) and value in backoff.STRATEGIES)
+    return "" if fits else f"must be a callable or one of {', '.join(map(repr, backoff.STRATEGIES))}"
+
+
+def _permission(value: Any) -> str:
+    return "" if value is None or callable(value) or isinstance(value, str) else "must be “app.codename” or a callable"
+
+
+def _form(value: Any) -> str:
+    fits = value is None or (isinstance(value, type) and issubclass(value, (forms.BaseForm, Model)))
+    return "" if fits else "must be a Form, ModelForm or model class"
+
+
+def _middleware(value: Any) -> str:
+    fits = isinstance(value, (list, tuple)) and all(callable(each) or isinstance(each, str) for each in value)
+    return "" if fits else "must be a list of callables or of their dotted paths"
+
+
+def _keep_for(value: Any) -> str:
+    if value is None or validation.is_retention_limit(value):
+        return ""
+    fits = isinstance(value, Mapping)
+    return validation.retention(value) if fits else "must be a timedelta above 0, 'forever', or a dict by final status"
+
+
+_RULES: dict[str, Callable[[Any], str]] = {
+    "name": _name,
+    "title": _text,
+    "group": _text,
+    "form": _form,
+    "queue_name": _queue,
+    "priority": validation.whole(*PRIORITIES),
+    "max_attempts": validation.whole(*ATTEMPTS),
+    "backoff": _backoff,
+    "timeout": validation.seconds,
+    "memory_limit": validation.size,
+    "permission": _permission,
+    "schedulable": validation.flag,
+    "schedule": problem_of,
+    "isolation": validation.one_of("warm", "process"),
+    "max_concurrency": lambda value: "" if value is None else validation.whole(1, limits.MOST)(value),
+    "rate_limit": limits.rate_problem,
+    "concurrency_key": limits.rule_problem,
+    "unique": unique.problem_of,
+    "atomic": validation.flag,
+    "confirm": _text,
+    "on_row_errors": validation.one_of("exception", "done"),
+    "middleware": _middleware,
+    "keep_for": _keep_for,
+}

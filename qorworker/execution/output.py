@@ -1,0 +1,169 @@
+"""Turns what a handler prints and logs into lines of its job's log. Wherever a job runs.
+
+The streams are those of the standard library, above a buffer of this module: a handler finds a complete text stream.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from qorworker.execution.context import JobContext
+from qorworker.text.masking import NOTHING, Mask
+
+LOGGED = "qorworker_logged"  # the mark of a record that is in the log
+LINE_BYTES = 100_000  # a longer line without an end is split here
+
+
+class Lines(io.BufferedIOBase):
+    """The buffer below ``sys.stdout`` of a handler: bytes come in, lines go to the log."""
+
+    def __init__(self, capture: Capture, level: int, descriptor: int) -> None:
+        self.capture, self.level, self.descriptor = capture, level, descriptor
+        self.name = "<stdout>" if descriptor == 1 else "<stderr>"
+        self.rest = b""
+        self.lock = threading.RLock()  # a signal handler may print, too
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        """Return the descriptor of the real stream: what a subprocess writes to it lands in the log, too."""
+        return self.descriptor
+
+    def isatty(self) -> bool:
+        return False
+
+    def write(self, data: bytes | bytearray | memoryview) -> int:  # type: ignore[override]
+        data = bytes(data)
+        with self.lock:
+            *lines, self.rest = self.mask.in_bytes(self.rest + data).split(b"\n")
+            for line in lines:
+                self._add(line)
+            if len(self.rest) > LINE_BYTES + self.mask.longest:
+                cut = len(self.rest) - self.mask.longest  # what follows may be the beginning of a secret
+                whole, self.rest = self.rest[:cut], self.rest[cut:]
+                self._add(whole)
+        return len(data)
+
+    @property
+    def mask(self) -> Mask:
+        context = self.capture.context
+        return NOTHING if context is None else context.mask
+
+    def finish(self) -> None:
+        """Add the rest without an end of line as a line."""
+        with self.lock:
+            if self.rest:
+                rest, self.rest = self.rest, b""
+                self._add(rest)
+
+    def _add(self, line: bytes) -> None:
+        # A progress bar redraws its line with carriage returns: the last text counts.
+        text = line.decode("utf-8", "backslashreplace").rstrip("\r").rpartition("\r")[2]
+        if self.capture.context is None:
+            os.write(self.descriptor, line + b"\n")  # between two jobs
+        else:
+            self.capture.context.add_log(text, level=self.level)
+
+
+class LogStream(io.TextIOWrapper):
+    """``sys.stdout`` of a handler: each line becomes a line of the job's log."""
+
+    def __init__(self, capture: Capture, level: int, descriptor: int) -> None:
+        self.lines = Lines(capture, level, descriptor)
+        super().__init__(self.lines, encoding="utf-8", errors="backslashreplace", newline="\n", line_buffering=True)
+
+    def reconfigure(self, *, encoding: object = None, errors: object = None, **options: Any) -> None:
+        """Reconfigure the stream, except for the encoding: the log takes all of Unicode."""
+        super().reconfigure(**options)
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether the handler has neither closed nor detached it."""
+        try:
+            return not self.closed
+        except ValueError:
+            return False
+
+    def finish(self) -> None:
+        """Log the rest without an end of line."""
+        if self.is_usable:
+            self.flush()
+        self.lines.finish()
+
+
+class LogHandler(logging.Handler):
+    """Passes log records on to the log of the running job, each record once."""
+
+    def __init__(self, capture: Capture, level: int = logging.NOTSET) -> None:
+        super().__init__(level)
+        self.capture = capture
+
+    def emit(self, record: logging.LogRecord) -> None:
+        context = self.capture.context
+        if context is None or getattr(record, LOGGED, False):
+            return
+        setattr(record, LOGGED, True)
+        try:
+            context.add_log(self.format(record), level=record.levelno)
+        except Exception:  # logging must not fail the job
+            self.handleError(record)
+
+
+class Capture:
+    """Sends the output of this process to the log of the running job.
+
+    All jobs share the same streams and handlers, because code keeps references to them.
+    """
+
+    def __init__(self) -> None:
+        self.context: JobContext | None = None  # of the job that runs
+        self.streams: tuple[LogStream, LogStream] | None = None
+
+    @contextmanager
+    def __call__(self, context: JobContext) -> Iterator[None]:
+        """Send printed text to a job's log: standard output as information, standard error as a warning."""
+        if self.streams is None or not all(stream.is_usable for stream in self.streams):
+            self.streams = LogStream(self, logging.INFO, 1), LogStream(self, logging.WARNING, 2)
+        before, streams = (sys.stdout, sys.stderr), self.streams
+        sys.stdout, sys.stderr = streams
+        self.context = context
+        try:
+            yield
+        finally:
+            sys.stdout, sys.stderr = before
+            for stream in streams:
+                stream.finish()
+            self.context = None
+            for real in before:
+                with suppress(ValueError, OSError):  # the job may have closed it
+                    real.flush()
+
+    def replace_console(self) -> None:
+        """Replace console handlers of logging by the job's log, which contains printed text already."""
+        loggers = [logging.root, *logging.root.manager.loggerDict.values()]
+        for logger in loggers:
+            if isinstance(logger, logging.Logger):
+                logger.handlers[:] = [
+                    self._in_place_of(handler) if _is_console(handler) else handler for handler in logger.handlers
+                ]
+        logging.root.addHandler(LogHandler(self))
+        logging.lastResort = LogHandler(self, logging.WARNING)
+
+    def _in_place_of(self, console: logging.Handler) -> LogHandler:
+        handler = LogHandler(self, console.level)
+        handler.filters[:] = console.filters
+        return handler
+
+
+def _is_console(handler: logging.Handler) -> bool:
+    consoles = (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__)
+    stream = getattr(handler, "stream", None) or getattr(getattr(handler, "console", None), "file", None)
+    return stream is not None and any(stream is console for console in consoles)

@@ -1,0 +1,54 @@
+"""Cancels jobs of schedules that did not start in time. Parent process, ticks of cron, tasks of Celery."""
+
+from __future__ import annotations
+
+import math
+
+from django.db import transaction
+from django.utils.translation import gettext as _
+
+from qorworker.models import Job, Origin, Schedule, bulk
+from qorworker.system.processes import monotonic
+
+BATCH = 500  # jobs of a schedule in one call
+
+
+def expire(using: str) -> int:
+    """Cancel jobs of schedules that did not start in time, and return how many. Other jobs are left waiting."""
+    return Expiry(using).run()
+
+
+class Expiry:
+    """Does this in rounds of limited length, so that a worker with very many schedules renews its leases in time."""
+
+    def __init__(self, using: str) -> None:
+        self.using = using
+        self.last = 0  # the schedule with which the last round ended; 0 if all had their turn
+
+    def run(self, seconds: float = math.inf) -> int:
+        """Go on for up to *seconds*, and return how many jobs were cancelled."""
+        expired, end = 0, monotonic() + seconds
+        for pk, name, expires in Schedule.objects.using(self.using).that_expire(after=self.last):
+            expired += self._cancel(pk, name, expires)
+            self.last = pk
+            if monotonic() >= end:
+                return expired
+        self.last = 0
+        return expired
+
+    def _cancel(self, pk: int, name: str, expires: int) -> int:
+        overdue = list(Job.objects.using(self.using).overdue_of(pk, expires).values_list("pk", flat=True)[:BATCH])
+        if not overdue:
+            return 0
+        reason = _("It did not start in the time that the schedule “%(name)s” gives it.") % {"name": name}
+        with transaction.atomic(using=self.using):
+            # Together: one by one they would take longer than the leases of the worker that does this.
+            free = self._unlocked(overdue)
+            return len(bulk.cancel(free, self.using, reason=reason, origin=Origin.WORKER)) if free else 0
+
+    def _unlocked(self, ids: list[int]) -> list[Job]:
+        """Lock those of these jobs that no other transaction has locked, and return them: the others wait for later."""
+        rows = Job.objects.using(self.using).filter(pk__in=ids)
+        if transaction.get_connection(self.using).features.has_select_for_update_skip_locked:
+            rows = rows.select_for_update(skip_locked=True)
+        return list(rows)

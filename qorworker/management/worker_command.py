@@ -1,0 +1,55 @@
+"""The base of the commands that run jobs: their own command line also starts the fork server. Commands."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from django.core import checks
+from django.core.management.base import CommandError, SystemCheckError
+
+from qorworker.definitions.job_type import JobType
+from qorworker.definitions.registry import registry
+from qorworker.management.base import DatabaseCommand
+from qorworker.worker import launch
+
+CLASH = "qorworker.E002"  # of two names: neither of them can be left out alone
+
+
+class WorkerCommand(DatabaseCommand):
+    """A command that runs jobs. If it was started as a fork server, it becomes one instead."""
+
+    command: list[str] | None = None  # the command line of this process, if another process may be started by it
+
+    def run_from_argv(self, argv: list[str]) -> None:
+        if launch.is_fork_server():
+            from qorworker.worker.forkserver import serve  # noqa: PLC0415 - a parent must not load it
+
+            serve()
+            return
+        self.command = launch.same_command(argv)
+        super().run_from_argv(argv)
+
+    def check(self, *args: Any, **options: Any) -> None:
+        """Run the system checks. A job type with an error is left out, so that it does not stop all others."""
+        try:
+            super().check(*args, **options)
+        except SystemCheckError as error:
+            serious = [each for each in checks.run_checks() if each.is_serious() and not each.is_silenced()]
+            broken = {each.obj.name for each in serious if isinstance(each.obj, JobType) and each.id != CLASH}
+            if not all(isinstance(each.obj, JobType) and each.id != CLASH for each in serious):
+                raise
+            registry.leave_out(broken)
+            self.stderr.write(str(error))
+            self.stderr.write(f"No jobs of these types are started until that is mended: {', '.join(sorted(broken))}.")
+
+    def warn_of_root(self) -> None:
+        """Warn once that jobs run with the rights of root."""
+        if hasattr(os, "geteuid") and os.geteuid() == 0:
+            self.stderr.write(self.style.WARNING("This worker runs as root, and so does every job. Give it a user."))
+
+
+def raise_failure(failure: str) -> None:
+    """End the command with an error if its worker could not work."""
+    if failure:
+        raise CommandError(failure)

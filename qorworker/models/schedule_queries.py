@@ -1,0 +1,256 @@
+"""Every query of schedules and every change of their rows, by name. All processes."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from typing import TYPE_CHECKING, Any
+
+from django.db import IntegrityError, models, transaction
+from django.db.models import Q
+from django.views.decorators.debug import sensitive_variables
+
+from qorworker.arguments import files
+from qorworker.models.alters import queryset_verb
+from qorworker.models.audit import Origin
+from qorworker.models.clock import DatabaseNow, database_now, stored
+from qorworker.models.job import Job
+from qorworker.models.job_verbs import wake
+from qorworker.models.newest import newest_of
+from qorworker.models.own import OwnQuerySet
+from qorworker.models.schedule_times import Kind
+from qorworker.models.schedule_verbs import check_name, name_taken
+from qorworker.models.sql.schedules import soon
+from qorworker.schedules.plan import Plan
+from qorworker.schedules.timetable import Rule, Slot
+from qorworker.status import FINISHED, JobStatus
+
+if TYPE_CHECKING:
+    from qorworker.definitions.job_type import JobType
+    from qorworker.models.job_queries import JobQuerySet
+    from qorworker.models.schedule import Schedule
+
+
+class ScheduleQuerySet(OwnQuerySet["Schedule"]):
+    @sensitive_variables()
+    def create_for(
+        self,
+        job_type: JobType[Any],
+        when: Rule | Plan,
+        arguments: dict[str, Any] | None = None,
+        *,
+        name: str = "",
+        by: Any = None,
+        origin: str = Origin.CODE,
+        **more: Any,
+    ) -> Schedule:
+        """Create a schedule that runs a job type by itself.
+
+        :param job_type: what runs.
+        :param when: a ``Cron``, ``Every`` or ``At``, or a ``Plan``, which says everything but *by* and *origin* itself.
+        :param arguments: the arguments of each run, as for ``enqueue``.
+        :param name: by default the title of the job type, with a number if that is taken.
+        :param by: the user who creates it, for the audit.
+        :param origin: where the request comes from, for the audit.
+        :param more: options of ``Plan``: ``start``, ``end``, ``misfire``, ``misfire_cap``, ``overlap``, ``jitter`` and
+            ``expires``.
+        :returns: the schedule, which waits for its first time.
+        :raises qorworker.exceptions.InvalidSchedule: if the rule or an option cannot be, or if the name is taken.
+        :raises qorworker.exceptions.InvalidArguments: with the field errors if the arguments do not fit.
+
+        Example::
+
+            Schedule.objects.create_for(import_products, Cron("30 6 * * *", "Europe/Berlin"), {"shop": berlin})
+        """
+        plan = when if isinstance(when, Plan) else Plan(when, name=name, arguments=arguments or {}, **more)
+        person = by if origin == Origin.ADMIN else None
+        dumped = job_type.arguments.dump(job_type.arguments.clean(plan.arguments), person=person)
+        return self.create_dumped(job_type, plan, dumped, by=by, origin=origin)
+
+    def create_dumped(
+        self,
+        job_type: JobType[Any],
+        plan: Plan,
+        dumped: dict[str, Any],
+        *,
+        by: Any = None,
+        origin: str = Origin.CODE,
+        declaration: str = "",
+    ) -> Schedule:
+        """Create a schedule for *plan*.
+
+        :param dumped: the arguments as the table stores them. Their uploads are deleted if this fails.
+        :param declaration: the digest of what the code says, if the code declares it.
+        :raises qorworker.exceptions.InvalidSchedule: if its name is taken or cannot be stored.
+        """
+        using = self.db
+        try:
+            with transaction.atomic(using=using):
+                now = database_now(using)
+                schedule = self.model(job_name=job_type.name, created_by_id=getattr(by, "pk", None), created_at=now)
+                schedule.name = plan.name or self.free_name(str(job_type.title))
+                check_name(using, schedule.name)
+                schedule.declared_in_code, schedule.declaration = bool(declaration), declaration
+                schedule.arguments, schedule.fingerprint = dumped, job_type.arguments.fingerprint
+                schedule.answerable_id = schedule.created_by_id if origin == Origin.ADMIN else None
+                schedule.take(plan, now)
+                schedule.save(using=using, force_insert=True)
+                schedule.record("create schedule", by, origin)
+                wake(using)
+        except IntegrityError:
+            files.discard(dumped, job_type.arguments.fields)
+            raise name_taken(plan.name) from None
+        except BaseException:
+            files.discard(dumped, job_type.arguments.fields)
+            raise
+        return schedule
+
+    def create_unmakeable(self, job_type: JobType[Any], plan: Plan, reason: str) -> Schedule:
+        """Create a schedule that the code declares but that cannot run. It does not wait for any time.
+
+        :param reason: why it cannot run, for people.
+        :raises qorworker.exceptions.InvalidSchedule: if its name is taken or cannot be stored.
+        """
+        using = self.db
+        try:
+            with transaction.atomic(using=using):
+                now = database_now(using)
+                check_name(using, plan.name)
+                schedule = self.model(name=plan.name, job_name=job_type.name, created_at=now)
+                schedule.declared_in_code, schedule.enabled, schedule.needs_attention = True, False, reason
+                schedule.take(plan, now)
+                schedule.save(using=using, force_insert=True)
+                # Without the reason: it may quote arguments, which not every reader of the entry may see.
+                schedule.record("create schedule", None, Origin.WORKER)
+        except IntegrityError:
+            raise name_taken(plan.name) from None
+        return schedule
+
+    def free_name(self, title: str) -> str:
+        """Return *title*, with a number if a schedule has that name already."""
+        taken = set(self.filter(name__startswith=title[:180]).values_list("name", flat=True))
+        names = (title[:180] if number == 1 else f"{title[:180]} {number}" for number in range(1, len(taken) + 2))
+        return next(name for name in names if name not in taken)
+
+    @queryset_verb
+    def delete(self) -> tuple[int, dict[str, int]]:
+        """Delete these schedules, their slots and their uploads. Their jobs stay, and unfinished ones keep uploads.
+
+        :returns: what Django's ``delete`` returns.
+        """
+        using = self.db
+        with transaction.atomic(using=using):
+            schedules = list(self.using(using).select_for_update())  # a worker that fires one now comes first
+            for schedule in schedules:
+                if not Job.objects.using(using).unfinished_of(schedule.pk):
+                    transaction.on_commit(schedule.discard_uploads, using=using, robust=True)
+            return super().delete()
+
+    # Queries of the pages.
+
+    def next_first(self) -> ScheduleQuerySet:
+        """Annotate ``place``, to order schedules that need attention first, and those without a next time last."""
+        place = models.Case(
+            models.When(~Q(needs_attention=""), then=0), models.When(next_slot__isnull=False, then=1), default=2
+        )
+        return self.annotate(place=place)
+
+    def alike(self, schedule: Schedule) -> ScheduleQuerySet:
+        """Return other schedules of the same job type at the same times."""
+        same = {name: getattr(schedule, name) for name in ("job_name", "kind", "expression", "interval", "at", "zone")}
+        return self.filter(**same, enabled=True).exclude(pk=schedule.pk)
+
+    # Queries of a worker.
+
+    def soon(self, names: Collection[str], seconds: float) -> list[tuple[int, float]]:
+        """Return the ids of schedules that fire soon, each with the seconds until then.
+
+        :param names: the job types that count.
+        :param seconds: how far to look ahead.
+        """
+        return [(pk, ahead) for pk, name, ahead in soon(self.db, seconds) if name in names]
+
+    def that_expire(self, after: int = 0) -> list[tuple[int, str, int]]:
+        """Return id, name and expiry in seconds of the schedules whose jobs must start within a time.
+
+        :param after: the id after which to begin.
+        """
+        rows = self.filter(expires__gt=0, pk__gt=after).order_by("pk")
+        return list(rows.values_list("pk", "name", "expires"))
+
+    def claim_slot(self, pk: int, revision: int, key: str) -> Schedule | None:
+        """Lock and return a schedule that still waits for a slot.
+
+        :param pk: the id of the schedule.
+        :param revision: its revision when the slot was read.
+        :param key: the name of the slot.
+        :returns: None if it waits for that slot no longer, or if another transaction has locked it.
+        """
+        rows = self.filter(pk=pk, revision=revision, next_key=key, next_slot__isnull=False)
+        skip = transaction.get_connection(self.db).features.has_select_for_update_skip_locked
+        return rows.select_for_update(skip_locked=skip).first()
+
+    def move_on(self, schedule: Schedule, slot: Slot | None, **changes: Any) -> bool:
+        """Let a schedule wait for *slot* instead of the one it waits for.
+
+        :param slot: the next slot; None if there is none.
+        :param changes: values of other columns.
+        :returns: False if the row waits for another slot by now.
+        """
+        row = self.filter(pk=schedule.pk, revision=schedule.revision, next_key=schedule.next_key)
+        return bool(row.update(next_slot=slot and stored(slot.moment), next_key=slot.key if slot else "", **changes))
+
+    def declared(self) -> ScheduleQuerySet:
+        """Return schedules that are or were declared in code."""
+        return self.filter(declared_in_code=True)
+
+    def called(self, name: str) -> Schedule | None:
+        """Return the schedule with exactly this name, or None; some databases ignore case."""
+        return next((schedule for schedule in self.filter(name=name) if schedule.name == name), None)
+
+    def for_types(self, names: Iterable[str]) -> ScheduleQuerySet:
+        return self.filter(job_name__in=list(names))
+
+    def by_the_wall(self) -> ScheduleQuerySet:
+        """Return schedules whose next time depends on the rules of a time zone."""
+        return self.filter(kind=Kind.CRON, enabled=True)
+
+    def of_user(self, user: Any) -> ScheduleQuerySet:
+        """Return schedules that *user* has created or was the last to change."""
+        return self.filter(Q(created_by=user) | Q(answerable=user))
+
+    def paused(self) -> ScheduleQuerySet:
+        return self.filter(paused_at__isnull=False).filter(
+            Q(paused_until=None) | Q(paused_until__gt=DatabaseNow()), enabled=True
+        )
+
+    def active(self) -> ScheduleQuerySet:
+        """Return schedules that wait for a time and are not paused."""
+        return self.exclude(pk__in=self.paused().values("pk")).waiting()
+
+    def waiting(self) -> ScheduleQuerySet:
+        """Return schedules that wait for a time, even if it is the first one after a pause."""
+        return self.filter(next_slot__isnull=False)
+
+    def idle(self) -> ScheduleQuerySet:
+        """Return schedules that do not wait for any time."""
+        return self.filter(next_slot=None)
+
+    def in_need(self, jobs: JobQuerySet | None = None) -> ScheduleQuerySet:
+        """Return schedules that need a user's attention.
+
+        :param jobs: the jobs whose ends count: schedules that will run again need it also if their last run failed.
+        """
+        if jobs is None:
+            return self.exclude(needs_attention="")
+        ends = newest_of(jobs, models.OuterRef("pk")).filter(status__in=FINISHED).values("status")[:1]
+        failing = Q(last_end=JobStatus.EXCEPTION, next_slot__isnull=False)
+        return self.annotate(last_end=models.Subquery(ends)).filter(~Q(needs_attention="") | failing)
+
+
+_Manager = models.Manager.from_queryset(ScheduleQuerySet)
+
+
+class ScheduleManager(_Manager["Schedule"]):
+    """The manager of schedules: what it passes on to a QuerySet stands in a frame of its own, and so in reports."""
+
+    create_for = sensitive_variables()(_Manager.create_for)

@@ -1,0 +1,1 @@
+"""When something is due: cron expressions, timetables, plans, and their descriptions. Pure."""

@@ -1,0 +1,1 @@
+"""Texts: cleaned, masked, made storable, and times as texts. Pure; all processes."""

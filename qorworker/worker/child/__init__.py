@@ -1,0 +1,1 @@
+"""A child of a worker: it runs handlers, and restores what they leave behind."""

@@ -1,0 +1,273 @@
+"""The channels between a worker and its children: attempts go out, messages and output come in. Parent process."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import logging
+import os
+import selectors
+import socket
+import termios
+from array import array
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from qorworker.execution.messages import BadRecord, Record, Work, decode, frame
+from qorworker.system import processes
+from qorworker.text.masking import NOTHING, Mask
+from qorworker.worker.parent.forkserver_client import MESSAGE, message_socket
+
+logger = logging.getLogger(__name__)
+
+READS = 500  # messages read from one child before other children get a turn
+OUTPUT_BYTES = 1 << 16
+
+
+@dataclass(eq=False)
+class Child:
+    """A child process, as its parent sees it."""
+
+    number: int
+    work: int  # descriptor to write attempts to; -1 once closed
+    records: socket.socket
+    output: int
+    pid: int | None = None
+    attempts: deque[Any] = field(default_factory=deque)  # handed out and not ended; the first one runs
+    ended: Any = None  # the last attempt that has
+    served: int = 0
+    leaving: bool = False  # gets no further work
+    stopping: bool = False  # was ordered to stop
+    grace: float = 0.0  # seconds until it is killed then
+    asked_to_end_at: float | None = None  # when this process asked it to end, in place of a silent fork server
+    begun: bool = False  # has read its first attempt
+    born_at: float = field(default_factory=processes.monotonic)
+    due_at: float | None = None  # when it existed and had its first attempt, which it should have read then
+    has_left: bool = False  # has announced its exit: attempts behind that never started
+    owned: bool = False  # the fork server ends it once its lease may have passed
+    finished_at: float | None = None  # when it had no more work and should have left
+    mute_since: float | None = None  # when it closed its end of the channel: the end of its job would never arrive
+    stopped_as_mute: bool = False  # was stopped because it had closed its end
+    unsent: bytearray = field(default_factory=bytearray)
+    lengths: deque[int] = field(default_factory=lambda: deque(maxlen=1000))  # of the attempts' messages, in order
+    untouched: bool = False  # ended without reading the first of its attempts
+    printed: bytes = b""
+    mask: Mask = NOTHING  # of all attempts it had at the last hand-out: any of them may print
+    last_lines: deque[str] = field(default_factory=lambda: deque(maxlen=15))  # the last ones that it printed
+
+    @property
+    def idle(self) -> bool:
+        """Whether it waits for work."""
+        return not self.attempts and not self.leaving
+
+    @property
+    def current_number(self) -> int:
+        """The number of the attempt that it runs, counted over all that it was given."""
+        return self.served - len(self.attempts) + 1
+
+    @property
+    def fresh(self) -> bool:
+        """Whether it was never given an attempt."""
+        return not self.served and not self.attempts
+
+
+class Channels:
+    """Moves the messages of all children, and calls back for what comes in.
+
+    ``on_record(child, record)``, ``on_output(child, line)``, ``on_bad_message(child)``.
+    """
+
+    def __init__(self, selector: selectors.BaseSelector) -> None:
+        self.selector = selector
+        self.children: dict[int, Child] = {}
+        self.muted = False
+        self._buffer = memoryview(bytearray(MESSAGE))
+        self.on_record: Callable[[Child, Record], None] = lambda child, record: None
+        self.on_output: Callable[[Child, str], None] = lambda child, line: None
+        self.on_bad_message: Callable[[Child], None] = lambda child: None
+
+    def open(self, number: int) -> tuple[Child, list[int]]:
+        """Open the channels of a new child. Return it with the descriptors of its ends: work, records, output.
+
+        Raises ``OSError`` if there are too few descriptors, and then takes none.
+        """
+        with contextlib.ExitStack() as taken:
+            work_read, work_write = _pipe(taken)
+            parent_end, child_end = map(taken.enter_context, socket.socketpair(socket.AF_UNIX, message_socket()))
+            output_read, output_write = _pipe(taken)
+            taken.pop_all()
+        for descriptor in (work_write, output_read):
+            os.set_blocking(descriptor, False)
+        parent_end.setblocking(False)
+        child = Child(number, work_write, parent_end, output_read)
+        self.children[number] = child
+        return child, [work_read, child_end.detach(), output_write]
+
+    def on_fork(self, child: Child, pid: int) -> None:
+        """Note the process id of a child, and listen to it from now on: what it sends is noted with that number."""
+        child.pid = pid
+        self._note_due(child)
+        if not self.muted:
+            self._listen(child)
+
+    def close(self, child: Child) -> None:
+        """Read the last messages of a child whose process has ended, and close its channels."""
+        while self._hear(child):
+            pass
+        self.drain(child)
+        del self.children[child.number]
+        self._ignore(child.records)
+        self._ignore(child.output)
+        child.untouched = bool(child.attempts) and _unread(child) >= sum(list(child.lengths)[-len(child.attempts) :])
+        self.hang_up(child)
+        child.records.close()
+        os.close(child.output)
+
+    def give(self, child: Child, attempt: Any, work: Work) -> None:
+        """Queue an attempt for a child, behind those that it has. ``push`` sends it."""
+        child.attempts.append(attempt)
+        child.served += 1
+        self._note_due(child)
+        message = frame(json.dumps(work).encode())
+        child.unsent += message
+        child.lengths.append(len(message))
+
+    def _note_due(self, child: Child) -> None:
+        if child.due_at is None and child.pid is not None and child.attempts:
+            child.due_at = processes.monotonic()
+
+    def has_begun(self, child: Child) -> bool:
+        """Whether a child has ever read an attempt. What it prints before that belongs to no job."""
+        if not child.begun and child.served:
+            child.begun = child.current_number > 1 or _unread(child) < sum(child.lengths)
+        return child.begun
+
+    def push(self, child: Child) -> None:
+        """Write what fits into the pipe. The selector calls again when there is room for the rest."""
+        with contextlib.suppress(BlockingIOError, BrokenPipeError):
+            while child.unsent:
+                del child.unsent[: os.write(child.work, child.unsent)]
+        try:
+            self.selector.get_key(child.work)
+            is_registered = True
+        except KeyError:
+            is_registered = False
+        if child.unsent and not is_registered:
+            self.selector.register(child.work, selectors.EVENT_WRITE, lambda now: self.push(child))
+        elif is_registered and not child.unsent:
+            self.selector.unregister(child.work)
+
+    def hang_up(self, child: Child) -> None:
+        """Close the work pipe: the child ends after the attempts it was given."""
+        if child.work >= 0:
+            self._ignore(child.work)
+            os.close(child.work)
+            child.work = -1
+
+    def _hear(self, child: Child) -> int:
+        """Pass on up to ``READS`` messages of a child, and return how many there were."""
+        count = 0
+        while count < READS:
+            try:
+                message = bytes(self._buffer[: child.records.recv_into(self._buffer)])
+            except BlockingIOError:
+                break
+            except OSError:
+                message = b""
+            if not message:
+                # Its exit will tell more. Until then there is nothing to read.
+                self._ignore(child.records)
+                child.mute_since = processes.monotonic()
+                break
+            count += 1
+            self._pass_on(child, message)
+        return count
+
+    def _pass_on(self, child: Child, message: bytes) -> None:
+        try:
+            records = decode(message)
+        except BadRecord as error:
+            logger.error("Child %s sent an invalid message (%s) and is killed.", child.pid, error)
+            self.on_bad_message(child)
+            return
+        for record in records:
+            self.on_record(child, record)
+
+    def _hear_output(self, child: Child) -> None:
+        """Read what a job wrote past Python: by a subprocess, a C library, or the interpreter as it crashes."""
+        if self._read_output(child):
+            self._hear(child)  # what it sent before it printed this comes first
+            self._pass_lines_on(child)
+
+    def _read_output(self, child: Child) -> bool:
+        try:
+            data = os.read(child.output, OUTPUT_BYTES)
+        except BlockingIOError:
+            return False
+        except OSError:
+            data = b""
+        if not data:
+            self._ignore(child.output)
+            return False
+        child.printed += data
+        return True
+
+    def _pass_lines_on(self, child: Child) -> None:
+        *lines, rest = child.printed.split(b"\n")
+        if len(rest) >= OUTPUT_BYTES + child.mask.longest:
+            rest = child.mask.in_bytes(rest)
+            cut = len(rest) - child.mask.longest  # what follows may be the beginning of a secret
+            lines, rest = [*lines, rest[:cut]], rest[cut:]
+        child.printed = rest
+        for line in lines:
+            self.on_output(child, line.decode("utf-8", "backslashreplace"))
+
+    def drain(self, child: Child) -> None:
+        """Read what a job has printed so far, so that no output of an attempt comes after its end."""
+        reads = 0
+        while reads < READS and self._read_output(child):
+            self._pass_lines_on(child)
+            reads += 1
+        self._pass_lines_on(child)
+        if child.printed:
+            rest, child.printed = child.printed, b""
+            self.on_output(child, rest.decode("utf-8", "backslashreplace"))
+
+    def mute(self, muted: bool) -> None:
+        """Stop or resume reading from children. While it is stopped, their pipes fill and slow them down."""
+        if muted == self.muted:
+            return
+        self.muted = muted
+        for child in self.children.values():
+            self._ignore(child.records)
+            self._ignore(child.output)
+            if not muted and child.pid is not None:
+                self._listen(child)
+
+    def _listen(self, child: Child) -> None:
+        self.selector.register(child.records, selectors.EVENT_READ, lambda now: self._hear(child))
+        self.selector.register(child.output, selectors.EVENT_READ, lambda now: self._hear_output(child))
+
+    def _ignore(self, end: Any) -> None:
+        with contextlib.suppress(KeyError, ValueError):
+            self.selector.unregister(end)
+
+
+def _pipe(taken: contextlib.ExitStack) -> tuple[int, int]:
+    """Return a pipe that *taken* closes."""
+    ends = os.pipe()
+    for end in ends:
+        taken.callback(os.close, end)
+    return ends
+
+
+def _unread(child: Child) -> int:
+    """Return how many bytes of its attempts a child has not read: at least that many where the system cannot tell."""
+    count = array("i", [0])
+    if child.work >= 0:
+        with contextlib.suppress(OSError):
+            fcntl.ioctl(child.work, termios.FIONREAD, count)
+    return count[0] + len(child.unsent)

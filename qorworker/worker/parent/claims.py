@@ -1,0 +1,143 @@
+"""Decides which jobs this worker claims: from which queues, how many, and of which types. Parent process."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Collection, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
+
+from django.db import transaction
+
+from qorworker.attempts.limited_claims import LimitedClaims
+from qorworker.attempts.writer import Writer
+from qorworker.conf import settings
+from qorworker.definitions.registry import registry
+from qorworker.models import Pause
+from qorworker.models.pause import Paused
+from qorworker.models.sql import Claim, Claimed, claim, claim_one, queues_with_jobs
+from qorworker.queues import backend_of
+from qorworker.system.processes import monotonic
+from qorworker.worker.parent.fair_share import fair_share
+from qorworker.worker.parent.unanswered import UnansweredClaims
+
+BATCH = 1000  # jobs that one statement claims at most
+
+
+class Claimer:
+    """Makes claims, and learns from what each one brought where and how much to claim next."""
+
+    def __init__(self, writer: Writer, queues: Collection[str], excluded: Collection[str]) -> None:
+        self.writer, self.using = writer, writer.using
+        self.queues, self.excluded = queues, excluded
+        self.waiting_queues: list[str] = []  # queues in which jobs waited at the last look
+        self.paused = Paused()  # what may not start, as of the last refresh
+        self.limited, self.fair_share = LimitedClaims(writer), fair_share()
+        self.has_more = False  # whether more jobs may wait
+        self.lookahead = 1  # waiting jobs that the next claim looks at, beyond the free slots
+        self.claimed = 0
+        self.limit: int | None = None  # attempts to start in all
+        self.unanswered = UnansweredClaims(self.using)
+
+    def find_queues(self) -> bool:
+        """Find the queues in which jobs wait, and return whether there is one for this worker."""
+        waiting = queues_with_jobs(self.using)
+        self.waiting_queues = [queue for queue in waiting if self.serves(queue)]
+        self.limited.note_waiting([queue for queue in self.waiting_queues if waiting[queue]], monotonic())
+        if self.waiting_queues:
+            self.refresh_pauses()
+        self.has_more = bool(self.waiting_queues)
+        return self.has_more
+
+    def refresh_pauses(self) -> None:
+        """Refresh what is paused, and leave it out from now on. Once in a while is enough, not before each claim."""
+        self.paused = Pause.objects.using(self.using).paused()
+        self.waiting_queues = [queue for queue in self.waiting_queues if queue not in self.paused.queues]
+        self.limited.exclude(self.paused.queues)
+
+    def serves(self, queue: str) -> bool:
+        """Whether this worker takes jobs from a queue."""
+        is_chosen = queue not in self.excluded and ("*" in self.queues or queue in self.queues)
+        return is_chosen and backend_of(queue).is_served_by_workers
+
+    def is_exhausted(self) -> bool:
+        """Whether it has claimed as many jobs as it may in all."""
+        return self.limit is not None and self.claimed >= self.limit
+
+    def next_claim(self, slots: int, ahead: int, short: Sequence[str], but: Sequence[int] = ()) -> Claim | None:
+        """Return a claim for *slots* free children and up to *ahead* more jobs of *short* types. None for no job.
+
+        It leaves out the jobs with the ids *but*.
+        """
+        limit = max(slots, min(0 if self.limited.crowded else ahead, self.lookahead))
+        if self.limit is not None:
+            limit = min(limit, self.limit - self.claimed)
+        if limit < 1:
+            return None
+        queues = self.waiting_queues
+        return Claim(
+            worker_id=self.writer.worker_id or 0,
+            token=secrets.token_hex(16),
+            lease=float(settings.LEASE),
+            queues=[self.fair_share.next(queues)] if self.fair_share and queues else queues,
+            names=[name for name in registry.startable_names() if name not in self.paused.names],
+            slots=min(slots, limit),
+            limit=min(limit, BATCH),
+            short=short,
+            but=but,
+        )
+
+    def learn_from(self, claim: Claim, jobs: Sequence[Claimed]) -> None:
+        """Learn from the jobs that a claim brought."""
+        # Fewer than the free slots: none is left. Otherwise claim again when there is room. Without a free slot there
+        # may be none because the next job may not wait in a child.
+        self.has_more = len(jobs) >= claim.slots
+        self._count_shares(jobs)
+        if self.fair_share and not self.has_more:
+            self.waiting_queues = [queue for queue in self.waiting_queues if queue not in claim.queues]
+            self.has_more = bool(self.waiting_queues)
+        # Jobs that are looked at and not taken cost as much: look less far where one that may not wait comes first.
+        self.lookahead = 2 * len(jobs)
+        self.claimed += len(jobs)
+
+    def claim(self, order: Claim) -> list[Claimed]:
+        """Make a claim without a write."""
+        with self.unanswered.remembering(order):
+            jobs = claim(self.using, order)
+        self.learn_from(order, jobs)
+        return jobs
+
+    def claim_limited(self, slots: int, now: float, but: Sequence[int] = ()) -> list[Claimed]:
+        """Claim jobs of limited types for free *slots*. Without a slot, find out whether one of them comes first."""
+        if self.limit is not None:
+            slots = min(slots, self.limit - self.claimed)
+        order = self.next_claim(max(1, slots), 0, (), but)
+        if order is None:
+            return []
+        order = replace(order, slots=slots)
+        with self.unanswered.remembering(order, in_parts=True):  # each key in a transaction of its own
+            jobs = self.limited.claim(order, now)
+        self.claimed += len(jobs)
+        self._count_shares(jobs)
+        return jobs
+
+    def _count_shares(self, jobs: Sequence[Claimed]) -> None:
+        if self.fair_share:
+            for job in jobs:
+                self.fair_share.count(job.queue_name, 1)
+
+    def claim_one(self, job_id: int | Callable[[], int]) -> Claimed | None:
+        """Claim one given job, or make a job and claim it in one transaction, so that no other worker sees it."""
+        order = Claim(worker_id=self.writer.worker_id or 0, token=secrets.token_hex(16), lease=float(settings.LEASE))
+        is_new = callable(job_id)
+        with self.unanswered.remembering(order), transaction.atomic(using=self.using) if is_new else nullcontext():
+            job = claim_one(self.using, job_id() if callable(job_id) else job_id, order)
+        if job is not None:
+            self.claimed += 1
+        return job
+
+    def recover(self) -> list[Claimed]:
+        """Return the jobs of claims whose answer was lost, if a look for them is due."""
+        jobs = self.unanswered.recover()
+        self.claimed += len(jobs)
+        return jobs

@@ -1,0 +1,108 @@
+"""What a worker does for all jobs and not only its own: queue, fire, rescue, expire, notify. Parent process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from qorworker.actions.notify import backends_to_notify, hand_over, queues_of_callers, without_held
+from qorworker.database.connection import Database
+from qorworker.maintenance.expiry import Expiry
+from qorworker.maintenance.reaper import Reaper
+from qorworker.maintenance.scheduler import LOOK, Scheduler
+from qorworker.models import Job, Pause, Worker
+from qorworker.system.processes import Identity, monotonic
+from qorworker.worker.parent.dispatcher import Dispatcher
+from qorworker.worker.parent.duties import Duty
+from qorworker.worker.parent.shutdown import Shutdown
+from qorworker.worker.parent.wakeup import Wakeup
+
+LEFT_BEHIND = 60.0  # seconds after which this worker runs a job that its caller should have run
+EXPIRING = 0.5  # seconds of one round that cancels expired jobs
+EXPIRY_PAUSE = 1.0  # seconds before the next round if that did not reach all schedules
+NOTIFYING = 0.5  # seconds for each backend at a time: its broker may be slow, and leases must be renewed meanwhile
+PROMOTION = 0.5  # seconds between two looks for due jobs; an earlier due time is met exactly
+PROMOTION_PAUSE = 0.01  # the same at least, however many jobs are due in quick succession
+
+
+class Housekeeping:
+    """Moves the jobs and schedules that are due, and settles what other workers and callers left behind."""
+
+    reaper: Reaper
+
+    def __init__(
+        self,
+        database: Database,
+        dispatcher: Dispatcher,
+        wakeup: Wakeup,
+        shutdown: Shutdown,
+        takes_work: Callable[[], bool],
+    ) -> None:
+        self.database = database
+        self.dispatcher = dispatcher
+        self.wakeup = wakeup
+        self.shutdown = shutdown
+        self.takes_work = takes_work
+        self.using = database.using
+        self.scheduler = Scheduler(self.using)
+        self.promoting = Duty(self._promote, PROMOTION)
+        self.scheduling = Duty(self.fire, LOOK)
+        self.reaping = Duty(self._reap, 2.0)
+        self.expiry = Expiry(self.using)
+        self.expiring = Duty(self._expire, 5.0)
+
+    def duties(self, worker: Worker, identity: Identity, *, for_one_job: bool) -> list[Duty]:
+        """Return what this registered worker has to do. One that runs a single job leaves most to others."""
+        self.reaper = Reaper(self.database, worker.pk, identity)
+        duties = [self.promoting, self.reaping]
+        if not for_one_job:
+            duties += [self.scheduling, self.expiring]
+        if backends_to_notify():
+            duties.append(Duty(self._notify_backends, 1.0))
+        if queues_of_callers() and not for_one_job:
+            duties.append(Duty(self._run_left_behind, 5.0))
+        return duties
+
+    def promote_at(self, at: float, now: float) -> None:
+        """Queue due jobs no later than *at*, because a job will be due then."""
+        self.promoting.bring_forward(max(at, now + PROMOTION_PAUSE))
+
+    def fire(self, now: float) -> int:
+        """Fire due schedules, schedule this duty for the next one, and return how many moved on."""
+        self.scheduler.prepare()
+        if self.shutdown.draining:
+            return 0
+        fired, wait = self.scheduler.look()
+        self.scheduling.bring_forward(monotonic() + wait)
+        self.wakeup.rung = self.wakeup.rung or bool(fired)
+        return fired
+
+    def _promote(self, now: float) -> None:
+        """Queue the jobs that are due, and schedule this duty for the next one."""
+        promoted, wait = Job.objects.using(self.using).promote(2 * PROMOTION)
+        if wait is not None and (promoted or wait):  # otherwise due jobs are locked, perhaps for long
+            self.promoting.bring_forward(monotonic() + max(wait, PROMOTION_PAUSE))
+        if promoted:
+            self.wakeup.rung = True
+
+    def _reap(self, now: float) -> None:
+        """Rescue jobs of dead workers. Many take several rounds, with this worker's own duties in between."""
+        self.reaper.reap()
+        if self.reaper.unfinished:
+            self.reaping.at = now
+
+    def _expire(self, now: float) -> None:
+        """Cancel expired jobs. Very many schedules take several rounds, with this worker's own duties in between."""
+        self.expiry.run(EXPIRING)
+        if self.expiry.last:
+            self.expiring.bring_forward(monotonic() + EXPIRY_PAUSE)
+
+    def _notify_backends(self, now: float) -> None:
+        hand_over(self.using, NOTIFYING)
+
+    def _run_left_behind(self, now: float) -> None:
+        """Run jobs that their caller enqueued to run itself and then did not: it must have ended."""
+        slots = self.dispatcher.idle_slots() if self.takes_work() else 0
+        jobs = Job.objects.using(self.using).left_behind(queues_of_callers(), LEFT_BEHIND)
+        jobs = jobs.not_paused(Pause.objects.using(self.using).paused())
+        for job in without_held(jobs, queues_of_callers(), slots) if slots else ():
+            self.dispatcher.claim_one(job.pk)

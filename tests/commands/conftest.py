@@ -1,3 +1,0 @@
-from tests.worker.conftest import ledger, open_database, start, transactional_db
-
-__all__ = ["ledger", "open_database", "start", "transactional_db"]

@@ -1,0 +1,1 @@
+"""Tests of what ``@job`` makes of a function."""

@@ -1,0 +1,1 @@
+"""Tests of what any runner does between jobs."""

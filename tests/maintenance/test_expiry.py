@@ -1,0 +1,127 @@
+"""Runs of a schedule that must start within a time: withdrawn if they have not, and nothing else is."""
+
+from __future__ import annotations
+
+from itertools import count
+
+import pytest
+
+from qorworker import Every, Plan, Schedule
+from qorworker.exceptions import InvalidSchedule
+from qorworker.maintenance import expiry
+from qorworker.maintenance.expiry import Expiry, expire
+from qorworker.maintenance.scheduler import Scheduler
+from qorworker.models import AuditEntry, Job, ScheduleSlot
+from tests.models.rows import somebody_else
+from tests.testapp import jobs
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def fired(clock):
+    """A schedule whose job is waiting since a moment, and that job."""
+    schedule = Schedule.objects.create_for(jobs.noop, Every(hours=1), name="hourly", expires=600)
+    clock.forward(hours=1)
+    Scheduler("default").look()
+    return schedule, Job.objects.get()
+
+
+def test_a_run_that_did_not_start_in_time_is_cancelled_and_says_why(clock, fired):
+    _schedule, job = fired
+    clock.forward(minutes=9, seconds=59)
+    assert expire("default") == 0
+    clock.forward(seconds=2)
+    assert (expire("default"), expire("default")) == (1, 0)
+    job.refresh_from_db()
+    assert job.status == "cancelled"
+    entry = AuditEntry.objects.of_job(job.pk).get()
+    assert (entry.action, entry.origin) == ("cancel", "worker")
+    assert entry.details == {"reason": "It did not start in the time that the schedule “hourly” gives it."}
+
+
+def test_the_next_run_comes_all_the_same(clock, fired):
+    clock.forward(minutes=30)
+    expire("default")
+    clock.forward(minutes=30)
+    Scheduler("default").look()
+    assert sorted(Job.objects.values_list("status", flat=True)) == ["cancelled", "new"]
+
+
+@pytest.mark.parametrize("change", [{"status": "running", "attempt_token": "t" * 32}, {"attempt": 1}])
+def test_what_has_started_once_is_left_alone(clock, fired, change):
+    Job.objects.update(**change)
+    clock.forward(hours=5)
+    assert expire("default") == 0
+
+
+def test_what_somebody_started_by_hand_waits_on(clock, fired):
+    schedule, job = fired
+    by_hand = schedule.run_now()
+    clock.forward(minutes=11)
+    assert expire("default") == 1
+    assert set(Job.objects.queued()) == {by_hand}
+    assert Job.objects.get(status="cancelled") == job
+
+
+def test_without_such_a_time_it_waits_however_long(clock, fired):
+    fired[0].change(expires=0)
+    clock.forward(days=400)
+    assert expire("default") == 0
+
+
+def test_where_nothing_expires_it_takes_one_question(clock, fired, django_assert_num_queries):
+    fired[0].change(expires=0)
+    with django_assert_num_queries(1):
+        expire("default")
+
+
+def test_many_are_cancelled_together(clock, fired, django_assert_max_num_queries):
+    schedule, job = fired
+    many = jobs.noop.using(schedule=schedule).enqueue_many([{}] * 50)
+    Job.objects.update(run_after=job.run_after)
+    clock.forward(minutes=11)
+    for number, each in enumerate(many):
+        ScheduleSlot.objects.create(
+            schedule=schedule, revision=1, slot=str(number), job=each, planned_at=job.run_after,
+            fired_at=job.run_after, outcome="fired",
+        )  # fmt: skip
+    with django_assert_max_num_queries(12):
+        assert expire("default") == 51
+    assert Job.objects.cancelled().count() == AuditEntry.objects.filter(action="cancel").count() == 51
+
+
+def test_a_round_of_limited_length_goes_on_where_the_last_one_ended(clock, fired, monkeypatch):
+    for number in range(2):
+        Schedule.objects.create_for(jobs.noop, Every(hours=1), name=f"hourly {number}", expires=600)
+    first, second, third = Schedule.objects.order_by("pk")
+    ticks = count()
+    monkeypatch.setattr(expiry, "monotonic", lambda: next(ticks))
+    rounds = Expiry("default")
+    clock.forward(minutes=11)
+    assert (rounds.run(2), rounds.last) == (1, second.pk)
+    assert (rounds.run(2), rounds.last) == (0, 0)
+    assert (rounds.run(0), rounds.last) == (0, first.pk)
+
+
+@pytest.mark.parametrize("value", [-1, 1.5, "60", True, 10**9])
+def test_a_time_that_cannot_be_is_refused_where_it_stands(value):
+    with pytest.raises(InvalidSchedule, match="expires"):
+        Plan(Every(hours=1), expires=value)
+
+
+@pytest.mark.only_on("postgresql", "mysql")
+@pytest.mark.django_db(transaction=True)
+def test_a_job_that_somebody_else_has_locked_holds_up_no_other(transactional_db, clock):
+    for name in ("first", "second"):
+        Schedule.objects.create_for(jobs.noop, Every(hours=1), name=name, expires=600)
+    clock.forward(hours=1)
+    Scheduler("default").fire_all()
+    clock.forward(hours=1)
+    held, other = Job.objects.order_by("schedule_id")
+    with somebody_else() as cursor:
+        cursor.execute("SELECT id FROM qorworker_job WHERE id = %s FOR UPDATE", [held.pk])
+        assert expire("default") == 1
+        other.refresh_from_db()
+        assert other.status == "cancelled"
+    assert expire("default") == 1

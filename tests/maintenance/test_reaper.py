@@ -1,0 +1,61 @@
+"""Jobs of workers that are gone are settled, each of them by itself."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from qorworker.database.connection import Database
+from qorworker.maintenance import reaper as module
+from qorworker.maintenance.reaper import Reaper
+from qorworker.models import Worker, database_now
+from qorworker.system import processes
+from tests.models.refusing import refusing
+from tests.models.rows import make_job
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def test_a_job_of_a_lost_worker_that_cannot_be_settled_holds_up_no_other(transactional_db):
+    """Its worker is gone for good; the project refuses whatever is written about the job."""
+    culprit, other = make_job("running"), make_job("running")
+    worker = Worker.objects.start(name="host:1", host="host", process_id=1, slots=1)
+    reaper = Reaper(Database("default"), worker.pk, processes.identity())
+
+    def settled_a_minute_later():
+        reaper.rescue_expired()
+        reaper.seen = {pk: replace(sighting, since=sighting.since - 60) for pk, sighting in reaper.seen.items()}
+        reaper.until = None
+        return reaper.rescue_expired()
+
+    reaper.database.failed_at = -1e9
+    with refusing("job", "UPDATE", f"NEW.id = {culprit.pk}"):
+        assert settled_a_minute_later() == 1
+        assert settled_a_minute_later() == 0
+    other.refresh_from_db()
+    culprit.refresh_from_db()
+    assert (other.status, culprit.status) == ("exception", "running")
+    assert settled_a_minute_later() == 1
+
+
+def test_jobs_of_a_dead_neighbour_that_cannot_be_settled_hold_up_no_other(transactional_db, monkeypatch):
+    """The rescue of a single one takes as long as a round, because the database is far away."""
+    me = processes.identity()
+    there = {"host": me.host, "boot_id": me.boot_id, "pid_namespace": me.pid_namespace, "slots": 1}
+    dead = Worker.objects.start(name="dead", process_id=me.process_id, process_started=me.process_started - 1, **there)
+    alive = Worker.objects.start(name="alive", process_id=me.process_id, process_started=me.process_started, **there)
+    lease = database_now("default") + timedelta(hours=1)
+    jobs = [make_job("running", worker_id=dead.pk, lease_expires_at=lease) for _ in range(5)]
+    reaper = Reaper(Database("default"), alive.pk, me)
+    monkeypatch.setattr(module, "SHARE", 1e-6)
+    with refusing("job", "UPDATE", f"NEW.id <> {jobs[2].pk}"):
+        rounds = 1
+        reaper.reap()
+        while reaper.unfinished:
+            rounds += 1
+            assert rounds < 50, "It does not come to an end."
+            reaper.reap()
+    dead.refresh_from_db()
+    assert dead.stopped_at is not None
+    jobs[2].refresh_from_db()
+    assert jobs[2].status == "exception"

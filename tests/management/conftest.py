@@ -1,0 +1,3 @@
+from tests.fixtures import ledger, open_database, start, transactional_db
+
+__all__ = ["ledger", "open_database", "start", "transactional_db"]

@@ -1,0 +1,80 @@
+"""A job type with an error does not stop the worker of all others; an error of the project does."""
+
+import io
+
+import pytest
+from django.core import checks
+from django.core.management import call_command
+from django.core.management.base import SystemCheckError
+
+from qorworker import job
+from qorworker.definitions.registry import registry
+from qorworker.management.commands import runworker
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def broken(monkeypatch):
+    """A type whose annotation cannot be resolved."""
+
+    @job(name="testapp.broken")
+    def broken(number: "Nowhere"):  # noqa: F821
+        pass
+
+    monkeypatch.setattr(registry, "_left_out", set())
+    yield broken
+    registry.unregister("testapp.broken")
+
+
+@pytest.fixture
+def check(monkeypatch):
+    """Runs the system checks as ``runworker`` does; what it has said."""
+
+    def run_check():
+        command = runworker.Command(stderr=io.StringIO(), no_color=True)
+        command.using = "default"
+        command.check()
+        return command.stderr.getvalue()
+
+    return run_check
+
+
+def test_a_broken_type_is_left_out_loudly(broken, check):
+    before = registry.startable_names()
+    said = check()
+    assert "(qorworker.E003)" in said
+    assert "No jobs of these types are started until that is mended: testapp.broken." in said
+    assert set(before) - set(registry.startable_names()) == {"testapp.broken"}
+    assert "testapp.broken" in registry.names()
+
+
+def test_for_check_it_stays_an_error(broken):
+    with pytest.raises(SystemCheckError, match=r"qorworker\.E003"):
+        call_command("check")
+
+
+def test_without_errors_nothing_is_left_out(check):
+    assert "are started until" not in check()
+    assert registry.startable_names() == registry.names()
+
+
+def test_an_error_of_the_project_stops_the_worker(broken, check, monkeypatch):
+    def failing(**kwargs):
+        return [checks.Error("The project is wrong.", id="project.E001")]
+
+    monkeypatch.setattr(
+        checks.registry.registry, "registered_checks", {failing, *checks.registry.registry.registered_checks}
+    )
+    failing.tags = ()
+    with pytest.raises(SystemCheckError, match=r"project\.E001"):
+        check()
+    assert "testapp.broken" in registry.startable_names()
+
+
+@pytest.mark.parametrize(("user", "says"), [(0, True), (1000, False)])
+def test_a_worker_that_runs_as_root_says_so(monkeypatch, user, says):
+    monkeypatch.setattr("os.geteuid", lambda: user)
+    command = runworker.Command(stderr=io.StringIO(), no_color=True)
+    command.warn_of_root()
+    assert ("runs as root" in command.stderr.getvalue()) is says

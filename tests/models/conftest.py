@@ -1,0 +1,5 @@
+"""What tests of rows share."""
+
+from tests.fixtures import proxy
+
+__all__ = ["proxy"]

@@ -1,0 +1,1 @@
+"""Tests of cron expressions, timetables and plans."""

@@ -1,0 +1,113 @@
+"""How a child says the end of a job, and leaves; in this process, step by step."""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import weakref
+from types import SimpleNamespace
+
+import pytest
+
+from qorworker.execution.execute import Ending, Work
+from qorworker.worker.child import main as module
+from qorworker.worker.child.main import Runner
+
+
+class Left(BaseException):
+    """In the place of the end of this process."""
+
+
+@pytest.fixture
+def sent():
+    return []
+
+
+@pytest.fixture
+def child(monkeypatch, sent):
+    """A child without pipes."""
+
+    def leave(status):
+        raise Left
+
+    monkeypatch.setattr(module.os, "_exit", leave)
+    monkeypatch.setattr(module.signal, "signal", lambda *given: None)
+    monkeypatch.setattr(module, "Leftovers", lambda: SimpleNamespace(restore=list))
+    monkeypatch.setattr(module, "has_descendants", lambda: False)
+    monkeypatch.setattr(module, "execute", lambda *given, **options: Ending("done"))
+    child = Runner.__new__(Runner)
+    child.process_id = os.getpid()
+    child.abort_requested = child.in_handler = child.end_unsent = child.threads_go_on = False
+    child.captured = SimpleNamespace(replace_console=lambda: None)
+    child.peak_memory = SimpleNamespace(read=lambda: 1)
+    child.sessions = SimpleNamespace(reset=lambda warn: None)
+    child.next_work = iter([Work(7, "testapp.noop", "{}", 1, 1, "token"), None]).__next__
+    child.send_records = lambda *records: sent.extend(records)
+    return child
+
+
+def kinds(sent):
+    return [record[0] for record in sent]
+
+
+def test_a_signal_between_jobs_ends_the_process_at_once(child, sent):
+    with pytest.raises(Left):
+        child.on_term(signal.SIGTERM, None)
+    assert sent == []
+
+
+def test_a_signal_while_the_process_is_tidied_does_not_take_the_end_away(child, sent):
+    child.sessions.reset = lambda warn: child.on_term(signal.SIGTERM, None)
+    child.main()
+    assert kinds(sent) == ["end", "left"]
+
+
+def test_a_signal_while_the_end_is_said_has_the_process_leave_after_it(child, sent):
+    def send_records(*records):
+        sent.extend(records)
+        if kinds(records) == ["end"]:
+            child.on_term(signal.SIGTERM, None)
+
+    child.send_records = send_records
+    child.main()
+    assert kinds(sent) == ["end", "left"]
+
+
+def test_without_a_signal_it_waits_for_the_next_job(child, sent):
+    child.main()
+    assert kinds(sent) == ["end"]
+    with pytest.raises(Left):
+        child.on_term(signal.SIGTERM, None)
+
+
+def test_an_error_while_the_process_is_tidied_has_it_replaced_and_keeps_the_end(child, sent):
+    def fail(warn):
+        raise AttributeError("no such thing")
+
+    child.sessions.reset = fail
+    child.main()
+    assert kinds(sent) == ["log", "end", "left"]
+    assert "AttributeError: no such thing" in sent[0][4]
+    assert sent[1][2]["outcome"] == "done"
+
+
+def test_the_pipe_stays_open_until_the_exit_functions_have_run(monkeypatch):
+    class Quick:
+        def __init__(self, *given):
+            made.append(weakref.ref(self))
+
+        def main(self):
+            pass
+
+    def leave(status):
+        gc.collect()
+        alive.append(made[0]() is not None)
+
+    made, alive = [], []
+    monkeypatch.setattr(module, "Runner", Quick)
+    monkeypatch.setattr(module, "Sessions", lambda: SimpleNamespace(watch=lambda: None))
+    monkeypatch.setattr(module, "_set_up", lambda *given: None)
+    monkeypatch.setattr(module, "exit_process", leave)
+    module.run(-1, None, -1, os.getpid())
+    assert alive == [True]

@@ -1,0 +1,511 @@
+"""What a parent makes of the messages and the ends of its children; step by step, with no process."""
+
+import math
+import os
+import secrets
+import socket
+from contextlib import suppress
+from datetime import timedelta
+
+import pytest
+from django.db import InternalError, OperationalError
+
+from qorworker.attempts import rescue
+from qorworker.attempts.attempt import RunningAttempt
+from qorworker.attempts.writer import Writer
+from qorworker.execution.messages import encode
+from qorworker.models import Job, database_now
+from qorworker.models.job_queries import JobQuerySet
+from qorworker.models.sql import Claim, claim_one
+from qorworker.system.processes import monotonic
+from qorworker.worker.parent.channels import Child
+from qorworker.worker.parent.pool import Exit
+from qorworker.worker.parent.watchdog import Watchdog
+from tests.testapp import jobs
+from tests.worker.parent.support import end, flushed, given
+
+KILLED = Exit(-9, 0, 0)
+
+
+class TestTheJobBehindOneThatIsStopped:
+    def test_hit_by_the_signal_that_was_meant_for_the_first_it_is_queued_again(self, dispatcher, child):
+        first, second = jobs.noop_again.enqueue(), jobs.noop_again.enqueue()
+        attempt, _ = given(dispatcher, child, first, second)
+        dispatcher.stop(attempt, "aborted", "Aborted.", 10)
+        dispatcher.on_record(child, end(first))
+        dispatcher.on_record(child, end(second, "aborted"))
+        dispatcher.on_record(child, ["left", second.number])
+        del dispatcher.pool.children[1]
+        dispatcher.on_exit(child, Exit(0, 0, 0))
+        assert flushed(dispatcher, first, second) == [("done", 1), ("new", 0)]
+
+    def test_ended_without_a_word_it_did_not_crash(self, dispatcher, child):
+        first, second = jobs.noop_again.enqueue(), jobs.noop_again.enqueue()
+        attempt, _ = given(dispatcher, child, first, second)
+        dispatcher.stop(attempt, "timeout", "Stopped.", 10)
+        dispatcher.on_record(child, end(first))
+        del dispatcher.pool.children[1]
+        dispatcher.on_exit(child, KILLED)
+        assert flushed(dispatcher, first, second) == [("done", 1), ("new", 0)]
+        assert second.crashes == 0
+
+    def test_a_process_that_nobody_stopped_has_crashed(self, dispatcher, child):
+        first, second = jobs.noop_again.enqueue(), jobs.noop_again.enqueue()
+        given(dispatcher, child, first, second)
+        dispatcher.on_record(child, end(first))
+        del dispatcher.pool.children[1]
+        dispatcher.on_exit(child, KILLED)
+        assert flushed(dispatcher, first, second) == [("done", 1), ("scheduled", 1)]
+        assert second.crashes == 1
+
+    def test_taken_away_while_it_waited_it_is_stopped_when_its_turn_comes(self, dispatcher, child):
+        first, second = jobs.noop_again.enqueue(), jobs.noop_again.enqueue()
+        _, attempt = given(dispatcher, child, first, second)
+        dispatcher.abandon(attempt)
+        assert not child.stopping
+        dispatcher.on_record(child, end(first))
+        assert child.stopping
+
+
+class TestTheSameJobTwiceOnOneWorker:
+    """The worker stood still for so long that another one took its job, ended that attempt and queued the job again."""
+
+    @pytest.fixture
+    def stale(self, dispatcher, child):
+        """An attempt that a process here still runs although it was lost, of a job that waits again."""
+        [attempt] = given(dispatcher, child, jobs.noop_again.enqueue())
+        Job.objects.filter(pk=attempt.job.id).update(status="new", attempt_token=None, lease_expires_at=None)
+        dispatcher.pool.fork_server.ready = dispatcher.claimer.has_more = True
+        dispatcher.pool.children[2] = Child(2, -1, None, -1, pid=4712)
+        dispatcher.claimer.find_queues()
+        return attempt
+
+    def take(self, dispatcher):
+        dispatcher.exchange(dispatcher.next_claim())
+        dispatcher.writer.flush(())
+        return Job.objects.get()
+
+    def test_is_not_started_beside_the_attempt_that_was_lost(self, dispatcher, child, stale):
+        job = self.take(dispatcher)
+        assert (job.status, job.attempt) == ("new", 1)
+        assert stale.lost
+        assert child.stopping
+        assert (list(dispatcher.active), list(dispatcher.ready)) == ([stale], [])
+
+    def test_is_left_to_others_as_long_as_the_lost_attempt_has_a_process(self, dispatcher, stale):
+        self.take(dispatcher)
+        dispatcher.claimer.find_queues()
+        assert dispatcher.next_claim().but == [stale.job.id]
+        assert self.take(dispatcher).status == "new"
+        assert not dispatcher.claimer.has_more  # it does not ask again and again
+
+    def test_is_taken_when_that_process_has_ended(self, dispatcher, child, stale):
+        self.take(dispatcher)
+        del dispatcher.pool.children[1]
+        dispatcher.on_exit(child, KILLED)
+        dispatcher.claimer.find_queues()
+        job = self.take(dispatcher)
+        assert (job.status, job.attempt) == ("running", 2)
+        [attempt] = dispatcher.active
+        assert (attempt.job.token, attempt.lost) == (job.attempt_token, False)
+
+    def test_another_job_is_taken_meanwhile(self, dispatcher, stale):
+        dispatcher.abandon(stale)
+        other = jobs.noop_again.enqueue()
+        dispatcher.exchange(dispatcher.next_claim())
+        assert [attempt.job.id for attempt in dispatcher.ready] == [other.pk]
+
+    def test_is_not_taken_by_its_number_either(self, dispatcher, stale):
+        assert dispatcher.claim_one(stale.job.id) == 0
+
+    def test_an_attempt_that_had_no_process_yet_makes_room_at_once(self, dispatcher, child, stale):
+        child.attempts.clear()
+        dispatcher.ready.append(stale)
+        assert self.take(dispatcher).status == "running"
+        [attempt] = dispatcher.active
+        assert list(dispatcher.ready) == [attempt]
+        assert attempt is not stale
+
+    def test_the_end_of_the_old_attempt_does_not_touch_the_new_one(self, dispatcher, child, stale):
+        dispatcher.abandon(stale)
+        dispatcher.active.discard(stale)
+        other = Child(3, -1, None, -1, pid=4713)
+        [attempt] = given(dispatcher, other, Job.objects.get())
+        dispatcher.on_exit(child, KILLED)
+        assert list(dispatcher.active) == [attempt]
+        assert flushed(dispatcher, job := Job.objects.get()) == [("running", 2)]
+        assert job.attempt_token == attempt.job.token
+
+
+def test_what_an_earlier_attempt_of_the_same_job_says_is_not_heard(dispatcher, child):
+    job = jobs.noop_again.enqueue()
+    given(dispatcher, child, job)
+    stale = job.number
+    dispatcher.on_record(child, end(job, "failed", delay=0.0))
+    flushed(dispatcher, job)
+    [attempt] = given(dispatcher, child, job)
+    for record in (
+        ["log", stale, 0.0, 20, "a late line"],
+        ["progress", stale, 50, "late"],
+        ["end", stale, {"outcome": "done"}],
+    ):
+        dispatcher.on_record(child, record)
+    assert (attempt.log, attempt.progress, list(child.attempts)) == ([], None, [attempt])
+
+
+class TestAHandlerThatReturnsWhileItIsStopped:
+    def stopped(self, dispatcher, child, *many, grace=10):
+        [attempt, *_] = given(dispatcher, child, *many)
+        dispatcher.stop(attempt, "aborted", "Aborted.", grace)
+        return attempt
+
+    def leave(self, dispatcher, child):
+        del dispatcher.pool.children[1]
+        dispatcher.on_exit(child, Exit(0, 0, 0))
+
+    def test_after_it_was_asked_to_was_aborted(self, dispatcher, child):
+        attempt = self.stopped(dispatcher, child, job := jobs.noop.enqueue())
+        dispatcher.on_record(child, end(job, returned_at=attempt.asked_to_end_at + 0.001))
+        assert flushed(dispatcher, job) == [("running", 1)]  # some of its processes may still live
+        self.leave(dispatcher, child)
+        assert flushed(dispatcher, job) == [("killed", 1)]
+        assert job.error == "Aborted. Its function then returned. All its processes have ended."
+        assert job.attempts.get().outcome == "aborted"
+
+    def test_before_the_request_could_reach_it_is_done(self, dispatcher, child):
+        attempt = self.stopped(dispatcher, child, job := jobs.noop.enqueue())
+        dispatcher.on_record(child, end(job, returned_at=attempt.asked_to_end_at - 0.001))
+        assert flushed(dispatcher, job) == [("done", 1)]
+
+    def test_before_it_was_killed_without_being_asked_is_done(self, dispatcher, child):
+        self.stopped(dispatcher, child, job := jobs.noop.enqueue(), grace=0)
+        dispatcher.on_record(child, end(job, returned_at=1e9))
+        assert flushed(dispatcher, job) == [("done", 1)]
+
+    def test_with_errors_in_its_rows_was_aborted_too(self, dispatcher, child):
+        attempt = self.stopped(dispatcher, child, job := jobs.noop.enqueue())
+        dispatcher.on_record(child, end(job, "row_errors", returned_at=attempt.asked_to_end_at + 1))
+        self.leave(dispatcher, child)
+        assert flushed(dispatcher, job) == [("killed", 1)]
+
+    def test_with_its_end_committed_is_done(self, dispatcher, child):
+        attempt = self.stopped(dispatcher, child, job := jobs.atomic.enqueue(name="kept"))
+        assert Job.objects.end_in_transaction(job.pk, 1, attempt.job.token)
+        dispatcher.on_record(child, end(job, committed=True, returned_at=attempt.asked_to_end_at + 1))
+        assert flushed(dispatcher, job) == [("done", 1)]
+
+    def test_leaves_the_job_behind_it_to_another_process(self, dispatcher, child):
+        first, second = jobs.noop_again.enqueue(), jobs.noop_again.enqueue()
+        attempt = self.stopped(dispatcher, child, first, second)
+        dispatcher.on_record(child, end(first, returned_at=attempt.asked_to_end_at + 1))
+        assert {"stop": 1, "grace": 0} in dispatcher.pool.fork_server.sent
+        dispatcher.on_record(child, end(second, returned_at=attempt.asked_to_end_at + 2))
+        self.leave(dispatcher, child)
+        assert flushed(dispatcher, first, second) == [("killed", 1), ("new", 0)]
+
+
+class TestAJobThatEndedInItsOwnTransaction:
+    """The parent may hear of that late, or never."""
+
+    def committed(self, dispatcher, child):
+        job = jobs.atomic.enqueue(name="kept")
+        [attempt] = given(dispatcher, child, job)
+        attempt.apply(["log", job.pk, 0.0, 20, "a line"])
+        assert Job.objects.end_in_transaction(job.pk, 1, attempt.job.token, 1.5)
+        return job, attempt
+
+    def assert_whole(self, job):
+        assert job.status == "done"
+        assert [line.text for line in job.log.all()] == ["a line"]
+        note = job.attempts.get()
+        assert (note.outcome, note.worker_name, note.process_id) == ("done", "host:1", 4711)
+        assert round(note.duration.total_seconds(), 1) == 1.5
+
+    def test_it_goes_on_until_its_child_says_so(self, dispatcher, child):
+        job, attempt = self.committed(dispatcher, child)
+        Watchdog(dispatcher, dispatcher.pool).check_aborts(0.0)
+        assert dispatcher.writer.flush([attempt]) == []
+        assert not child.stopping
+        dispatcher.on_record(child, end(job, committed=True))
+        flushed(dispatcher, job)
+        self.assert_whole(job)
+
+    @pytest.mark.parametrize("reason", ["", "aborted", "timeout", "interrupted"])
+    def test_a_child_that_ends_before_it_says_so_changes_nothing(self, dispatcher, child, reason):
+        job, attempt = self.committed(dispatcher, child)
+        attempt.stop_reason = reason
+        del dispatcher.pool.children[1]
+        dispatcher.on_exit(child, KILLED)
+        flushed(dispatcher, job)
+        self.assert_whole(job)
+
+    def test_an_error_after_the_commit_changes_nothing(self, dispatcher, child):
+        """As when the answer to the commit is lost: the handler's process takes it for failed."""
+        job, attempt = self.committed(dispatcher, child)
+        dispatcher.on_record(child, end(job, "failed", error="the connection is closed"))
+        flushed(dispatcher, job)
+        self.assert_whole(job)
+
+    def test_an_end_that_is_written_twice_is_noted_once(self, dispatcher, child, monkeypatch):
+        job, _attempt = self.committed(dispatcher, child)
+        dispatcher.on_record(child, end(job, committed=True))
+        [late] = dispatcher.writer.ends
+        flushed(dispatcher, job)
+        dispatcher.writer.end(late)
+        flushed(dispatcher, job)
+        self.assert_whole(job)
+
+    def test_whose_row_is_locked_is_not_written_before_that_is_known(self, dispatcher, child, monkeypatch):
+        """The lock may go between two statements of the transaction that writes the end."""
+        job, _attempt = self.committed(dispatcher, child)
+        dispatcher.on_record(child, end(job, "failed", error="the connection is closed"))
+        with monkeypatch.context() as patch:
+            patch.setattr(JobQuerySet, "unlocked", JobQuerySet.none)
+            dispatcher.writer.flush(())
+            assert [held.attempt.job.id for held in dispatcher.writer.deferred] == [job.pk]
+            job.refresh_from_db()
+            assert job.error == ""
+        flushed(dispatcher, job)
+        self.assert_whole(job)
+
+    def test_that_was_taken_away_is_not_tried_again(self, dispatcher, child):
+        job, attempt = self.committed(dispatcher, child)
+        dispatcher.on_record(child, end(job, "failed"))
+        Job.objects.filter(pk=job.pk).update(attempt_token="e" * 32)
+        dispatcher.writer.flush(())
+        assert attempt.lost
+        assert not dispatcher.writer.deferred
+
+    def test_whose_worker_is_gone_is_done_all_the_same(self, dispatcher, child):
+        job, attempt = self.committed(dispatcher, child)
+        Job.objects.filter(pk=job.pk).update(lease_expires_at=database_now("default") - timedelta(seconds=60))
+        seized = rescue.take_over("default", job.pk, attempt.job.token)
+        assert rescue.end_lost("default", seized, None, "The worker is gone.") == 1
+        job.refresh_from_db()
+        assert (job.status, job.error) == ("done", "")
+        assert job.attempts.get().outcome == "done"
+
+
+class TestAJobThatDidNotEndInItsOwnTransaction:
+    @pytest.mark.parametrize(("reason", "status"), [("", "exception"), ("aborted", "killed"), ("timeout", "exception")])
+    def test_never_does_once_its_end_is_written(self, dispatcher, child, reason, status):
+        job = jobs.atomic.enqueue(name="late")
+        [attempt] = given(dispatcher, child, job)
+        attempt.stop_reason = reason
+        del dispatcher.pool.children[1]
+        dispatcher.on_exit(child, KILLED)
+        flushed(dispatcher, job)
+        assert job.status == status
+        Job.objects.filter(pk=job.pk).update(status="running", attempt_token=attempt.job.token)  # a token seen too late
+        assert not Job.objects.end_in_transaction(job.pk, 1, attempt.job.token)
+        assert job.attempts.get().outcome == (reason or "crashed")
+
+    def test_is_run_again_under_the_same_number_after_a_shutdown(self, dispatcher, child):
+        job = jobs.atomic.using(max_attempts=3).enqueue(name="again")
+        [attempt] = given(dispatcher, child, job)
+        attempt.stop_reason = "interrupted"
+        del dispatcher.pool.children[1]
+        dispatcher.on_exit(child, KILLED)
+        assert flushed(dispatcher, job) == [("new", 0)]
+        [again] = given(dispatcher, child, job)
+        assert Job.objects.end_in_transaction(job.pk, 1, again.job.token)
+        dispatcher.on_record(child, end(job, committed=True))
+        flushed(dispatcher, job)
+        noted = [(each.number, each.outcome) for each in job.attempts.order_by("id")]
+        assert noted == [(1, "interrupted"), (1, "done")]
+
+    def test_one_that_was_taken_away_is_stopped(self, dispatcher, child):
+        job = jobs.atomic.enqueue(name="late")
+        [attempt] = given(dispatcher, child, job)
+        Job.objects.filter(pk=job.pk).update(attempt_token="another")
+        Watchdog(dispatcher, dispatcher.pool).check_aborts(0.0)
+        assert (attempt.lost, child.stopping) == (True, True)
+
+
+def test_the_writer_knows_when_the_next_attempt_is_due(dispatcher, child):
+    first, second, third = (jobs.noop_again.enqueue() for _ in range(3))
+    given(dispatcher, child, first, second, third)
+    before = monotonic()
+    dispatcher.on_record(child, end(first, "failed", delay=60))
+    dispatcher.on_record(child, end(second, "failed", delay=20))
+    dispatcher.on_record(child, end(third))
+    assert dispatcher.writer.next_retry == math.inf
+    assert flushed(dispatcher, first, second, third) == [("scheduled", 1), ("scheduled", 1), ("done", 1)]
+    assert before + 20 <= dispatcher.writer.next_retry <= monotonic() + 20
+
+
+def test_a_job_that_was_given_to_a_child_just_forked_learns_the_number_of_its_process(dispatcher, child):
+    child.pid = None
+    given(dispatcher, child, job := jobs.noop.enqueue())
+    flushed(dispatcher, job)
+    assert job.process_id is None
+    dispatcher.pool._on_news({"forked": 1, "pid": 4711}, 0.0)
+    flushed(dispatcher, job)
+    assert job.process_id == 4711
+
+
+def test_a_child_that_is_faster_than_the_news_of_its_fork_is_heard_after_it(dispatcher, selector, monkeypatch):
+    descriptors = []
+    monkeypatch.setattr(dispatcher.pool.fork_server, "send", lambda order, given=(): descriptors.extend(given))
+    child = dispatcher.pool._fork()
+    work, records, output = descriptors
+    given(dispatcher, child, job := jobs.noop.enqueue())
+    with socket.socket(fileno=records) as end_of_child:
+        end_of_child.send(encode([end(job)]))
+        hear(selector)
+        dispatcher.pool._on_news({"forked": child.number, "pid": 4711}, 0.0)
+        hear(selector)
+    assert flushed(dispatcher, job) == [("done", 1)]
+    assert job.attempts.get().process_id == 4711
+    dispatcher.pool.channels.close(child)
+    os.close(work)
+    os.close(output)
+
+
+def hear(selector):
+    for key, _ in selector.select(0):
+        key.data(monotonic())
+
+
+def test_a_job_whose_process_nobody_heard_of_counts_as_started(dispatcher, child):
+    job = jobs.noop.enqueue()
+    given(dispatcher, child, job)
+    child.pid = None
+    del dispatcher.pool.children[1]
+    dispatcher.on_exit(child, KILLED)
+    assert flushed(dispatcher, job) == [("exception", 1)]
+
+
+def test_a_job_whose_process_could_not_be_made_is_queued_again(dispatcher, child):
+    job = jobs.noop.enqueue()
+    given(dispatcher, child, job)
+    child.pid = None
+    del dispatcher.pool.children[1]
+    child.untouched = True
+    dispatcher.on_exit(child, Exit(1, 0, 0, "no room"))
+    assert flushed(dispatcher, job) == [("new", 0)]
+
+
+def test_an_end_with_an_impossible_duration_is_written(dispatcher, child):
+    job = jobs.noop.enqueue()
+    given(dispatcher, child, job)
+    dispatcher.on_record(child, end(job, duration=4e18, delay=4e18))
+    assert flushed(dispatcher, job) == [("done", 1)]
+
+
+def test_a_stale_end_and_a_new_attempt_of_the_same_job_are_written_one_after_the_other(dispatcher, child):
+    job = jobs.noop_again.enqueue()
+    [stale] = given(dispatcher, child, job)
+    dispatcher.writer.hand_back(stale)
+    ends = list(dispatcher.writer.ends)
+    dispatcher.writer.flush(())
+    child.attempts.clear()
+    dispatcher.active.discard(stale)
+    given(dispatcher, child, job)
+    dispatcher.writer.ends = ends  # the answer to the first flush was lost
+    dispatcher.on_record(child, end(job))
+    flushed(dispatcher, job)
+    assert flushed(dispatcher, job) == [("done", 1)]
+    assert dispatcher.writer.ends == []
+
+
+@pytest.mark.only_on("postgresql")  # the others store what this one refuses
+@pytest.mark.django_db(transaction=True)
+def test_an_end_with_a_character_that_is_refused_is_stored_without_it(dispatcher, child):
+    good, bad = jobs.noop_again.enqueue(), jobs.noop_again.enqueue()
+    given(dispatcher, child, good, bad)
+    dispatcher.on_record(child, end(good))
+    dispatcher.on_record(child, end(bad, "failed", error="no"))
+    dispatcher.writer.ends[1].update.error = "a NUL \0"
+    assert flushed(dispatcher, good, bad) == [("done", 1), ("scheduled", 1)]
+    assert bad.error == "a NUL \N{SYMBOL FOR NULL}"
+
+
+class TestAFailureAfterAWrite:
+    """It says nothing about the jobs that were claimed with the write."""
+
+    @pytest.fixture
+    def fail(self):
+        class Answer(Exception):
+            sqlstate = "55P03"
+
+        def fail(*args):
+            raise OperationalError("canceling statement due to lock timeout") from Answer()
+
+        return fail
+
+    @pytest.fixture
+    def exchange(self, dispatcher, child, tmp_path):
+        """``exchange(break_it)``: write the end of a limited job and claim another; which that was, and what runs."""
+
+        def exchange(break_it):
+            [attempt] = given(dispatcher, child, first := jobs.alone.enqueue(ledger=str(tmp_path / "ledger")))
+            job = jobs.noop.enqueue()
+            dispatcher.pool.fork_server.ready = True
+            dispatcher.claimer.find_queues()
+            dispatcher.on_record(child, end(first))
+            break_it(attempt)
+            with suppress(OperationalError):
+                dispatcher.exchange(dispatcher.next_claim())
+            dispatcher.recover()
+            return job.pk, [attempt.job.id for attempt in dispatcher.active]
+
+        return exchange
+
+    def test_that_nobody_can_be_told_of_a_free_place_takes_no_claim_away(self, exchange, fail, monkeypatch):
+        job, running = exchange(lambda attempt: monkeypatch.setattr("qorworker.attempts.writer.wake", fail))
+        assert running == [job]
+
+    def test_that_a_lost_end_cannot_be_looked_for_takes_no_claim_away(self, exchange, fail, monkeypatch):
+        def lose(attempt):
+            Job.objects.filter(pk=attempt.job.id).update(attempt_token="another")
+            monkeypatch.setattr(JobQuerySet, "ended_as", fail)
+
+        job, running = exchange(lose)
+        assert running == [job]
+
+
+def test_progress_that_could_not_be_written_is_written_later(dispatcher, child, monkeypatch):
+    [attempt] = given(dispatcher, child, job := jobs.noop.enqueue())
+    attempt.apply(["progress", job.pk, 40, None])
+
+    def refused(writer, ends, progressed, claim=None):
+        assert [each.update().progress for each in progressed] == [40]
+        raise InternalError("terminating connection")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Writer, "_write", refused)
+        with pytest.raises(InternalError):
+            flushed(dispatcher, job)
+    flushed(dispatcher, job)
+    assert job.progress == 40
+
+
+def test_a_child_blots_out_the_secrets_of_the_attempts_that_it_has_and_of_no_earlier_one(dispatcher, child):
+    dispatcher.pool.channels.push = lambda child: child.unsent.clear()
+
+    def dispatch(*passwords):
+        for password in passwords:
+            job = jobs.secretive.enqueue(password=password)
+            claimed = claim_one("default", job.pk, Claim(worker_id=1, token=secrets.token_hex(16), lease=15.0))
+            dispatcher.ready.append(RunningAttempt(claimed, "default"))
+            dispatcher._child_for = lambda attempt: child
+        dispatcher.dispatch(monotonic())
+        return child.mask.secrets
+
+    assert dispatch("opensesame", "closesesame") == {"opensesame", "closesesame"}
+    child.attempts.popleft()
+    assert dispatch("hunter2") == {"closesesame", "hunter2"}
+    child.attempts.clear()
+    assert dispatch("swordfish") == {"swordfish"}
+    child.has_left = True  # a thread of its last attempt may still print
+    child.attempts.clear()
+    child.unsent += b"given too late"
+    assert dispatch() == {"swordfish"}
+
+
+def test_what_a_job_has_returned_is_kept_up_to_its_limit_whatever_the_child_sends(dispatcher, child):
+    (attempt,) = given(dispatcher, child, jobs.noop_again.enqueue())
+    for _ in range(20):
+        dispatcher.on_record(child, ["return", 1, "x" * 100_000])
+    assert len(attempt.returned) == 1_000_000

@@ -1,0 +1,167 @@
+"""What people ask of a worker reaches its loop with its sign of life: here without processes."""
+
+import pytest
+from django.db import OperationalError
+
+from qorworker.models import Worker
+from qorworker.models.job_queries import JobQuerySet
+from qorworker.system.processes import monotonic
+from qorworker.worker.parent import duties, housekeeping
+from qorworker.worker.parent.channels import Child
+from qorworker.worker.parent.duties import Duty
+from qorworker.worker.parent.housekeeping import PROMOTION, PROMOTION_PAUSE
+from qorworker.worker.parent.supervisor import Supervisor, WorkerOptions
+from tests.testapp import jobs
+
+
+@pytest.fixture
+def supervisor(db):
+    """One that is registered and has no children; its slots count as free."""
+    supervisor = Supervisor(WorkerOptions(processes=1))
+    supervisor.heartbeat.register()
+    yield supervisor
+    supervisor.selector.close()
+
+
+def row_of(supervisor):
+    return Worker.objects.get(pk=supervisor.heartbeat.worker.pk)
+
+
+def test_a_paused_worker_takes_nothing_until_it_is_resumed_and_then_looks_at_once(supervisor, monkeypatch):
+    monkeypatch.setattr(type(supervisor.pool), "ready", True)
+    assert supervisor._takes_work()
+    row_of(supervisor).pause()
+    supervisor._beat(0.0)
+    assert not supervisor._takes_work()
+    assert row_of(supervisor).heeded == "pause"
+    supervisor.wakeup.rung = False
+    supervisor._beat(0.0)
+    assert not supervisor.wakeup.rung
+    row_of(supervisor).resume()
+    supervisor._beat(0.0)
+    assert supervisor._takes_work()
+    assert supervisor.wakeup.rung
+    assert row_of(supervisor).heeded == ""
+
+
+def test_a_drained_worker_ends_as_soon_as_nothing_runs_and_forces_nobody(supervisor):
+    assert not supervisor._is_done()
+    row_of(supervisor).drain()
+    supervisor._beat(0.0)
+    assert supervisor.shutdown.draining
+    assert not supervisor.shutdown.is_forced
+    assert supervisor.shutdown._force_at is None
+    assert supervisor._is_done()
+
+
+def test_a_signal_ends_the_patience_of_a_worker_that_drains(supervisor):
+    row_of(supervisor).drain()
+    supervisor._beat(0.0)
+    supervisor.shutdown.request()
+    supervisor.shutdown.step(100.0)
+    assert supervisor.shutdown._force_at == 100.0 + supervisor.options.grace
+
+
+def test_a_worker_whose_row_was_closed_takes_what_was_asked_of_it_along(supervisor):
+    row_of(supervisor).pause()
+    supervisor._beat(0.0)
+    before = row_of(supervisor)
+    Worker.objects.stop(before.pk)
+    supervisor._beat(0.0)
+    assert row_of(supervisor).pk != before.pk
+    assert row_of(supervisor).request == "pause"
+    assert not supervisor._takes_work()
+
+
+class TestAJobThatWasClaimedSlowly:
+    """Its claim took so long that the leases of this worker may be over, and the fork server ends what they hold."""
+
+    @pytest.fixture
+    def child(self, supervisor, monkeypatch):
+        child = Child(1, -1, None, -1, pid=4711)
+        supervisor.pool.children[1] = child
+        monkeypatch.setattr(type(supervisor.pool), "ready", True)
+        monkeypatch.setattr(supervisor.pool.fork_server, "send", lambda order: None)
+        monkeypatch.setattr(supervisor.pool.channels, "push", lambda child: None)
+        return child
+
+    @pytest.fixture
+    def claim(self, supervisor, child, monkeypatch):
+        """``claim()``: one round of the loop with such a claim."""
+        claimer, claim = supervisor.dispatcher.claimer, supervisor.dispatcher.exchange
+
+        def exchange(order):
+            claimed = claim(order)
+            supervisor.watchdog.deadline = monotonic() - 1
+            return claimed
+
+        def run():
+            jobs.noop_again.enqueue()
+            claimer.find_queues()
+            supervisor._exchange(monotonic())
+            assert len(supervisor.dispatcher.active) == 1
+            supervisor._dispatch(monotonic())
+
+        monkeypatch.setattr(supervisor.dispatcher, "exchange", exchange)
+        return run
+
+    def test_is_given_to_a_child_once_the_leases_are_renewed(self, supervisor, child, claim):
+        claim()
+        assert not supervisor.watchdog.is_overdue()
+        assert [attempt.job.name for attempt in child.attempts] == [jobs.noop_again.name]
+
+    def test_is_given_to_no_child_as_long_as_they_cannot_be(self, supervisor, child, claim, monkeypatch):
+        def renew(rows, tokens, lease):
+            raise OperationalError("server has gone away")
+
+        monkeypatch.setattr(JobQuerySet, "renew", renew)
+        claim()
+        assert (list(child.attempts), len(supervisor.dispatcher.ready)) == ([], 1)
+
+
+class TestDuties:
+    """What the loop does again and again."""
+
+    @pytest.fixture
+    def clock(self, supervisor, monkeypatch):
+        now = [1_000.0]
+        for module in (duties, housekeeping):
+            monkeypatch.setattr(module, "monotonic", lambda: now[0])
+        monkeypatch.setattr(supervisor.database, "retry_at", 0.0)
+        return now
+
+    def fail(self, supervisor, duty, clock, monkeypatch):
+        def work(now):
+            tries.append(now)
+            raise OperationalError("server has gone away")
+
+        tries = []
+        monkeypatch.setattr(duty, "work", work)
+        monkeypatch.setattr(supervisor.database, "_drop", lambda: None)  # the connection belongs to the test
+        for _ in range(3):
+            duty.attend(supervisor.database)
+            clock[0] = max(clock[0], supervisor.database.retry_at)
+        return tries
+
+    def test_a_renewal_that_failed_is_repeated_as_soon_as_the_database_may_be_asked(
+        self, supervisor, clock, monkeypatch
+    ):
+        clock[0] = monotonic()
+        assert len(self.fail(supervisor, supervisor.renewing, clock, monkeypatch)) == 3
+
+    def test_what_is_less_urgent_waits_for_its_next_time(self, supervisor, clock, monkeypatch):
+        clock[0] = monotonic()
+        duty = Duty(lambda now: None, 3600.0)
+        assert len(self.fail(supervisor, duty, clock, monkeypatch)) == 1
+
+    @pytest.mark.parametrize(
+        ("result", "wait"),
+        [((0, 0.0), PROMOTION), ((5, 0.0), PROMOTION_PAUSE), ((0, 0.2), 0.2), ((0, None), PROMOTION)],
+    )
+    def test_jobs_that_are_due_and_locked_are_not_asked_for_without_pause(
+        self, supervisor, clock, monkeypatch, result, wait
+    ):
+        monkeypatch.setattr(JobQuerySet, "promote", lambda jobs, ahead: result)
+        promoting = supervisor.housekeeping.promoting
+        promoting.attend(supervisor.database)
+        assert promoting.at == clock[0] + wait
