@@ -85,7 +85,7 @@ def register() -> None:
     """The hundred types that the seeded jobs are of, and no others."""
     from benchmarks.seed import NAME, TYPES
     from qorworker import job
-    from qorworker.registry import registry
+    from qorworker.definitions.registry import registry
 
     for name in registry.names():
         registry.unregister(name)
@@ -99,7 +99,7 @@ def register() -> None:
 
 def pages(client: Client) -> list[Page]:
     from qorworker.models import Job
-    from qorworker.models.lists import TABS
+    from qorworker.queries.job_list import TABS
 
     base = "/admin/qorworker/job/"
     failed = Job.objects.failed().newest_first()[0]
