@@ -12,14 +12,15 @@ import pytest
 from django.core.management import BaseCommand, get_commands, load_command_class
 
 from example_project.shop import models as shop_models
-from qorworker import JobStatus, conf, options
-from qorworker.execution import Work, execute
+from qorworker import JobStatus, conf
+from qorworker.definitions import options
+from qorworker.definitions.registry import registry
+from qorworker.execution.execute import Work, execute
 from qorworker.models import Job, Outcome
-from qorworker.registry import registry
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
-DOCUMENTS = [README, *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 PYTHON = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 SHELL = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
 FILE = re.compile(r"# (\S+)\.py\n")
