@@ -170,6 +170,7 @@ class RunningWorker:
     def wait_ready(self) -> None:
         self.pid = wait_until(self.parent, why=lambda: self.said)
         wait_until(self.row, why=lambda: self.said)
+        self.fork_server()  # only now the worker itself knows of its row
 
     def kill(self) -> None:
         """SIGKILL to the worker's parent process only."""

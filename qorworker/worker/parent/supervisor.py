@@ -5,6 +5,7 @@ It never calls a handler, and no job can bring it down.
 
 from __future__ import annotations
 
+import logging
 import math
 import secrets
 import selectors
@@ -34,6 +35,8 @@ from qorworker.worker.parent.watchdog import Watchdog
 from qorworker.worker.parent.write_delay import WriteDelay
 
 __all__ = ["Duty", "Supervisor", "WorkerOptions"]
+
+logger = logging.getLogger(__name__)
 
 WRITE_INTERVAL = 0.5  # seconds between two writes of progress and log
 BUFFER = 32 * 1024 * 1024  # bytes that may wait to be written before children are slowed down
@@ -107,6 +110,7 @@ class Supervisor:
             if worker is None:
                 self._listen(max(0.05, self.database.retry_at - now))
         if worker is None:
+            logger.info("Stopping: the database never answered, so no job was claimed.")
             return
         # Not earlier: if this worker is killed, others find what it started by the row. A fork server that hangs while
         # it loads the project does not notice that its parent is gone.

@@ -73,6 +73,20 @@ def test_a_worker_whose_row_was_closed_takes_what_was_asked_of_it_along(supervis
     assert not supervisor._takes_work()
 
 
+def test_a_worker_that_never_reached_its_database_says_so_when_it_stops(db, monkeypatch, caplog):
+    supervisor = Supervisor(WorkerOptions(processes=1))
+
+    def refuse():
+        supervisor.shutdown.request()
+        raise OperationalError("server has gone away")
+
+    monkeypatch.setattr(supervisor, "_register", refuse)
+    monkeypatch.setattr(supervisor.database, "_drop", lambda: None)  # the connection belongs to the test
+    with caplog.at_level("INFO", logger="qorworker"):
+        supervisor.run()
+    assert "Stopping: the database never answered" in caplog.text
+
+
 class TestAJobThatWasClaimedSlowly:
     """Its claim took so long that the leases of this worker may be over, and the fork server ends what they hold."""
 
