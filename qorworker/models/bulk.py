@@ -126,11 +126,19 @@ def rerun(jobs: Sequence[Job], using: str, *, by: Any = None, origin: str = Orig
     return [job for job in reruns if not job.is_existing]
 
 
-def delete(jobs: Sequence[Job], using: str, *, by: Any = None, origin: str = Origin.CODE) -> tuple[int, dict[str, int]]:
-    """Delete *jobs* with their logs, results and uploads, and return what Django's ``delete`` returns."""
+def delete(
+    jobs: Sequence[Job], using: str, *, by: Any = None, origin: str = Origin.CODE, among: JobQuerySet | None = None
+) -> tuple[int, dict[str, int]]:
+    """Delete *jobs* with their logs, results and uploads, and return what Django's ``delete`` returns.
+
+    With *among*, jobs that this query no longer finds once their rows are locked are skipped.
+    """
     with transaction.atomic(using=using):
         rows = _rows_of(jobs, using)
         deleted = _locked(jobs, rows)
+        if among is not None:
+            ids = set(among.filter(pk__in=[job.pk for job in deleted]).values_list("pk", flat=True))
+            deleted = [job for job in deleted if job.pk in ids]
         counts = _of(rows, deleted).erase()
         AuditEntry.objects.using(using).record_many("delete", deleted, user=by, origin=origin)
         transaction.on_commit(partial(_discard_uploads, deleted), using=using, robust=True)
@@ -142,7 +150,7 @@ def delete_all(jobs: JobQuerySet, **options: Any) -> tuple[int, dict[str, int]]:
     counts: Counter[str] = Counter()
 
     def delete_batch(batch: Sequence[Job], using: str) -> list[Job]:
-        counts.update(delete(batch, using, **options)[1])
+        counts.update(delete(batch, using, among=jobs.using(using), **options)[1])
         return []
 
     for_all(delete_batch, jobs)

@@ -172,6 +172,19 @@ def test_deleted_jobs_leave_an_audit_entry_and_nothing_else(monkeypatch):
     )
 
 
+def test_a_job_that_was_retried_meanwhile_is_not_deleted_with_those_that_have_ended(monkeypatch):
+    retried, ended, locked = make_job("exception"), make_job("exception"), bulk._locked
+
+    def retry_first(jobs, rows):
+        Job.objects.filter(pk=retried.pk).update(status="new", finished_at=None)
+        return locked(jobs, rows)
+
+    monkeypatch.setattr(bulk, "_locked", retry_first)
+    assert Job.objects.finished().delete()[1]["qorworker.Job"] == 1
+    assert queued() == {retried.pk}
+    assert AuditEntry.objects.get(action="delete").job_id == ended.pk
+
+
 def test_one_deleted_job_leaves_an_audit_entry_too():
     job = make_job("done")
     number = job.pk
