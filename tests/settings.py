@@ -9,7 +9,7 @@ from pathlib import Path
 
 import django
 
-ENGINE = os.environ.get("QORWORKER_TEST_DATABASE", "sqlite")
+ENGINE = os.environ.get("QORWORKER_TEST_DATABASE") or "sqlite"
 NAME = os.environ.get("QORWORKER_TEST_NAME", "qorworker_test")
 SCRATCH = Path(tempfile.gettempdir()) / NAME / os.environ.get("PYTEST_XDIST_WORKER", "")
 
