@@ -12,7 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import replace
 from itertools import chain, repeat
@@ -25,11 +25,12 @@ from qorworker.attempts.attempt import LEASE_MARGIN, RunningAttempt
 from qorworker.attempts.limited_claims import give_key, is_stray
 from qorworker.attempts.writer import End, Writer
 from qorworker.conf import settings
+from qorworker.database.answers import was_answered
 from qorworker.execution.context import JobContext
 from qorworker.execution.execute import Ending, execute
 from qorworker.execution.messages import Record
 from qorworker.models import Job, Outcome, Pause, Worker
-from qorworker.models.sql import Claim, claim_one
+from qorworker.models.sql import Claim, Claimed, claim_one, claimed_with
 from qorworker.signals import job_started
 from qorworker.system.processes import monotonic
 
@@ -37,6 +38,7 @@ logger = logging.getLogger(__name__)
 
 WRITE_INTERVAL = 0.5  # seconds between two writes of progress and log
 WRITE_PAUSES = (0.1, 0.5, 2.0, 5.0)  # seconds between attempts to write an end
+LOOK_PAUSES = (0.1, 0.5, 2.0)  # seconds before each look for a claim without an answer
 Surroundings = Callable[[JobContext], AbstractContextManager[None]]
 
 
@@ -62,13 +64,12 @@ def run_stored(
     lease = float(settings.LEASE)
     order = Claim(worker_id=worker_id, token=secrets.token_hex(16), lease=lease, process_id=os.getpid())
     writer = Writer(using, worker_id, worker_name)
-    claimed_at = monotonic()
-    claimed = claim_one(using, job_id, order, early=early)
+    claimed, claimed_at = _claim(using, job_id, order, early=early)
     if claimed is not None and is_stray(claimed):
         give_key(using, claimed)
         writer.hand_back(RunningAttempt(claimed, using))
         writer.flush(())
-        claimed = claim_one(using, job_id, replace(order, token=secrets.token_hex(16)))
+        claimed, claimed_at = _claim(using, job_id, replace(order, token=secrets.token_hex(16)))
     if claimed is None:
         Job.objects.using(using).limited().forget_handed_over(job_id)  # its backend is notified again soon
         return None
@@ -85,6 +86,34 @@ def run_stored(
             mask=attempt.mask,
         )
     return monitor.finish(ending)
+
+
+def _claim(using: str, job_id: int, order: Claim, *, early: bool = True) -> tuple[Claimed | None, float]:
+    """Claim a job, and return it with a time at which its whole lease was still to come.
+
+    If the answer is lost, the claim may have been carried out: then no other process could claim the job.
+    """
+    connection: Any = connections[using]
+    errors, now = (Error, connection.Database.Error), monotonic()
+    try:
+        return claim_one(using, job_id, order, early=early), now
+    except errors as error:
+        if was_answered(error) or connection.in_atomic_block:
+            raise
+        for pause in LOOK_PAUSES:
+            time.sleep(pause)
+            connection.close()
+            now = monotonic()
+            with suppress(*errors):
+                if claimed := _claimed_and_renewed(using, order):
+                    return claimed, now
+        raise
+
+
+def _claimed_and_renewed(using: str, order: Claim) -> Claimed | None:
+    claimed = next(iter(claimed_with(using, [order.token])), None)
+    renewed = claimed and Job.objects.using(using).renew({claimed.id: claimed.token}, order.lease)
+    return claimed if renewed else None
 
 
 def _is_paused(job_id: int, using: str) -> bool:

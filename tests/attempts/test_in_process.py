@@ -1,0 +1,67 @@
+"""Attempts that run in the process that claims them, as in Celery's children and where the caller runs its own jobs."""
+
+import pytest
+from django.db import DataError, OperationalError
+
+from qorworker.attempts import in_process
+from qorworker.attempts.in_process import run_stored
+from qorworker.models import Job, database_now
+from qorworker.testing import jobs
+from tests.models.rows import make_job
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+class TestAClaim:
+    @pytest.fixture(autouse=True)
+    def _without_pauses(self, monkeypatch):
+        monkeypatch.setattr(in_process, "LOOK_PAUSES", (0.0, 0.0))
+
+    @pytest.fixture
+    def failing(self, monkeypatch):
+        """``failing(error, first)``: the next claim raises this error, after calling *first* with its arguments."""
+        claim_one = in_process.claim_one
+
+        def make(error, first):
+            def fail(*given, **more):
+                monkeypatch.setattr(in_process, "claim_one", claim_one)
+                first(*given, **more)
+                raise error
+
+            monkeypatch.setattr(in_process, "claim_one", fail)
+            return claim_one
+
+        return make
+
+    def test_whose_answer_was_lost_is_found_and_its_job_runs(self, failing):
+        job = make_job(name=jobs.story.name)
+        failing(OperationalError("the server closed the connection"), in_process.claim_one)
+        assert run_stored(job.pk, "default", worker_name="here") == "done"
+        job.refresh_from_db()
+        assert (job.status, job.attempt) == ("done", 1)
+
+    def test_that_is_found_later_has_its_whole_lease_from_then_on(self, failing, monkeypatch):
+        job = make_job(name=jobs.story.name)
+
+        def claim_long_ago(*given, **more):
+            claim_one(*given, **more)
+            Job.objects.filter(pk=job.pk).update(lease_expires_at=database_now("default"))
+
+        claim_one = failing(OperationalError("the server closed the connection"), claim_long_ago)
+        leases, execute = [], in_process.execute
+
+        def note(*given, **more):
+            leases.append(Job.objects.get(pk=job.pk).lease_expires_at - database_now("default"))
+            return execute(*given, **more)
+
+        monkeypatch.setattr(in_process, "execute", note)
+        assert run_stored(job.pk, "default", worker_name="here") == "done"
+        assert leases[0].total_seconds() > 5
+
+    @pytest.mark.parametrize("error", [OperationalError("the server closed the connection"), DataError("1406")])
+    def test_that_was_not_carried_out_fails_and_leaves_the_job_to_the_next(self, failing, error):
+        job = make_job(name=jobs.story.name)
+        failing(error, lambda *given, **more: None)
+        with pytest.raises(type(error)):
+            run_stored(job.pk, "default", worker_name="here")
+        assert run_stored(job.pk, "default", worker_name="here") == "done"
