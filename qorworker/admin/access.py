@@ -23,10 +23,12 @@ from qorworker.definitions.registry import registry
 from qorworker.models import AuditEntry, Job, Origin, Schedule
 from qorworker.models.audit import caller_address
 from qorworker.queries import site
+from qorworker.text.cleaning import visible
 
 logger = logging.getLogger("qorworker.access")
 
 DENIED = "denied"
+PATH_CHARS = 500  # of a path in the audit
 # The sentence for a user who is refused, by action; another one serves for all other actions.
 REFUSALS: dict[str, Any] = {
     "run": gettext_lazy("You may not run “%s”."),
@@ -95,10 +97,17 @@ def deny(
     reason: str = "",
     schedule: Schedule | None = None,
 ) -> HttpResponse:
-    """Answer 403 with the permission that is missing, or *reason*, and record an attempt to change something."""
+    """Answer 403 with the permission that is missing, or *reason*, and record an attempt to change something.
+
+    An empty *action* stands for a page of Django's, which refuses by itself: its name and path are recorded.
+    """
     job_type = job.job_type if job is not None else job_type
-    if request.method == "POST" and action:
-        record(request, action, DENIED, job=job, job_name=job_type.name if job_type else "", schedule=schedule)
+    if request.method == "POST":
+        about: dict[str, Any] = {"job": job, "job_name": job_type.name if job_type else "", "schedule": schedule}
+        if action:
+            record(request, action, DENIED, **about)
+        else:
+            record(request, _page_name(request), DENIED, path=visible(request.path)[:PATH_CHARS], **about)
     subject = str(job) if job is not None else (job_type.title if job_type else "")
     lacking = permissions.lacking(request.user, action, job_type, job)
     needs_permission = lacking in permissions.PERMISSIONS and not reason
@@ -118,6 +127,12 @@ def deny(
         is_up_to_code=needs_permission and not codename,
         back=_way_back(model_admin, request, job),
     ).render()
+
+
+def _page_name(request: HttpRequest) -> str:
+    """Return the name of the page, such as "job add", as an action of the audit."""
+    name = (request.resolver_match.url_name if request.resolver_match else None) or ""
+    return name.removeprefix("qorworker_").replace("_", " ")
 
 
 def _refusal(action: str, subject: str) -> str:
@@ -152,7 +167,7 @@ def record(request: HttpRequest, action: str, outcome: str, **about: Any) -> Non
     """
     entry: dict[str, Any] = {"user": request.user, "origin": Origin.ADMIN, "outcome": outcome, **about}
     if outcome == DENIED and AuditEntry.objects.was_recorded_lately(action, **entry):
-        logger.warning("%r is refused “%s” again: %s.", request.user.get_username(), action, request.path)
+        logger.warning("%r is refused “%s” again: %s.", request.user.get_username(), action, visible(request.path))
         return
     AuditEntry.objects.record(action, address=address(request), **entry)
 

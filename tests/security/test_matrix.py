@@ -9,7 +9,7 @@ import pytest
 
 from qorworker import pause_queue
 from qorworker.models import AuditEntry
-from tests.admin.support import a_worker
+from tests.admin.support import a_worker, text_of
 from tests.security.matrix import MATRIX, Row
 from tests.security.people import ROLES, Visit, everything, visit
 from tests.security.walk import path, routes
@@ -83,3 +83,17 @@ def test_who_is_refused_a_change_is_on_record(visits, route):
             refused.append(visitor.role)
     denied = AuditEntry.objects.filter(outcome="denied").order_by("id")
     assert [entry.user_name for entry in denied] == refused != []
+
+
+@pytest.mark.parametrize("route", [route for route, row in MATRIX.items() if "403" in row.post])
+def test_whatever_refuses_a_change_it_is_on_record(visits, route):
+    """Also where Django refuses it, and not a page of ours: the page says that the attempt was written down."""
+    row = MATRIX[route]
+    for visitor, place in visits(row):
+        url, before = address(route, visitor), AuditEntry.objects.filter(outcome="denied").count()
+        answer = visitor.client.post(url, row.sent(subject(route, visitor).pk, visitor.job), REMOTE_ADDR="192.0.2.7")
+        if row.post.split()[place] == "403":
+            assert "The attempt was written down." in text_of(answer), visitor.role
+            entry = AuditEntry.objects.filter(outcome="denied").latest("pk")
+            assert (entry.user_name, entry.address) == (visitor.role, "192.0.2.7")
+            assert AuditEntry.objects.filter(outcome="denied").count() == before + 1, visitor.role

@@ -308,6 +308,18 @@ def test_a_name_in_an_address_forges_no_line_of_the_access_log(types, visitor, c
     assert "\\u" in record.getMessage()
 
 
+def test_a_refused_request_forges_neither_a_line_of_the_log_nor_an_entry_of_the_audit(types, client, caplog):
+    client.force_login(user_with(name="eve"))
+    path = BASE + "1%E2%80%A8root is refused%00/delete/"  # Django itself takes no %0A
+    with caplog.at_level(logging.INFO, "qorworker.access"):
+        assert [client.post(path, {"post": "yes"}).status_code for _attempt in range(2)] == [403, 403]
+    (entry,) = AuditEntry.objects.filter(outcome="denied")
+    assert (entry.user_name, entry.action) == ("eve", "job delete")
+    assert entry.details == {"path": BASE + "1\\u2028root is refused\\u0000/delete/"}
+    (record,) = [record for record in caplog.records if record.name == "qorworker.access"]
+    assert record.getMessage().isprintable()
+
+
 def test_an_upload_with_a_hostile_name_is_given_out_under_a_harmless_one(types, visitor, settings, tmp_path):
     settings.MEDIA_ROOT = str(tmp_path)
     given = stored(types["upload"], file=ContentFile(b"x", "a.csv"), shop=Shop.objects.create(name="Berlin"))
