@@ -56,6 +56,11 @@ class Registry:
         """Return the type called *name*; None if this process does not have it."""
         return self._types.get(name)
 
+    def is_isolated(self, name: str) -> bool:
+        """Whether each attempt at a job of the type *name* gets a new process."""
+        job_type = self._types.get(name)
+        return job_type is not None and job_type.isolation == "process"
+
     def names(self) -> list[str]:
         return sorted(self._types)
 

@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 LINUX = sys.platform == "linux"
@@ -21,8 +22,13 @@ COOKIE = "QORWORKER_COOKIE"  # in the environment of every process that a worker
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 
 
+@cache
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)
+
+
 def _prctl(option: int, value: int) -> None:
-    if LINUX and ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0):
+    if LINUX and _libc().prctl(option, value, 0, 0, 0):
         raise OSError(ctypes.get_errno(), "prctl failed")
 
 
@@ -41,7 +47,11 @@ def adopt_orphans() -> None:
 def prefer_for_oom_kill() -> None:
     """Make this process the preferred victim when memory runs out: the job dies, not the worker."""
     with contextlib.suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text("800")
+        file = os.open("/proc/self/oom_score_adj", os.O_WRONLY)
+        try:
+            os.write(file, b"800")
+        finally:
+            os.close(file)
 
 
 def monotonic() -> float:

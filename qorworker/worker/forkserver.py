@@ -261,12 +261,9 @@ def serve() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     processes.adopt_orphans()
-    # Only once Django is set up, and here: what a child has to load by itself costs each of them milliseconds.
-    from qorworker.worker.child import main as child  # noqa: PLC0415
-    from qorworker.worker.child import sessions  # noqa: PLC0415
+    from qorworker.worker.child.main import prepare  # noqa: PLC0415 - only once Django is set up
 
-    sessions.close_all()
-    fork_server = ForkServer(control, child.run)
+    fork_server = ForkServer(control, prepare())
     gc.collect()
     gc.freeze()  # all children share what exists now; the collector must not touch it
     fork_server.send({"ready": os.getpid(), "own": sorted(fork_server.own_children)})

@@ -34,7 +34,7 @@ from qorworker.text.storable import text_of
 from qorworker.worker.child import threads
 from qorworker.worker.child.exiting import exit_process, forget_finalizers
 from qorworker.worker.child.leftovers import Leftovers
-from qorworker.worker.child.sessions import Sessions
+from qorworker.worker.child.sessions import Sessions, close_all
 
 EXIT_OK = 0
 OWN_DESCRIPTORS = 900  # the lowest number for this module's descriptors
@@ -43,24 +43,25 @@ OWN_DESCRIPTORS = 900  # the lowest number for this module's descriptors
 class Runner:
     """Runs attempts in this process: holds its ends of the channels, and whether it was asked to stop."""
 
-    def __init__(self, work: int, records: socket.socket, sessions: Sessions) -> None:
+    def __init__(self, work: int, records: socket.socket, sessions: Sessions, captured: Capture) -> None:
         self.work = os.fdopen(_moved_up(work), "rb")
         self.records = socket.socket(fileno=_moved_up(records.detach()))
-        self.sessions = sessions
+        self.sessions, self.captured = sessions, captured
         self.process_id = os.getpid()
         self.abort_requested = False
         self.in_handler = False
         self.end_unsent = False  # the handler has ended, and the parent does not know that yet
         self.threads_go_on = False
-        self.captured = Capture()
         self.peak_memory = PeakMemory()
 
     def main(self) -> None:
         """Run attempts until there are no more, or until this process must be replaced."""
         signal.signal(signal.SIGTERM, self.on_term)
-        self.captured.replace_console()
-        leftovers = Leftovers()
+        leftovers: Leftovers | None = None
         for number, job in enumerate(iter(self.next_work, None), 1):
+            is_isolated = registry.is_isolated(job.name)
+            if leftovers is None and not is_isolated:
+                leftovers = Leftovers()
             send = partial(self.send, number)
             ending = execute(
                 job,
@@ -73,11 +74,12 @@ class Runner:
             if os.getpid() != self.process_id:
                 os._exit(0)  # a fork of the job that ran out of its handler
             ending.peak_memory = self.peak_memory.read()
-            ending.leftovers = self.tidy_up(partial(self.log, number), leftovers)
+            if leftovers is not None:
+                ending.leftovers = self.tidy_up(partial(self.log, number), leftovers)
             records: list[Record] = [["end", number, ending.as_message()]]
             # Attempts behind this one stay in the pipe, and go back into the queue.
             leaving: Record = ["left", number]
-            if self.abort_requested or ending.leftovers:
+            if self.abort_requested or ending.leftovers or is_isolated:
                 self.send_records(*records, leaving)
                 return
             self.send_records(*records)
@@ -186,15 +188,27 @@ class PeakMemory:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def run(work: int, records: socket.socket, output: int, parent: int) -> None:
+def prepare() -> Callable[[int, socket.socket, int, int], None]:
+    """Do once what each child would do by itself, and return what a new process does to become one. Fork server."""
+    for job_type in registry.all():
+        if registry.is_isolated(job_type.name) and job_type.arguments.given is None:
+            _ = job_type.arguments.definition  # a form of the project's may read rows, which change
+    close_all()
+    logging.getLogger("qorworker.job").setLevel(logging.DEBUG)
+    sessions, captured = Sessions(), Capture()
+    sessions.watch()
+    captured.replace_console()
+    Leftovers()  # where the process's state cannot be read, this process fails, and not each job
+    return partial(run, sessions, captured)
+
+
+def run(sessions: Sessions, captured: Capture, work: int, records: socket.socket, output: int, parent: int) -> None:
     """Become a child, right after the fork. Never returns."""
     status = 1
     try:
-        sessions = Sessions()
         _set_up(output, parent)
         _refuse_deleted_folder()
-        sessions.watch()
-        runner = Runner(work, records, sessions)  # a name keeps its channels open until the process exits
+        runner = Runner(work, records, sessions, captured)  # a name keeps its channels open until the process exits
         runner.main()
         status = EXIT_OK
     except JobAborted:
@@ -219,7 +233,6 @@ def _set_up(output: int, parent: int) -> None:
     os.dup2(output, 2)
     faulthandler.enable(2)
     random.seed()
-    logging.getLogger("qorworker.job").setLevel(logging.DEBUG)
     gc.enable()
 
 

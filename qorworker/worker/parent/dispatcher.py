@@ -176,8 +176,7 @@ class Dispatcher:
         return self.durations.is_short(first.job.name) and first.job.max_attempts > 1
 
     def _wants_own_process(self, attempt: RunningAttempt) -> bool:
-        job_type = registry.find(attempt.job.name)
-        return job_type is not None and job_type.isolation == "process"
+        return registry.is_isolated(attempt.job.name)
 
     def _begin(self, child: Child, attempt: RunningAttempt, now: float) -> None:
         attempt.begun = now

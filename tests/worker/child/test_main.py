@@ -7,9 +7,13 @@ import os
 import signal
 import weakref
 from types import SimpleNamespace
+from unittest import mock
 
 import pytest
+from django.forms import Form
 
+from qorworker.definitions.job_type import JobType
+from qorworker.definitions.registry import registry
 from qorworker.execution.execute import Ending, Work
 from qorworker.worker.child import main as module
 from qorworker.worker.child.main import Runner
@@ -39,7 +43,6 @@ def child(monkeypatch, sent):
     child = Runner.__new__(Runner)
     child.process_id = os.getpid()
     child.abort_requested = child.in_handler = child.end_unsent = child.threads_go_on = False
-    child.captured = SimpleNamespace(replace_console=lambda: None)
     child.peak_memory = SimpleNamespace(read=lambda: 1)
     child.sessions = SimpleNamespace(reset=lambda warn: None)
     child.next_work = iter([Work(7, "testapp.noop", "{}", 1, 1, "token"), None]).__next__
@@ -81,6 +84,13 @@ def test_without_a_signal_it_waits_for_the_next_job(child, sent):
         child.on_term(signal.SIGTERM, None)
 
 
+def test_a_process_that_has_a_single_job_leaves_after_it_and_is_not_tidied(child, sent, monkeypatch):
+    monkeypatch.setattr(module, "Leftovers", lambda: pytest.fail("nobody will use this process again"))
+    child.next_work = iter([Work(7, "testapp.isolated", "{}", 1, 1, "token")]).__next__
+    child.main()
+    assert kinds(sent) == ["end", "left"]
+
+
 def test_an_error_while_the_process_is_tidied_has_it_replaced_and_keeps_the_end(child, sent):
     def fail(warn):
         raise AttributeError("no such thing")
@@ -90,6 +100,22 @@ def test_an_error_while_the_process_is_tidied_has_it_replaced_and_keeps_the_end(
     assert kinds(sent) == ["log", "end", "left"]
     assert "AttributeError: no such thing" in sent[0][4]
     assert sent[1][2]["outcome"] == "done"
+
+
+def test_forms_of_jobs_with_a_process_each_are_made_before_the_fork(monkeypatch):
+    def declared(name, isolation, form=None):
+        job_type = JobType(lambda number: None, {"name": name, "isolation": isolation, "form": form})
+        registry.register(job_type)
+        return job_type
+
+    for name in ("Sessions", "Capture", "Leftovers", "close_all", "logging"):
+        monkeypatch.setattr(module, name, mock.Mock())
+    monkeypatch.setattr(registry, "_types", {})
+    own, shared = declared("shop.own", "process"), declared("shop.shared", "warm")
+    given = declared("shop.given", "process", Form)  # it may read rows, and those change
+    module.prepare()
+    made = [each.arguments._definition is not None for each in (own, shared, given)]
+    assert made == [True, False, False]
 
 
 def test_the_pipe_stays_open_until_the_exit_functions_have_run(monkeypatch):
@@ -106,8 +132,7 @@ def test_the_pipe_stays_open_until_the_exit_functions_have_run(monkeypatch):
 
     made, alive = [], []
     monkeypatch.setattr(module, "Runner", Quick)
-    monkeypatch.setattr(module, "Sessions", lambda: SimpleNamespace(watch=lambda: None))
     monkeypatch.setattr(module, "_set_up", lambda *given: None)
     monkeypatch.setattr(module, "exit_process", leave)
-    module.run(-1, None, -1, os.getpid())
+    module.run(None, None, -1, None, -1, os.getpid())
     assert alive == [True]
