@@ -2,14 +2,17 @@
 
 import datetime as dt
 import json
+import sys
 from functools import partial
 from typing import Annotated
 
 import django
 import pytest
+from asgiref.sync import async_to_sync
 from django.db import transaction
 from django.forms import PasswordInput
 from django.utils import timezone
+from django.views.debug import ExceptionReporter
 
 from qorworker import Arg, Secret
 from qorworker.attempts.in_process import run_stored
@@ -19,6 +22,7 @@ from qorworker.exceptions import InvalidArguments, JobCancelled
 from qorworker.models import Job
 from qorworker.testing.task_backends import TaskBackendContract, heard
 from tests.admin.filled_in import filled_in
+from tests.admin.test_secrets import out_of_order
 from tests.support import log_of
 from tests.testapp import jobs
 from tests.testapp import tasks as documented
@@ -350,6 +354,26 @@ def test_a_secret_that_code_passes_is_encrypted_masked_and_erased(tasks_settings
     result.refresh()
     assert result.return_value == ["ben", "Secret", True, "••••••", None]
     assert Job.objects.get().arguments["password"] == {"$secret": None}
+
+
+def in_a_coroutine(*args, **kwargs):
+    return async_to_sync(signs_in.aenqueue)(*args, **kwargs)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("enqueue", [signs_in.enqueue, in_a_coroutine])
+@pytest.mark.parametrize("by_position", [True, False])
+def test_the_report_of_an_error_at_enqueueing_does_not_have_the_secret(
+    tasks_settings, monkeypatch, enqueue, by_position
+):
+    monkeypatch.setattr("qorworker.arguments.secrets._ring", out_of_order)
+    try:
+        enqueue("ben", "opensesame") if by_position else enqueue("ben", password="opensesame")
+    except RuntimeError:
+        frames = ExceptionReporter(None, *sys.exc_info()).get_traceback_frames()
+    ours = [frame for frame in frames if frame["filename"] != __file__]  # those of the caller are the caller's
+    assert ours[-1]["function"] == "out_of_order"
+    assert [(frame["function"], frame["vars"]) for frame in ours if "opensesame" in str(frame["vars"])] == []
 
 
 @pytest.mark.django_db

@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
+from asgiref.sync import sync_to_async
 from django.apps import apps
 from django.core import checks
 from django.db import router, transaction
+from django.views.decorators.debug import sensitive_variables
 
 from qorworker.backends.tasks import results, task_type
 from qorworker.compat import BaseTaskBackend, InvalidTask, Task, TaskResult, task_enqueued
@@ -50,6 +52,16 @@ class QorWorkerTask(Task):  # type: ignore[type-arg, unused-ignore]
         Task.__post_init__(self)  # super() does not work in a class with slots that a decorator has recreated
         object.__setattr__(self, "priority", int(self.priority))  # Task accepts True and 1.0
 
+    # As those of ``Task``, whose frames would have what is passed, perhaps a secret, in the report of an error.
+
+    @sensitive_variables()
+    def enqueue(self, *args: Any, **kwargs: Any) -> TaskResult[Any, Any]:
+        return self.get_backend().enqueue(self, list(args), kwargs)
+
+    @sensitive_variables()
+    async def aenqueue(self, *args: Any, **kwargs: Any) -> TaskResult[Any, Any]:
+        return await self.get_backend().aenqueue(self, list(args), kwargs)
+
 
 class QorWorkerBackend(BaseTaskBackend):
     """Runs tasks as jobs, with everything that jobs have: pages in the admin, logs, abort, retries."""
@@ -85,6 +97,7 @@ class QorWorkerBackend(BaseTaskBackend):
             raise InvalidTask(f"There is no queue {task.queue_name!r} in QORWORKER['QUEUES'].")
         return backend_of(task.queue_name)
 
+    @sensitive_variables()
     def enqueue(self, task: Task[Any, Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> TaskResult[Any, Any]:
         """Store the task as a job, in the open transaction.
 
@@ -107,6 +120,19 @@ class QorWorkerBackend(BaseTaskBackend):
             if not job.is_existing:
                 task_enqueued.send(type(self), task_result=result)
         return self.get_result(result.id) if runs_here else result
+
+    @sensitive_variables()
+    async def aenqueue(
+        self, task: Task[Any, Any], args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> TaskResult[Any, Any]:
+        """Do what ``enqueue`` does, for coroutines."""
+
+        @sensitive_variables()
+        def enqueue() -> TaskResult[Any, Any]:
+            return self.enqueue(task, args, kwargs)
+
+        # As a closure: what is passed along stands in the frames of asgiref.
+        return await sync_to_async(enqueue)()
 
     def get_result(self, result_id: str) -> TaskResult[Any, Any]:
         """Return the result as the database has it, or raise ``TaskResultDoesNotExist``."""
