@@ -19,8 +19,8 @@ _to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 class Mask:
     """Knows some secrets. To call it with a text returns the text without them.
 
-    It matches a secret as it is, each of its lines, without spaces around it, and as ``repr``, JSON, HTML and URLs
-    write it. It does not match a secret that was changed in any other way, or that has fewer than three characters.
+    It matches a secret as it is, each of its lines, without spaces around it, and as ``repr``, JSON, HTML, XML and
+    URLs write it. It does not match a secret that was changed in any other way, or that has fewer than three characters.
     """
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
@@ -114,8 +114,18 @@ def _forms(secret: str) -> Iterator[str]:
         yield repr(text.encode("utf-8", "surrogatepass"))[2:-1]
         yield json.dumps(text)[1:-1]
         yield json.dumps(text, ensure_ascii=False)[1:-1]
-        yield html.escape(text)
+        yield from _markup(text)
         yield quote(text, safe="", errors="replace")
         yield quote(text, errors="replace")
         yield quote(text, safe=IRI_SAFE, errors="replace")
         yield quote_plus(text, errors="replace")
+
+
+def _markup(text: str) -> Iterator[str]:
+    """Yield *text* as HTML and XML write it. They differ in the quotation marks that they escape, and in how."""
+    content = html.escape(text, quote=False)
+    yield content
+    if '"' in text or "'" in text:
+        yield content.replace('"', "&quot;")  # an attribute in XML
+        yield html.escape(text)
+        yield content.replace('"', "&#34;").replace("'", "&#39;")  # Jinja

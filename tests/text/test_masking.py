@@ -3,6 +3,7 @@
 import html
 import json
 from urllib.parse import quote, quote_plus
+from xml.sax.saxutils import escape
 
 import pytest
 from django.utils.encoding import iri_to_uri
@@ -22,6 +23,9 @@ NOTATIONS = {
     "JSON": json.dumps,
     "JSON in UTF-8": lambda text: json.dumps(text, ensure_ascii=False),
     "HTML": html.escape,
+    "XML": escape,
+    "attribute in XML": lambda text: escape(text, {'"': "&quot;"}),
+    "Jinja": lambda text: escape(text, {'"': "&#34;", "'": "&#39;"}),
     "URL": lambda text: quote(text, safe=""),
     "path": quote,
     "query": quote_plus,
