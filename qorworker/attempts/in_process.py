@@ -146,6 +146,7 @@ class AttemptMonitor:
         self.records: deque[Record] = deque()
         self.is_abort_requested = False
         self.renewed_at = self.looked_at = monotonic()
+        self.is_locked = False  # the last renewal failed because the row is locked; the next step tries again
         self.stopped = threading.Event()
         self.thread: threading.Thread | None = None
 
@@ -240,16 +241,22 @@ class AttemptMonitor:
             self._apply_records()
             if self.attempt.changed and not self.attempt.lost:
                 self.writer.flush([self.attempt])
-            if monotonic() - self.renewed_at >= float(settings.LEASE) / 3:
-                now = monotonic()
-                if Job.objects.using(self.using).renew(self._token(), float(settings.LEASE)):
-                    self.renewed_at = now
+            if self.is_locked or monotonic() - self.renewed_at >= float(settings.LEASE) / 3:
+                self._renew()
                 if self.writer.worker_id is not None:  # which may have no time for its own heartbeat
                     Worker.objects.using(self.using).beat(self.writer.worker_id)
             self._check_requests()
         except self.errors:
             logger.warning("The progress of job %s could not be written; trying again.", self.attempt.job.id)
             connections[self.using].close()
+
+    def _renew(self) -> None:
+        """Renew the lease. If another transaction has locked the row, no other owner can take the job meanwhile."""
+        now, rows, token = monotonic(), Job.objects.using(self.using), self._token()
+        renewed = rows.renew(token, float(settings.LEASE))
+        self.is_locked = not renewed and rows.held(token).exists()
+        if renewed or self.is_locked:
+            self.renewed_at = now
 
     def _apply_records(self) -> None:
         while self.records:

@@ -4,10 +4,13 @@ import pytest
 from django.db import DataError, OperationalError
 
 from qorworker.attempts import in_process
-from qorworker.attempts.in_process import run_stored
+from qorworker.attempts.attempt import RunningAttempt
+from qorworker.attempts.in_process import AttemptMonitor, run_stored
+from qorworker.attempts.rescue import _claimed
+from qorworker.attempts.writer import Writer
 from qorworker.models import Job, database_now
 from qorworker.testing import jobs
-from tests.models.rows import make_job
+from tests.models.rows import make_job, somebody_else
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -65,3 +68,17 @@ class TestAClaim:
         with pytest.raises(type(error)):
             run_stored(job.pk, "default", worker_name="here")
         assert run_stored(job.pk, "default", worker_name="here") == "done"
+
+
+@pytest.mark.only_on("postgresql", "mysql")
+def test_an_attempt_whose_row_is_locked_is_not_overdue_and_renewed_once_it_is_free():
+    job = make_job("running", name=jobs.story.name)
+    monitor = AttemptMonitor(RunningAttempt(_claimed(job), "default"), Writer("default", None, ""), lambda monitor: None)
+    with somebody_else() as cursor:
+        cursor.execute("SELECT 1 FROM qorworker_job WHERE id = %s FOR UPDATE", [job.pk])
+        monitor.renewed_at -= 3600
+        monitor._step()
+        assert not monitor.is_overdue
+        assert Job.objects.not_responding().exists()
+    monitor._step()
+    assert not Job.objects.not_responding().exists()
