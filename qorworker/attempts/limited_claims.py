@@ -28,6 +28,7 @@ class LimitedClaims:
         self.resume_after: dict[str, str] = {}  # queue with such jobs -> the key after which the next look goes on
         self.looked_at = 0.0
         self.next_look_at = 0.0  # when another look is worthwhile
+        self.locked: set[str] = set()  # keys from which other processes were claiming: they may do so for long
         # For looks at very many keys, in several steps.
         self.has_changed = False  # since the first step: a job could start, a limit was freed, or jobs came
         self.soonest = math.inf  # when a key of an earlier step is worth another look
@@ -58,7 +59,9 @@ class LimitedClaims:
 
     def claim(self, order: Claim, now: float) -> list[Claimed]:
         """Claim the jobs that come first and fit their limits."""
-        result = claim_limited(self.writer.using, order, limits_by_prefix(order.names), self.resume_after)
+        limits = limits_by_prefix(order.names)
+        result = claim_limited(self.writer.using, order, limits, self.resume_after, self.locked)
+        self.locked = result.locked
         was_partial = any(self.resume_after.values())
         self.resume_after = {q: result.behind.get(q, "") for q in self.resume_after if q not in result.empty}
         self.crowded, self.looked_at, self.has_changed = result.crowded, now, self.has_changed or result.able

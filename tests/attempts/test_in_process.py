@@ -73,7 +73,9 @@ class TestAClaim:
 @pytest.mark.only_on("postgresql", "mysql")
 def test_an_attempt_whose_row_is_locked_is_not_overdue_and_renewed_once_it_is_free():
     job = make_job("running", name=jobs.story.name)
-    monitor = AttemptMonitor(RunningAttempt(_claimed(job), "default"), Writer("default", None, ""), lambda monitor: None)
+    monitor = AttemptMonitor(
+        RunningAttempt(_claimed(job), "default"), Writer("default", None, ""), lambda monitor: None
+    )
     with somebody_else() as cursor:
         cursor.execute("SELECT 1 FROM qorworker_job WHERE id = %s FOR UPDATE", [job.pk])
         monitor.renewed_at -= 3600

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from contextlib import contextmanager
 from datetime import timedelta
 from itertools import count
 
@@ -43,10 +44,10 @@ def make_limited(name="app.job", key="", status="new", **fields):
     return make_job(status, name=name, limit_key=prefix_of(name) + key, **fields)
 
 
-def taken(limits, behind=None, **changes):
+def taken(limits, behind=None, locked=(), **changes):
     """What one look for jobs of the type app.job with these limits comes to."""
-    order = wanted(**changes)
-    return claim_limited("default", order, {prefix_of("app.job"): limits}, behind or dict.fromkeys(order.queues, ""))
+    order, by_prefix = wanted(**changes), {prefix_of("app.job"): limits}
+    return claim_limited("default", order, by_prefix, behind or dict.fromkeys(order.queues, ""), locked)
 
 
 def ids(found):
@@ -351,3 +352,51 @@ class TestManyAskAtOnce:
             assert ids(found) == [free.pk]
             assert found.wait == sql.BUSY
         assert ids(taken(ONE)) == [stuck.pk]
+
+    @pytest.mark.only_on("postgresql", "mysql")
+    def test_with_one_free_slot_what_comes_behind_a_locked_key_is_claimed(self):
+        stuck, free = make_limited(key="stuck", priority=9), make_limited(key="free")
+        with locked_keys(stuck):
+            assert ids(taken(ONE, slots=1)) == [free.pk]
+        assert ids(taken(ONE, slots=1)) == [stuck.pk]
+
+    @pytest.mark.only_on("postgresql", "mysql")
+    def test_a_job_whose_row_is_locked_holds_up_no_other_key(self):
+        stuck, free = make_limited(key="stuck", priority=9), make_limited(key="free")
+        with somebody_else() as cursor:
+            cursor.execute("SELECT 1 FROM qorworker_job WHERE id = %s FOR UPDATE", [stuck.pk])
+            assert ids(taken(ONE, slots=1)) == [free.pk]
+
+    @pytest.mark.only_on("postgresql", "mysql")
+    def test_however_slow_the_database_is_locked_keys_hold_up_no_other(self, monkeypatch):
+        """Each statement takes so long that a look tries one key."""
+        stuck = [make_limited(key=str(number), priority=9) for number in range(3)]
+        free = make_limited(key="free")
+        ticks = count()
+        monkeypatch.setattr(sql, "monotonic", lambda: next(ticks))
+        with locked_keys(*stuck):
+            found, locked = [], set()
+            while len(found) < 5 and not any(found):
+                look = taken(ONE, slots=1, locked=locked)
+                found, locked = [*found, ids(look)], look.locked
+        assert found == [[], [], [], [free.pk]]
+        assert not locked, "The locked ones have a better priority, and must have another chance."
+
+    @pytest.mark.only_on("postgresql", "mysql")
+    def test_locked_keys_are_tried_again_at_once_where_no_other_can_start(self):
+        stuck = make_limited(key="stuck")
+        with locked_keys(stuck):
+            look = taken(ONE)
+        assert (ids(look), look.locked) == ([], {stuck.limit_key})
+        assert ids(taken(ONE, locked=look.locked)) == [stuck.pk]
+
+
+@contextmanager
+def locked_keys(*jobs):
+    """Another process claims from the keys of these jobs, and was stopped while it did."""
+    for each in jobs:
+        Limit.objects.create(limit_key=each.limit_key, used_at=database_now("default"))
+    with somebody_else() as cursor:
+        for each in jobs:
+            cursor.execute("SELECT 1 FROM qorworker_limit WHERE limit_key = %s FOR UPDATE", [each.limit_key])
+        yield

@@ -7,8 +7,8 @@ without reading the others.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from django.db import connections, transaction
@@ -44,16 +44,20 @@ class Round:
     behind: dict[str, str] = field(default_factory=dict)  # queue to the key after which the next look continues
     empty: set[str] = field(default_factory=set)  # queues in which none waits
     wait: float | None = None  # seconds until the next look at these is worthwhile; None: when a place is free
+    locked: set[str] = field(default_factory=set)  # keys that are better left out of the next look
     able: bool = False  # limits let one start
     crowded: bool = False  # one could start and is first in line, but no slot is free
 
 
-def claim_limited(using: str, claim: Claim, limits: Mapping[str, Limits], behind: Mapping[str, str]) -> Round:
+def claim_limited(
+    using: str, claim: Claim, limits: Mapping[str, Limits], behind: Mapping[str, str], locked: Collection[str] = ()
+) -> Round:
     """Claim the best jobs that have a place, for the free slots, as far as they come before unlimited ones.
 
     :param claim: all queues, and the free slots.
     :param limits: the limits of the types that may be claimed, by the prefix of their stored keys.
     :param behind: the queues in which such jobs wait, each with the key after which the look continues.
+    :param locked: keys that earlier looks found locked and that others come before now.
     """
     result = Round()
     heads: list[Head] = []
@@ -69,18 +73,40 @@ def claim_limited(using: str, claim: Claim, limits: Mapping[str, Limits], behind
     free_places = places(using, {head.limit_key: limits[prefix_in(head.limit_key)] for head in heads})
     able = [head for head in heads if free_places[head.limit_key].free]
     result.able = bool(able)
-    chosen = best_of(using, able, free_places, claim)
-    result.crowded = bool(chosen) and not claim.slots
-    end = monotonic() + SHARE
-    for number, (limit_key, ids) in enumerate(chosen.items() if claim.slots else ()):
-        if number and monotonic() >= end:
-            break
-        result.claimed += take(using, limit_key, limits[prefix_in(limit_key)], ids, claim)
+    others = [head for head in able if head.limit_key not in locked]
+    found = _take_best(using, result, others or able, free_places, limits, claim)
+    if found and not result.claimed:
+        result.locked = {*found, *(locked if others else ())}
     result.claimed.sort(key=rank)
     waits = [each.wait for each in free_places.values() if each.wait is not None]
     waits += [BUSY] if able else []
     result.wait = 0.0 if result.claimed and len(result.claimed) == claim.slots else min(waits, default=None)
     return result
+
+
+def _take_best(
+    using: str,
+    result: Round,
+    heads: Sequence[Head],
+    free_places: Mapping[str, Places],
+    limits: Mapping[str, Limits],
+    claim: Claim,
+) -> set[str]:
+    """Claim the best jobs. Where a key is locked, those that come next. Return the keys that are locked."""
+    end, locked, slots = monotonic() + SHARE, set[str](), claim.slots
+    while chosen := best_of(using, heads, free_places, replace(claim, slots=slots)):
+        result.crowded = not claim.slots
+        for number, (limit_key, ids) in enumerate(chosen.items() if slots else ()):
+            if (number or locked) and monotonic() >= end:
+                return locked
+            taken = take(using, limit_key, limits[prefix_in(limit_key)], ids, claim)
+            result.claimed += taken
+            slots -= len(taken)
+            locked |= set() if taken else {limit_key}
+        if not slots or locked.isdisjoint(chosen) or monotonic() >= end:
+            break
+        heads = [head for head in heads if head.limit_key not in chosen]
+    return locked
 
 
 def could_start(using: str, queue: str, limits: Mapping[str, Limits], after: str) -> tuple[list[int], str]:
