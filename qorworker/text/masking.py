@@ -20,7 +20,8 @@ class Mask:
     """Knows some secrets. To call it with a text returns the text without them.
 
     It matches a secret as it is, each of its lines, without spaces around it, and as ``repr``, JSON, HTML, XML and
-    URLs write it. It does not match a secret that was changed in any other way, or that has fewer than three characters.
+    URLs write it. It does not match a secret that was changed in any other way, or that has fewer than three
+    characters.
     """
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
