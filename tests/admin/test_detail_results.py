@@ -260,11 +260,17 @@ def test_too_many_rows_for_a_sheet_are_refused_in_words(types, visitor):
     [
         ("foo;=1+1", "foo;'=1+1"), ("a|@SUM(A1)", "a|'@SUM(A1)"), ("a\t+1+1", "a\t'+1+1"), ("a\r\n-1-1", "a\r\n'-1-1"),
         ('a; "=1+1"', "a; \"'=1+1\""), ("a;\uff1d1+1", "a;'\uff1d1+1"), ("=1", "'=1"), ('"=1', "'\"=1"),
+        ("a;;|\n=1", "a;;|\n'=1"), ("a\n\nb;=1", "a\n\nb;'=1"), ("a;", "a;"),
         ("a;-3;b", "a;-3;b"), ("-3", "-3"), ("a; b", "a; b"), ("Dear Ann, - yes", "Dear Ann, - yes"), (-3, -3),
     ],
 )  # fmt: skip
 def test_no_part_of_a_cell_is_a_formula_whatever_splits_it(value, shown):
     assert downloads.safe_cell(value) == shown
+
+
+def test_a_run_of_separators_is_read_once():
+    """Else one row of line breaks would take seconds, and a table of them hold the thread of the request for hours."""
+    assert downloads.INNER.subn(downloads._safe_part, "a" + "\n;" * 1_000 + "b")[1] == 1
 
 
 def test_without_the_extra_there_is_no_link_and_the_address_says_what_is_missing(types, visitor, monkeypatch):

@@ -35,8 +35,9 @@ from qorworker.text.cleaning import visible
 logger = logging.getLogger("qorworker.access")
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # also in full width
-# Places where a spreadsheet may begin another cell inside of one cell: many read “;” as the separator.
-INNER = re.compile(r"([;|\t\r\n\uff1b][\s\"']*)([=+\-@\uff1d\uff0b\uff0d\uff20][^;|\t\r\n\uff1b]*)")
+# Places where a spreadsheet may begin another cell inside of one cell: many read “;” as the separator. A place without
+# a formula matches, too: else a long run of line breaks would be read again from each of them.
+INNER = re.compile(r"([;|\t\r\n\uff1b][\s\"';|\uff1b]*)([=+\-@\uff1d\uff0b\uff0d\uff20][^;|\t\r\n\uff1b]*)?")
 SHEET_CELLS = 250_000  # in one XLSX file: it is made within the request, at about 35 µs a cell
 Answer = Callable[[HttpRequest, Job], HttpResponseBase]
 
@@ -151,7 +152,7 @@ def safe_cell(value: Any) -> Any:
 
 
 def _safe_part(match: re.Match[str]) -> str:
-    return match[0] if _is_number(match[2]) else f"{match[1]}'{match[2]}"
+    return match[0] if match[2] is None or _is_number(match[2]) else f"{match[1]}'{match[2]}"
 
 
 def _is_number(text: str) -> bool:
