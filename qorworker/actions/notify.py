@@ -6,7 +6,7 @@ import logging
 import math
 from collections.abc import Sequence
 
-from django.db import Error
+from django.db import Error, transaction
 
 from qorworker.conf import settings
 from qorworker.models import Job, JobQuerySet, Pause
@@ -31,24 +31,29 @@ def queues_of_callers() -> list[str]:
     return [name for name in settings.QUEUES if backend_of(name).runs_in_caller]
 
 
-def hand_over(using: str, seconds: float = math.inf) -> int:
+def hand_over(using: str) -> int:
     """Notify each backend of due jobs, and again of those of which it was notified too long ago. Return how many.
 
     A backend whose broker is down is notified the next time.
-
-    :param seconds: after this time a backend is notified of no more jobs in this call.
     """
-    number, paused = 0, Pause.objects.using(using).paused()
-    for backend in backends_to_notify():
-        waiting = Job.objects.using(using).to_hand_over(backend.queue_name, backend.renotify_after).not_paused(paused)
-        number += _notify(backend, without_held(waiting, [backend.queue_name], AT_ONCE), seconds)
-    return number
+    return sum(hand_over_to(backend, using) for backend in backends_to_notify())
+
+
+def hand_over_to(backend: BaseBackend, using: str, seconds: float = math.inf) -> int:
+    """Do this for one backend.
+
+    :param seconds: after this time it is notified of no more jobs in this call.
+    """
+    paused = Pause.objects.using(using).paused()
+    waiting = Job.objects.using(using).to_hand_over(backend.queue_name, backend.renotify_after).not_paused(paused)
+    return _notify(backend, without_held(waiting, [backend.queue_name], AT_ONCE), seconds)
 
 
 def _notify(backend: BaseBackend, jobs: Sequence[Job], seconds: float) -> int:
     number, end = 0, monotonic() + seconds
-    while number < len(jobs) and (number == 0 or monotonic() < end):
-        some = jobs[number : number + TOGETHER]
+    for start in range(0, len(jobs), TOGETHER):
+        # A notification about a locked job could not be recorded, and would come again each time.
+        some = without_locked(jobs[start : start + TOGETHER])
         try:
             backend.jobs_ready(some)
         except Error:
@@ -57,7 +62,19 @@ def _notify(backend: BaseBackend, jobs: Sequence[Job], seconds: float) -> int:
             logger.exception("Jobs of the queue “%s” could not be handed over to their backend.", backend.queue_name)
             break
         number += len(some)
+        if monotonic() >= end:
+            break
     return number
+
+
+def without_locked(jobs: Sequence[Job]) -> list[Job]:
+    """Return those of these jobs, of one database, whose rows no other transaction has locked."""
+    if not jobs:
+        return []
+    rows = Job.objects.using(jobs[0]._state.db)
+    with transaction.atomic(using=rows.db):
+        free = set(rows.filter(pk__in=[job.pk for job in jobs]).unlocked().values_list("pk", flat=True))
+    return [job for job in jobs if job.pk in free]
 
 
 _looked_at: dict[tuple[str, str], str] = {}  # if very many limit keys wait: the one after which the next look continues

@@ -319,9 +319,10 @@ class JobQuerySet(OwnQuerySet["Job"]):
         late = Q(run_after__lt=DatabaseNow(-seconds))
         return self.queued().filter(late, queue_name__in=list(queues)).order_by("id")
 
-    def note_handed_over(self, pk: int) -> int:
-        """Record that the backend was notified of a job."""
-        return self.filter(pk=pk).update(handed_over_at=DatabaseNow())
+    def note_handed_over(self, *ids: int) -> int:
+        """Record that the backend was notified of jobs. Rows that another transaction has locked are skipped."""
+        with transaction.atomic(using=self.db):
+            return self.filter(pk__in=ids).unlocked().update(handed_over_at=DatabaseNow())
 
     def set_limit_key(self, pk: int, limit_key: str) -> int:
         """Let a job share its limits by this stored key from now on."""

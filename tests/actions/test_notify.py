@@ -3,12 +3,14 @@
 import pytest
 
 from qorworker.actions import notify
-from qorworker.actions.notify import hand_over
+from qorworker.actions.notify import hand_over, hand_over_to
 from qorworker.models import Job
+from qorworker.queues import backend_of
 from tests.backends.told import ToldBackend
+from tests.models.rows import somebody_else
 from tests.testapp import jobs
 
-pytestmark = pytest.mark.django_db
+pytestmark = pytest.mark.django_db(transaction=True)
 SECONDS = 0.25  # that a notification takes
 
 
@@ -43,6 +45,10 @@ def waiting(settings, monkeypatch):
     return make
 
 
+def handed_over(seconds):
+    return hand_over_to(backend_of("told"), "default", seconds)
+
+
 def test_all_are_handed_over_in_one_call_without_a_limit_of_time(waiting):
     numbers = waiting(SlowBackend)
     assert hand_over("default") == 100
@@ -51,16 +57,28 @@ def test_all_are_handed_over_in_one_call_without_a_limit_of_time(waiting):
 
 def test_within_a_limit_of_time_the_rest_comes_with_the_next_calls(waiting):
     numbers = waiting(SlowBackend)
-    assert [hand_over("default", 2 * SECONDS) for _ in range(4)] == [40, 40, 20, 0]
+    assert [handed_over(2 * SECONDS) for _ in range(4)] == [40, 40, 20, 0]
     assert ToldBackend.told == numbers
 
 
 def test_a_backend_that_is_slower_than_the_limit_is_notified_of_some_at_each_call(waiting):
     waiting(SlowBackend)
-    assert [hand_over("default", SECONDS / 2) for _ in range(2)] == [20, 20]
+    assert [handed_over(SECONDS / 2) for _ in range(2)] == [20, 20]
 
 
 def test_a_broker_that_is_down_is_tried_once_in_each_call(waiting):
     waiting(DownBackend)
     assert hand_over("default") == 0
     assert len(ToldBackend.told) == 1
+
+
+@pytest.mark.only_on("postgresql", "mysql")
+def test_a_locked_job_holds_up_no_other_and_is_handed_over_once_it_is_free(waiting):
+    locked, *others = waiting(ToldBackend)
+    with somebody_else() as cursor:
+        cursor.execute("SELECT 1 FROM qorworker_job WHERE id = %s FOR UPDATE", [locked])
+        assert [hand_over("default") for _ in range(2)] == [len(others), 0]
+        assert ToldBackend.told == others
+        assert Job.objects.note_handed_over(locked) == 0  # it does not wait for the lock, which may last
+    assert hand_over("default") == 1
+    assert ToldBackend.told == [*others, locked]

@@ -53,9 +53,14 @@ class CeleryBackend(BaseBackend):
     def jobs_ready(self, jobs: Sequence[Job]) -> None:
         from qorworker.models import Job
 
-        for job in jobs:
-            self.send(job)
-            Job.objects.using(job._state.db).note_handed_over(job.pk)
+        sent: list[Job] = []
+        try:
+            for job in jobs:
+                self.send(job)
+                sent.append(job)
+        finally:
+            if sent:
+                Job.objects.using(sent[0]._state.db).note_handed_over(*(job.pk for job in sent))
 
     def jobs_waiting(self, jobs: Sequence[Job]) -> None:
         """Send those that are due soon to Celery, so that they start on time. Later ones would fill its workers."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
-from qorworker.actions.notify import backends_to_notify, hand_over, queues_of_callers, without_held
+from qorworker.actions.notify import backends_to_notify, hand_over_to, queues_of_callers, without_held, without_locked
 from qorworker.database.connection import Database
 from qorworker.maintenance.expiry import Expiry
 from qorworker.maintenance.reaper import Reaper
 from qorworker.maintenance.scheduler import LOOK, Scheduler
 from qorworker.models import Job, Pause, Worker
+from qorworker.queues import BaseBackend
 from qorworker.system.processes import Identity, monotonic
 from qorworker.worker.parent.dispatcher import Dispatcher
 from qorworker.worker.parent.duties import Duty
@@ -19,7 +21,9 @@ from qorworker.worker.parent.wakeup import Wakeup
 LEFT_BEHIND = 60.0  # seconds after which this worker runs a job that its caller should have run
 EXPIRING = 0.5  # seconds of one round that cancels expired jobs
 EXPIRY_PAUSE = 1.0  # seconds before the next round if that did not reach all schedules
-NOTIFYING = 0.5  # seconds for each backend at a time: its broker may be slow, and leases must be renewed meanwhile
+NOTIFYING = 0.5  # seconds for a backend at a time: its broker may be slow, and leases must be renewed meanwhile
+ADOPTING = 0.5  # seconds of one round that claims jobs left behind
+WAITING_LOOKED_AT = 100  # jobs left behind among which one round looks: rows may be locked
 PROMOTION = 0.5  # seconds between two looks for due jobs; an earlier due time is met exactly
 PROMOTION_PAUSE = 0.01  # the same at least, however many jobs are due in quick succession
 
@@ -49,6 +53,7 @@ class Housekeeping:
         self.reaping = Duty(self._reap, 2.0)
         self.expiry = Expiry(self.using)
         self.expiring = Duty(self._expire, 5.0)
+        self.adopting = Duty(self._run_left_behind, 5.0)
 
     def duties(self, worker: Worker, identity: Identity, *, for_one_job: bool) -> list[Duty]:
         """Return what this registered worker has to do. One that runs a single job leaves most to others."""
@@ -56,10 +61,9 @@ class Housekeeping:
         duties = [self.promoting, self.reaping]
         if not for_one_job:
             duties += [self.scheduling, self.expiring]
-        if backends_to_notify():
-            duties.append(Duty(self._notify_backends, 1.0))
+        duties += [Duty(partial(self._notify, backend), 1.0) for backend in backends_to_notify()]
         if queues_of_callers() and not for_one_job:
-            duties.append(Duty(self._run_left_behind, 5.0))
+            duties.append(self.adopting)
         return duties
 
     def promote_at(self, at: float, now: float) -> None:
@@ -96,13 +100,22 @@ class Housekeeping:
         if self.expiry.last:
             self.expiring.bring_forward(monotonic() + EXPIRY_PAUSE)
 
-    def _notify_backends(self, now: float) -> None:
-        hand_over(self.using, NOTIFYING)
+    def _notify(self, backend: BaseBackend, now: float) -> None:
+        hand_over_to(backend, self.using, NOTIFYING)
 
     def _run_left_behind(self, now: float) -> None:
         """Run jobs that their caller enqueued to run itself and then did not: it must have ended."""
+        end = monotonic() + ADOPTING
+        for job in self._left_behind():
+            self.dispatcher.claim_one(job.pk)
+            if monotonic() >= end or not self.takes_work():
+                self.adopting.at = now  # this worker's own duties come in between
+                return
+
+    def _left_behind(self) -> list[Job]:
         slots = self.dispatcher.idle_slots() if self.takes_work() else 0
+        if not slots:
+            return []
         jobs = Job.objects.using(self.using).left_behind(queues_of_callers(), LEFT_BEHIND)
         jobs = jobs.not_paused(Pause.objects.using(self.using).paused())
-        for job in without_held(jobs, queues_of_callers(), slots) if slots else ():
-            self.dispatcher.claim_one(job.pk)
+        return without_locked(without_held(jobs, queues_of_callers(), WAITING_LOOKED_AT))[:slots]
