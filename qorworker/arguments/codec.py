@@ -33,8 +33,21 @@ ENTERED_BY = "by"  # beside a secret: the key of the user who entered it, unless
 
 
 def is_secret(field: forms.Field) -> bool:
-    """Return whether the value of a field must never be shown; a password input in a given form counts."""
-    return isinstance(field, fields.SecretField) or isinstance(field.widget, forms.PasswordInput)
+    """Return whether the value of a field, or a part of it, must never be shown. A password input in a given form
+    counts.
+    """
+    if isinstance(field, fields.SecretField) or _is_password(field.widget):
+        return True
+    if isinstance(field, fields.ListField):
+        return is_secret(field.item)
+    return isinstance(field, forms.MultiValueField) and any(map(is_secret, field.fields))
+
+
+def _is_password(widget: forms.Widget) -> bool:
+    """Return whether a widget is a password input, or has one beside others."""
+    if isinstance(widget, forms.MultiWidget):
+        return any(map(_is_password, widget.widgets))
+    return isinstance(widget, forms.PasswordInput)
 
 
 def secret_problem(field: forms.Field) -> str:

@@ -11,6 +11,7 @@ from django.test import override_settings
 
 from qorworker import Arg, InvalidArguments, Secret
 from qorworker.arguments import Arguments, codec, secrets, shown
+from qorworker.arguments.fields import ListField, SecretField
 from qorworker.exceptions import SecretsUnavailable
 
 CANARY = "hunter2 and a half"
@@ -87,6 +88,36 @@ def test_a_secret_is_erased_even_if_its_field_has_become_another_one(stored, fie
 def test_a_password_input_for_anything_but_text_is_a_problem(field):
     made = type("Pin", (forms.Form,), {"pin": field(widget=forms.PasswordInput)})
     assert "always a text" in Arguments("t", lambda pin: None, made).problems()["pin"]
+
+
+class NameAndPassword(forms.MultiWidget):
+    def __init__(self):
+        super().__init__([forms.TextInput, forms.PasswordInput])
+
+    def decompress(self, value):
+        return value or ["", ""]
+
+
+class LoginField(forms.MultiValueField):
+    def __init__(self, password, **options):
+        super().__init__((forms.CharField(), password), **options)
+
+    def compress(self, values):
+        return ":".join(values)
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        LoginField(forms.CharField(), widget=NameAndPassword),
+        LoginField(SecretField(), widget=forms.TextInput),
+        ListField(item=forms.CharField(widget=forms.PasswordInput)),
+    ],
+)
+def test_a_password_beside_something_else_in_one_argument_is_a_problem(field):
+    """Only a secret that is an argument of its own can be encrypted."""
+    made = type("SignIn", (forms.Form,), {"login": field})
+    assert "always a text" in Arguments("t", lambda login: None, made).problems()["login"]
 
 
 def test_a_password_input_for_a_number_in_the_signature_is_a_problem():
