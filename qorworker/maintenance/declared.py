@@ -43,9 +43,11 @@ def sync_declared(using: str) -> None:
         except (InvalidArguments, InvalidSchedule, JobTypeError, SecretsUnavailable) as error:
             logger.error("The schedule “%s” that %s declares cannot be made: %s", name, job_type.place, error)
             _note_unmakeable(job_type, plan, stored.get(name), str(error), using)
-        except Exception as error:  # a form's own code
-            logger.exception("The schedule “%s” that %s declares cannot be made.", name, job_type.place)
-            _note_unmakeable(job_type, plan, stored.get(name), type(error).__name__, using)
+        except Exception as error:  # a form's own code, which may quote a secret
+            kind, cause = type(error).__name__, None if job_type.arguments.has_secret_fields() else error
+            text = "The schedule “%s” that %s declares cannot be made: %s"
+            logger.error(text, name, job_type.place, kind, exc_info=cause)
+            _note_unmakeable(job_type, plan, stored.get(name), kind, using)
     for name, schedule in stored.items():
         if name in declared or not (schedule.enabled or schedule.is_unmakeable):
             continue

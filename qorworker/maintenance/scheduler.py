@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import logging
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
@@ -176,9 +177,14 @@ def problem_of(schedule: Schedule, job_type: JobType[Any], person: Any) -> str:
         return str(error)
     except (OperationalError, InterfaceError):
         raise
-    except Exception as error:  # a form's own code
-        logger.exception("The arguments of the schedule “%s” could not be checked.", schedule.name)
-        return f"{type(error).__name__}: {error}"
+    except Exception as error:  # a form's own code, which gets the secrets, too
+        mask = job_type.arguments.mask_of(json.dumps(schedule.arguments))
+        text = mask(f"{type(error).__name__}: {error}")
+        cause = None if mask else error
+        logger.error(
+            "The arguments of the schedule “%s” could not be checked: %s", schedule.name, visible(text), exc_info=cause
+        )
+        return text
     for value in loaded.values():
         if isinstance(value, File):
             value.close()

@@ -6,6 +6,7 @@ import zoneinfo
 from pathlib import Path
 
 import pytest
+from django import forms
 
 from qorworker import Cron, Every, Plan, Schedule, Secret, job
 from qorworker.definitions.registry import registry
@@ -149,6 +150,23 @@ def test_the_record_does_not_repeat_the_reason_which_may_quote_arguments():
     declare(Plan(Every(minutes=15), arguments={"number": "y"}))
     assert only().needs_attention
     assert [entry.details for entry in AuditEntry.objects.filter(action="needs attention")] == [{}]
+
+
+def test_an_error_of_a_form_that_quotes_a_secret_is_logged_without_it(caplog):
+    def refuse(value):
+        raise RuntimeError(f"{value!r} is no key")
+
+    class KeyForm(forms.Form):
+        key = forms.CharField(widget=forms.PasswordInput, validators=[refuse])
+
+    @job(name="declared", form=KeyForm, schedule=Plan(Every(minutes=15), arguments={"key": "opensesame"}))
+    def declared(key: str) -> None:
+        """Does nothing."""
+
+    sync_declared("default")
+    assert only().needs_attention == "The declaration in code is invalid: RuntimeError"
+    assert "cannot be made: RuntimeError" in caplog.text
+    assert "opensesame" not in caplog.text
 
 
 def test_a_schedule_runs_once_its_arguments_fit(clock):

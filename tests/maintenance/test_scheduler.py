@@ -6,6 +6,7 @@ import datetime as dt
 import threading
 
 import pytest
+from django import forms
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Permission
 from django.db import InternalError, OperationalError, connection, transaction
@@ -16,11 +17,13 @@ from qorworker.maintenance import scheduler as module
 from qorworker.maintenance.scheduler import FAULTY, LOOK, SHARE, Scheduler, fire
 from qorworker.models import AuditEntry, Job, ScheduleSlot
 from qorworker.models.clock import aware, stored
+from qorworker.text.masking import MASK
 from tests.job_types import own_types  # noqa: F401
 from tests.maintenance.support import fired, look, made
 from tests.models.rows import race, somebody_else
 from tests.support import empty_tables
 from tests.testapp import jobs
+from tests.testapp.models import Shop
 
 pytestmark = pytest.mark.django_db
 
@@ -387,6 +390,26 @@ class TestArgumentsThatNoLongerFit:
         monkeypatch.setattr(type(jobs.noop.arguments), "load", lambda self, stored: 1 / 0)
         look(scheduler)
         assert Schedule.objects.get().needs_attention == "ZeroDivisionError: division by zero"
+
+    def test_an_error_that_quotes_a_secret_is_told_without_it(self, clock, scheduler, monkeypatch, caplog):
+        def refuse(instance, value):
+            raise ValueError(f"{value!r} is no key")
+
+        class KeyForm(forms.ModelForm):
+            class Meta:
+                model, fields, widgets = Shop, ["name"], {"name": forms.PasswordInput}
+
+        @job(name="signs_in", form=KeyForm)
+        def signs_in(arguments) -> None:
+            """Gets the form as an unsaved row."""
+
+        made(Every(minutes=15), signs_in, arguments={"name": "opensesame"})
+        clock.forward(minutes=15)
+        monkeypatch.setattr(Shop._meta.get_field("name"), "save_form_data", refuse)
+        look(scheduler)
+        assert Schedule.objects.get().needs_attention == f"ValueError: '{MASK}' is no key"
+        assert "could not be checked" in caplog.text
+        assert "opensesame" not in caplog.text
 
     def test_a_queue_that_is_gone(self, clock, scheduler, settings):
         made(Every(minutes=15))
