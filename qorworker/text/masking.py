@@ -113,6 +113,8 @@ def _forms(secret: str) -> Iterator[str]:
         yield repr(text + "'\"")[1:-4]  # as part of a text with both kinds of quotes
         yield ascii(text)[1:-1]
         yield repr(text.encode("utf-8", "surrogatepass"))[2:-1]
+        if not text.isascii():
+            yield text.encode("ascii", "backslashreplace").decode()  # standard error, where only ASCII can be written
         yield json.dumps(text)[1:-1]
         yield json.dumps(text, ensure_ascii=False)[1:-1]
         yield from _markup(text)
@@ -125,8 +127,11 @@ def _forms(secret: str) -> Iterator[str]:
 def _markup(text: str) -> Iterator[str]:
     """Yield *text* as HTML and XML write it. They differ in the quotation marks that they escape, and in how."""
     content = html.escape(text, quote=False)
-    yield content
+    written = [content]
     if '"' in text or "'" in text:
-        yield content.replace('"', "&quot;")  # an attribute in XML
-        yield html.escape(text)
-        yield content.replace('"', "&#34;").replace("'", "&#39;")  # Jinja
+        written.append(content.replace('"', "&quot;"))  # an attribute in XML
+        written.append(html.escape(text))
+        written.append(content.replace('"', "&#34;").replace("'", "&#39;"))  # Jinja
+    yield from written
+    if not text.isascii():
+        yield from (each.encode("ascii", "xmlcharrefreplace").decode() for each in written)
