@@ -17,6 +17,7 @@ from qorworker.definitions.registry import job, registry
 from qorworker.models import Job, Limit, LimitStart, database_now, held_by
 from qorworker.models.sql import claim_limited, claim_one
 from qorworker.models.sql import limits as sql
+from qorworker.models.sql.places import places
 from tests.models.rows import claim_ids, columns, leaving, make_job, race, somebody_else, wanted, written
 
 numbers = count()
@@ -189,6 +190,37 @@ class TestManyKeys:
         assert (ids(first), first.behind, first.able) == ([], {"default": "app.job/k2"}, False)
         second = taken(ONE, first.behind)
         assert ids(second) == [free.pk] or ids(taken(ONE, second.behind)) == [free.pk]
+
+    @pytest.mark.only_on("mysql")
+    def test_keys_that_take_too_long_to_find_are_left_to_the_next_look(self, monkeypatch):
+        """Each takes a round trip to the server."""
+        job, *others = (make_limited(key=str(number)) for number in range(3))
+        ticks = count(step=sql.FINDING)
+        monkeypatch.setattr(sql, "monotonic", lambda: next(ticks))
+        found = taken(ONE)
+        assert ids(found) == [job.pk]
+        assert found.behind == {"default": job.limit_key}
+        assert ids(taken(ONE, found.behind)) == [others[0].pk]
+
+    @pytest.mark.parametrize("limits", [ONE, Limits(None, Rate(1, 60.0)), Limits(2, Rate(2, 60.0))])
+    def test_places_of_many_keys_take_two_statements(self, limits, django_assert_max_num_queries):
+        keys = {make_limited(key=str(number)).limit_key: limits for number in range(30)}
+        with django_assert_max_num_queries(2):
+            found = places("default", keys)
+        assert {each.free for each in found.values()} == {limits.max_concurrency or 1}
+        assert found.keys() == keys.keys()
+
+    def test_jobs_to_hand_over_that_take_too_long_to_find_are_left_to_the_next_look(self, monkeypatch):
+        many = [make_limited(key=str(number)) for number in range(3)]
+        ticks = count()
+        monkeypatch.setattr(sql, "SHARE", 0.5)
+        monkeypatch.setattr(sql, "FINDING", 1e9)
+        monkeypatch.setattr(sql, "monotonic", lambda: next(ticks))
+        found, after = [], ""
+        for _ in range(4):
+            some, after = sql.could_start("default", "default", {prefix_of("app.job"): TWO}, after)
+            found.append(some)
+        assert found == [*([job.pk] for job in many), []]
 
     def test_a_full_key_does_not_hide_the_others(self):
         make_limited(key="full", status="running")
@@ -369,11 +401,17 @@ class TestManyAskAtOnce:
 
     @pytest.mark.only_on("postgresql", "mysql")
     def test_however_slow_the_database_is_locked_keys_hold_up_no_other(self, monkeypatch):
-        """Each statement takes so long that a look tries one key."""
+        """Each claim takes so long that a look tries one key."""
         stuck = [make_limited(key=str(number), priority=9) for number in range(3)]
         free = make_limited(key="free")
-        ticks = count()
-        monkeypatch.setattr(sql, "monotonic", lambda: next(ticks))
+        clock, take = [0.0], sql.take
+
+        def slow_take(*given, **more):
+            clock[0] += 1.0
+            return take(*given, **more)
+
+        monkeypatch.setattr(sql, "monotonic", lambda: clock[0])
+        monkeypatch.setattr(sql, "take", slow_take)
         with locked_keys(*stuck):
             found, locked = [], set()
             while len(found) < 5 and not any(found):

@@ -23,6 +23,7 @@ from qorworker.system.processes import monotonic
 
 KEYS = 100  # keys of a queue in one look; if more wait, the next look continues after them
 SHARE = 0.5  # seconds of one look, after which it claims from no further key: a worker must renew its leases in time
+FINDING = 2.0  # the same after which it looks for no further key, where each takes a statement
 BUSY = 0.05  # seconds until the next look at a key from which another process is claiming
 
 
@@ -62,9 +63,9 @@ def claim_limited(
     result = Round()
     heads: list[Head] = []
     for queue, after in behind.items():
-        some = waiting_keys(using, queue, after)
-        if len(some) == KEYS:
-            result.behind[queue] = some[-1].limit_key
+        some, rest = waiting_keys(using, queue, after)
+        if rest:
+            result.behind[queue] = rest
         elif not some and not after:
             result.empty.add(queue)
         heads += (head for head in some if prefix_in(head.limit_key) in limits)
@@ -111,18 +112,23 @@ def _take_best(
 
 def could_start(using: str, queue: str, limits: Mapping[str, Limits], after: str) -> tuple[list[int], str]:
     """Return the ids of the jobs in a queue that have a place now, and the key after which the next look continues."""
-    heads = waiting_keys(using, queue, after)
+    heads, rest = waiting_keys(using, queue, after)
     limited = [head for head in heads if prefix_in(head.limit_key) in limits]
     free_places = places(using, {head.limit_key: limits[prefix_in(head.limit_key)] for head in limited})
-    ids: list[int] = []
+    ids, end = list[int](), monotonic() + SHARE
     for head in limited:
         if free := free_places[head.limit_key].free:
             ids += (pk for pk, _ in _line(using, head, min(free, KEYS)))
-    return ids, heads[-1].limit_key if len(heads) == KEYS else ""
+            if monotonic() >= end:
+                return ids, head.limit_key
+    return ids, rest
 
 
-def waiting_keys(using: str, queue: str, after: str = "") -> list[Head]:
-    """Return the best waiting job of each of the next keys after *after* in a queue, at most ``KEYS``."""
+def waiting_keys(using: str, queue: str, after: str = "") -> tuple[list[Head], str]:
+    """Return the best waiting job of each of the next keys after *after* in a queue, at most ``KEYS``.
+
+    :returns: the jobs, and the key after which the next look continues; empty if all keys were looked at.
+    """
     connection = connections[using]
     with connection.cursor() as cursor:
         if connection.vendor == "mysql":
@@ -140,13 +146,15 @@ def waiting_keys(using: str, queue: str, after: str = "") -> list[Head]:
             FROM waiting WHERE limit_key IS NOT NULL""",  # noqa: S608
             [queue, after, queue, queue, queue],
         )
-        # Another process may have claimed the last job of a key while this was read.
-        return [Head(queue, *row) for row in cursor.fetchall() if row[1] is not None]
+        rows = cursor.fetchall()
+    # Another process may have claimed the last job of a key while this was read.
+    heads = [Head(queue, *row) for row in rows if row[1] is not None]
+    return heads, rows[-1][0] if len(rows) == KEYS else ""
 
 
-def _probe_mysql(cursor: Any, queue: str, after: str) -> list[Head]:
-    heads: list[Head] = []
-    while len(heads) < KEYS:
+def _probe_mysql(cursor: Any, queue: str, after: str) -> tuple[list[Head], str]:
+    heads, end = list[Head](), monotonic() + FINDING
+    while len(heads) < KEYS and (not heads or monotonic() < end):
         cursor.execute(
             f"SELECT limit_key, id, priority FROM {TABLE} FORCE INDEX (qorworker_job_claim)"  # noqa: S608
             " WHERE status = 'new' AND queue_name = %s AND BINARY queue_name = %s AND limit_key > %s"
@@ -155,9 +163,9 @@ def _probe_mysql(cursor: Any, queue: str, after: str) -> list[Head]:
         )
         row = cursor.fetchone()
         if row is None:
-            break
+            return heads, ""
         heads.append(Head(queue, *row))
-    return heads
+    return heads, heads[-1].limit_key
 
 
 def best_of(using: str, heads: Iterable[Head], free_places: Mapping[str, Places], claim: Claim) -> dict[str, list[int]]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from django.db import connections
 
 from qorworker.definitions.limits import Limits, Rate
 from qorworker.models.clock import as_datetime, now_sql
-from qorworker.models.sql.parts import TABLE, marks
+from qorworker.models.sql.parts import TABLE, marks, portions
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,17 +55,23 @@ def _starts(using: str, rates: Mapping[str, Rate]) -> dict[str, tuple[int, float
     may.
     """
     connection = connections[using]
-    since = "FROM qorworker_limitstart WHERE limit_key = %s AND started_at > " + now_sql(connection, "%s")
-    one = f"SELECT (SELECT COUNT(*) {since}), (SELECT started_at {since} ORDER BY started_at DESC LIMIT 1 OFFSET %s)"
+    now = now_sql(connection)
+    since = f"FROM qorworker_limitstart WHERE limit_key = %s AND started_at > {now_sql(connection, '%s')}"
+    last = f"SELECT started_at {since} ORDER BY started_at DESC LIMIT 1 OFFSET %s"
+    one = f"SELECT %s AS place, (SELECT COUNT(*) {since}) AS starts, ({last}) AS first, {now} AS now"
     result: dict[str, tuple[int, float | None]] = {}
-    with connection.cursor() as cursor:
-        for key, rate in rates.items():
-            period: tuple[str, float] = key, -rate.seconds
-            cursor.execute(f"{one}, {now_sql(connection)}", [*period, *period, rate.count - 1])
-            count, last, now = cursor.fetchone()
+    for some in portions(connection, list(rates.items()), lambda item: len(one)):
+        params: list[Any] = []
+        for place, (key, rate) in enumerate(some):
+            params += [place, key, -rate.seconds, key, -rate.seconds, rate.count - 1]
+        with connection.cursor() as cursor:
+            cursor.execute(" UNION ALL ".join([one] * len(some)), params)
+            rows = cursor.fetchall()
+        for place, count, first, at in rows:
+            key, rate = some[place]
             wait = None
-            if last is not None:
-                past = as_datetime(connection, now) - as_datetime(connection, last)
+            if first is not None:
+                past = as_datetime(connection, at) - as_datetime(connection, first)
                 wait = max(0.0, rate.seconds - past.total_seconds())
             result[key] = count, wait
     return result
