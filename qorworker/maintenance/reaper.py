@@ -47,8 +47,8 @@ class Reaper:
         self.own_worker_id, self.identity = own_worker_id, identity
         self.seen: dict[int, Sighting] = {}
         self.tried: set[int] = set()  # jobs of dead neighbours that had their turn, until all have: some may be locked
-        self.until: float | None = None  # when this round ends, once it has rescued a job
-        self.unfinished = False  # whether the round ended before every job was rescued
+        self.until: float | None = None  # when this round ends, once it has rescued a job or settled a dead neighbour
+        self.unfinished = False  # whether the round ended before all of them had their turn
 
     def reap(self) -> int:
         """Rescue jobs for up to ``SHARE`` seconds, and return how many."""
@@ -67,9 +67,11 @@ class Reaper:
         rescued = 0
         here = self.identity
         workers = Worker.objects.using(self.using).not_stopped().of_machine(here.boot_id, here.pid_namespace)
-        for worker in workers.others_than(self.own_worker_id):
-            if not processes.provably_gone(worker.process_id, worker.process_started):
-                continue
+        others = workers.others_than(self.own_worker_id)
+        gone = [each for each in others if processes.provably_gone(each.process_id, each.process_started)]
+        for number, worker in enumerate(gone):
+            if number and not self.has_time():
+                return rescued
             killed = processes.kill_with_cookie(worker.cookie)
             logger.warning("Worker %s is gone; %s processes that it left were ended.", worker.name, killed)
             for job in Job.objects.using(self.using).of_worker(worker.pk):
@@ -116,7 +118,7 @@ class Reaper:
             return 0
 
     def has_time(self) -> bool:
-        """Whether this round may rescue another job. It always rescues one, however slow the database."""
+        """Whether this round may go on. It always rescues one job or worker, however slow the database."""
         now = processes.monotonic()
         if self.until is None:
             self.until = now + SHARE

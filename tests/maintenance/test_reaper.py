@@ -59,3 +59,24 @@ def test_jobs_of_a_dead_neighbour_that_cannot_be_settled_hold_up_no_other(transa
     assert dead.stopped_at is not None
     jobs[2].refresh_from_db()
     assert jobs[2].status == "exception"
+
+
+def test_many_dead_neighbours_are_settled_in_several_rounds(transactional_db, monkeypatch):
+    """Each takes as long as a round, because the database is far away or the machine has many processes."""
+    me = processes.identity()
+    there = {"host": me.host, "boot_id": me.boot_id, "pid_namespace": me.pid_namespace, "slots": 1}
+    alive = Worker.objects.start(name="alive", process_id=me.process_id, process_started=me.process_started, **there)
+    for number in range(3):
+        started = me.process_started - 1
+        dead = Worker.objects.start(name=f"dead{number}", process_id=me.process_id, process_started=started, **there)
+        make_job("running", worker_id=dead.pk)
+    reaper = Reaper(Database("default"), alive.pk, me)
+    monkeypatch.setattr(module, "SHARE", 1e-6)
+    settled = []
+    while reaper.unfinished or not settled:
+        reaper.reap()
+        settled.append(Worker.objects.exclude(stopped_at=None).count())
+        assert len(settled) < 50, "It does not come to an end."
+    assert settled == sorted(settled)
+    assert settled[-1] == 3
+    assert len(settled) > 2
