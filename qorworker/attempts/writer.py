@@ -28,6 +28,7 @@ from qorworker.system.processes import monotonic
 logger = logging.getLogger(__name__)
 
 USUAL_BATCH = 1000  # attempts; above this the limit of a batch is lifted again
+SETTLING = 2.0  # seconds of one write for doubtful ends: a worker must renew its leases in time
 HANDED_BACK = ""  # the outcome of an attempt whose handler was not called
 
 
@@ -191,14 +192,11 @@ class Writer:
             notes = [self._note(end) for end in ends if end.outcome and end not in doubtful]
             result = exchange(self.using, [*updates, *(attempt.update() for attempt in progressed)], notes, claim)
             owned, locked = result.ours, result.busy | undecided
-            for end in ends:
-                if end.committed and end.attempt.job.id in owned:
-                    self._complete(end)
+            self._complete([end for end in ends if end.committed and end.attempt.job.id in owned])
             self._insert_log_and_rows([attempt for attempt in attempts if attempt.job.id in owned])
             self._erase_secrets([end for end in ends if end.attempt.job.id in owned])
-            for end in ends:
-                if end.has_result and end.attempt.job.id in owned:
-                    Job.objects.using(self.using).keep_return_value(end.update.id, end.attempt.returned or "null")
+            returned = {end.update.id: end.attempt.returned or "null" for end in ends if end.has_result}
+            Job.objects.using(self.using).keep_return_values({pk: returned[pk] for pk in returned if pk in owned})
         for attempt in attempts:
             if attempt.job.id in locked:
                 attempt.changed = True
@@ -212,9 +210,12 @@ class Writer:
 
         It inserts the note of each attempt first. Such a transaction writes the same note last, so one of both fails.
         """
-        locked: set[int] = set()
+        locked, end_at = set[int](), monotonic() + SETTLING
         attempts = Attempt.objects.using(self.using)
         for end in ends:
+            if end is not ends[0] and monotonic() >= end_at:
+                locked.add(end.attempt.job.id)  # the next write looks at it
+                continue
             job, note = end.attempt.job, self._note(end, counted=True)
             rows = Job.objects.using(self.using).held({job.id: job.token})
             if not rows.unlocked().exists():
@@ -237,16 +238,22 @@ class Writer:
                 notes.update(counted=None)
         return locked
 
-    def _complete(self, end: End) -> None:
-        """Complete the note of an attempt that ended in its own transaction by what only its parent knows."""
-        job = end.attempt.job
-        Attempt.objects.using(self.using).filter(job_id=job.id, number=job.attempt, counted=True).update(
-            worker_id=self.worker_id,
-            worker_name=self.worker_name,
-            process_id=end.attempt.process_id,
-            peak_memory=end.peak_memory,
-            survivors=end.survivors,
-        )
+    def _complete(self, ends: list[End]) -> None:
+        """Complete the notes of attempts that ended in their own transaction by what only their parent knows."""
+        if not ends:
+            return
+        attempts, by_job = Attempt.objects.using(self.using), {end.attempt.job.id: end for end in ends}
+        notes = [
+            note
+            for note in attempts.filter(job_id__in=by_job, counted=True).only("job_id", "number")
+            if note.number == by_job[note.job_id].attempt.job.attempt
+        ]
+        for note in notes:
+            end = by_job[note.job_id]
+            note.worker_id, note.worker_name = self.worker_id, self.worker_name
+            note.process_id, note.peak_memory = end.attempt.process_id, end.peak_memory
+            note.survivors = end.survivors
+        attempts.bulk_update(notes, ["worker_id", "worker_name", "process_id", "peak_memory", "survivors"])
 
     def _written_before(self, end: End) -> bool:
         """Whether an earlier write without an answer stored this end after all. False if that is unknown."""

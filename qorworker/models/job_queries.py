@@ -17,7 +17,7 @@ from qorworker.models.clock import DatabaseNow, database_now
 from qorworker.models.newest import newest_of
 from qorworker.models.own import OwnQuerySet
 from qorworker.models.schedule_slot import ScheduleSlot, SlotOutcome
-from qorworker.models.sql import BATCH, insert_jobs
+from qorworker.models.sql import BATCH, insert_jobs, portions, weight
 from qorworker.status import ENDED_BADLY, FINISHED, WAITING, JobStatus, sources_of
 
 if TYPE_CHECKING:
@@ -328,9 +328,11 @@ class JobQuerySet(OwnQuerySet["Job"]):
         """Let a job share its limits by this stored key from now on."""
         return self.filter(pk=pk).update(limit_key=limit_key)
 
-    def keep_return_value(self, pk: int, text: str) -> int:
-        """Store the return value of a job, as JSON."""
-        return self.filter(pk=pk).update(return_value=text)
+    def keep_return_values(self, texts: dict[int, str]) -> None:
+        """Store return values by job id, as JSON."""
+        values = [self.model(pk=pk, return_value=text) for pk, text in texts.items()]
+        for some in portions(transaction.get_connection(self.db), values, lambda job: 64 + weight([job.return_value])):
+            self.bulk_update(some, ["return_value"])
 
     held = leases.held
     unlocked = leases.unlocked

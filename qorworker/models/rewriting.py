@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from qorworker.models.job_queries import JobQuerySet
 
 Stored = Mapping[str, Any]
+AT_ONCE = 50  # jobs whose secrets one statement erases
 
 
 def rewrite(self: JobQuerySet, job: Job, arguments: dict[str, Any], **changes: Any) -> int:
@@ -44,10 +45,12 @@ def erase_secrets(self: JobQuerySet) -> None:
 
     This belongs into the transaction in which they end.
     """
-    ended = self.filter(status__in=sorted(FINISHED))
+    ended, changed = self.filter(status__in=sorted(FINISHED)), []
     for job in ended.only("name", "arguments"):
         if (cleared := codec.without_secrets(job.argument_fields, job.arguments)) != job.arguments:
-            ended.filter(pk=job.pk).update(arguments=cleared)
+            job.arguments = cleared
+            changed.append(job)
+    ended.bulk_update(changed, ["arguments"], batch_size=AT_ONCE)
 
 
 def keys_of(job_type: JobType[Any], job: Job, arguments: Stored) -> tuple[str | None, str]:

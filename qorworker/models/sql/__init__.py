@@ -12,7 +12,7 @@ from qorworker.models.sql.exchange import Exchange, claim, exchange
 from qorworker.models.sql.inserts import insert
 from qorworker.models.sql.jobs import insert_jobs, insert_unless_taken
 from qorworker.models.sql.limits import Round, claim_limited
-from qorworker.models.sql.parts import BATCH, most_bytes, weight
+from qorworker.models.sql.parts import BATCH, most_bytes, portions, weight
 
 __all__ = [
     "BATCH",
@@ -34,6 +34,7 @@ __all__ = [
     "insert_unless_taken",
     "most_bytes",
     "note_columns",
+    "portions",
     "queues_with_jobs",
     "weight",
 ]
