@@ -139,7 +139,8 @@ class ForkServer:
         self.orphaned, self.leave_at = True, processes.monotonic() + termination.EXIT_TIMEOUT
         self.selector.unregister(self.control)
         for leader in self.leaders.values():
-            self.kill(leader)
+            if not leader.has_ended:  # else another process may have its number by now
+                self.kill(leader)
 
     def fork(self, number: int, descriptors: list[int]) -> None:
         """Fork a child with these descriptors, and report it."""

@@ -323,6 +323,15 @@ class TestOrders:
         fork_server.step()
         assert self.reports(fork_server) == [(1, 1)]
 
+    def test_a_child_that_was_reaped_is_not_killed_again_when_the_parent_is_gone(self, fork_server, monkeypatch):
+        """Its number may be that of any other process by then."""
+        killed = []
+        monkeypatch.setattr(fork_server, "kill", killed.append)
+        self.end(fork_server, 1)
+        fork_server.leaders[2] = Leader(2, 102)
+        fork_server.on_parent_gone()
+        assert killed == [fork_server.leaders[2]]
+
     def end(self, fork_server, number):
         """A child has ended since the last look."""
         leader = Leader(number, 100 + number, has_ended=True, ended_at=processes.monotonic())
