@@ -37,13 +37,16 @@ class Expiry:
         return expired
 
     def _cancel(self, pk: int, name: str, expires: int) -> int:
-        overdue = list(Job.objects.using(self.using).overdue_of(pk, expires).values_list("pk", flat=True)[:BATCH])
-        if not overdue:
+        overdue = Job.objects.using(self.using).overdue_of(pk, expires)
+        ids = list(overdue.values_list("pk", flat=True)[:BATCH])
+        if not ids:
             return 0
         reason = _("It did not start in the time that the schedule “%(name)s” gives it.") % {"name": name}
         with transaction.atomic(using=self.using):
             # Together: one by one they would take longer than the leases of the worker that does this.
-            free = self._unlocked(overdue)
+            free = self._unlocked(ids)
+            still = set(overdue.filter(pk__in=[job.pk for job in free]).values_list("pk", flat=True))
+            free = [job for job in free if job.pk in still]  # the others have moved on since they were found
             return len(bulk.cancel(free, self.using, reason=reason, origin=Origin.WORKER)) if free else 0
 
     def _unlocked(self, ids: list[int]) -> list[Job]:

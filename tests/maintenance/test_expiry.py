@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from itertools import count
 
 import pytest
@@ -11,7 +12,8 @@ from qorworker.exceptions import InvalidSchedule
 from qorworker.maintenance import expiry
 from qorworker.maintenance.expiry import Expiry, expire
 from qorworker.maintenance.scheduler import Scheduler
-from qorworker.models import AuditEntry, Job, ScheduleSlot
+from qorworker.models import AuditEntry, Job, ScheduleSlot, database_now
+from qorworker.models.clock import aware
 from tests.models.rows import somebody_else
 from tests.testapp import jobs
 
@@ -38,6 +40,18 @@ def test_a_run_that_did_not_start_in_time_is_cancelled_and_says_why(clock, fired
     entry = AuditEntry.objects.of_job(job.pk).get()
     assert (entry.action, entry.origin) == ("cancel", "worker")
     assert entry.details == {"reason": "It did not start in the time that the schedule “hourly” gives it."}
+
+
+def test_a_run_that_is_moved_to_a_later_time_while_it_is_being_cancelled_is_left_alone(clock, fired, monkeypatch):
+    def move_first(self, ids):
+        Job.objects.get().reschedule(aware(database_now("default")) + timedelta(days=1))
+        return unlocked(self, ids)
+
+    unlocked = Expiry._unlocked
+    monkeypatch.setattr(Expiry, "_unlocked", move_first)
+    clock.forward(minutes=11)
+    assert expire("default") == 0
+    assert Job.objects.get().status == "scheduled"
 
 
 def test_the_next_run_comes_all_the_same(clock, fired):
