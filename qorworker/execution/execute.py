@@ -12,7 +12,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from django.db import DatabaseError, InterfaceError, connections, transaction
@@ -53,7 +53,7 @@ class Ending:
     leftovers: bool = False  # something of the job remains in its process
     exception_class: str = ""  # module and name of what the handler raised
     committed: bool = False  # the end is already in the database, together with the job's own writes
-    raised: BaseException | None = None  # the cause of the failure; it stays in this process
+    raised: BaseException | None = field(default=None, repr=False)  # stays in this process: it may quote a secret
     returned_at: float = 0.0  # when the handler ended, on the system's monotonic clock
 
     def as_message(self) -> dict[str, Any]:
@@ -65,7 +65,7 @@ class Ending:
         return ["end", job_id, self.as_message()]
 
 
-_FIELDS = [(field.name, field.default) for field in fields(Ending) if field.name != "raised"]
+_FIELDS = [(each.name, each.default) for each in fields(Ending) if each.name != "raised"]
 
 
 class LostAttempt(Exception):

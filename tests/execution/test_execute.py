@@ -267,6 +267,17 @@ class TestSecrets:
         stored = json.dumps(declared.arguments.dump({"password": Secret("another")}))
         assert "hello guest" in encode(run(handler, stored)[1]).decode()
 
+    def test_an_end_that_is_printed_shows_nothing_that_was_raised(self, run):
+        """As in the report of an error of the database, if the end of a job cannot be written."""
+
+        def handler(password: Secret[str]) -> None:
+            raise ValueError(password.get_secret_value())
+
+        declared = job(name="test.job")(handler)
+        ending, _sent = run(None, json.dumps(declared.arguments.dump({"password": Secret(self.SECRET)})))
+        assert isinstance(ending.raised, ValueError)
+        assert "battery" not in repr(ending)
+
     def test_the_initial_value_of_a_given_form_is_masked_too(self, run):
         class Form(forms.Form):
             password = forms.CharField(widget=forms.PasswordInput, initial=self.SECRET)
