@@ -21,6 +21,7 @@ from qorworker.status import JobStatus
 
 ARGUMENTS_READ = 5_000  # jobs whose arguments one search reads
 MATCHES = 2_000  # of them, as many as are listed
+ANY_ID = -1  # stands for an id in the parameters of a statement
 
 TABS: dict[str, Q] = {
     "all": Q(),
@@ -234,19 +235,20 @@ def with_argument(jobs: JobQuerySet, name: str, matches: Callable[[str, Any], bo
 
 
 def number_at(jobs: JobQuerySet, moment: dt.datetime, low: int, high: int) -> int:
-    """Return the id, or one a little above, from which on jobs were created at *moment* or later.
+    """Return the id, or one a little above, from which on *jobs* were created at *moment* or later.
 
     It is between *low* and *high*. Ids grow with time, so a few statements that read a few rows find it, however large
-    the table is.
+    the table is. They read only *jobs*: others would reveal how many there were by then.
     """
     connection = connections[jobs.db]
-    quoted = connection.ops.quote_name
-    look = f"(SELECT enqueued_at FROM {quoted(Job._meta.db_table)} WHERE id >= %s ORDER BY id LIMIT 1)"  # noqa: S608
-    while high - low > 1000:
+    next_one = jobs.filter(pk__gte=ANY_ID).order_by("id").values("enqueued_at")[:1]
+    look, parameters = counting.sql_of(next_one, jobs.db)
+    while look and high - low > 1000:
         step = (high - low) // 64 + 1
         points = range(low, high, step)
         with connection.cursor() as cursor:
-            cursor.execute(f"SELECT {', '.join([look] * len(points))}", list(points))
+            values = [point if value == ANY_ID else value for point in points for value in parameters]
+            cursor.execute(f"SELECT {', '.join([f'({look})'] * len(points))}", values)
             times = [as_datetime(connection, value) if value is not None else None for value in cursor.fetchone()]
         low, high = _around(points, times, moment, high)
     return high

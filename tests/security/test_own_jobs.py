@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 
 import pytest
+from django.utils import timezone
 
 from qorworker.models import Job
 from qorworker.permissions import can, visible_jobs
@@ -100,6 +102,18 @@ def test_the_catalogue_and_the_run_form_know_only_ones_own(ann, jobs):
     form = ann.get(f"{BASE}run/tests.greet/?from={other.pk}").content.decode()
     assert OTHERS not in form
     assert "mine" in ann.get(f"{BASE}run/tests.greet/?from={mine.pk}").content.decode()
+
+
+@pytest.mark.parametrize("page", ["", "list.json", "list/live/"])
+def test_a_date_does_not_tell_how_many_jobs_others_had_by_then(ann, people, types, settings, page):
+    settings.QORWORKER = {**settings.QORWORKER, "LIST_JOBS": 1000}
+    now, day = timezone.now(), dt.timedelta(days=1)
+    first = make_job(types["greet"], "done", created_by=people[0], enqueued_at=now - 30 * day)
+    make_job(types["greet"], "done", id=first.pk + 8000, created_by=people[0])
+    url = f"{BASE}{page}?to={(now - 10 * day).date()}"
+    before = without_tokens(text_of(ann.get(url)))
+    make_job(types["greet"], "done", id=first.pk + 4000, created_by=people[1], enqueued_at=now - 20 * day)
+    assert without_tokens(text_of(ann.get(url))) == before
 
 
 def test_a_place_in_the_queue_would_tell_how_many_others_wait(ann, jobs, people):
