@@ -21,6 +21,7 @@ from django.db import connection
 
 from qorworker.models import Job, Worker
 from qorworker.status import FINISHED
+from qorworker.system.processes import COOKIE
 from qorworker.worker.launch import CONTROL_SOCKET
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -140,14 +141,12 @@ class RunningWorker:
         return [pid for pid in self.census() if command_of(pid)[:1] == [command]]
 
     def parent(self) -> int:
-        return next(
-            (
-                pid
-                for pid in self.census()
-                if "runworker" in command_of(pid) and _is_python(pid) and not _is_fork_server(pid)
-            ),
-            0,
-        )
+        found = [
+            pid
+            for pid in self.census()
+            if "runworker" in command_of(pid) and _is_python(pid) and not _is_fork_server(pid)
+        ]
+        return next((pid for pid in found if _parent_of(pid) not in found), 0)  # the others are its forks
 
     def fork_server(self) -> int:
         return wait_until(
@@ -206,10 +205,11 @@ def _is_python(pid: int) -> bool:
 
 
 def _is_fork_server(pid: int) -> bool:
-    """Whether it is a fork server or was forked from one: a job's other programs have another command line."""
+    """Whether it is a fork server at work, or was forked from one: a job's other programs have neither sign."""
     with suppress(OSError):
         environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-        return any(each.startswith(f"{CONTROL_SOCKET}=".encode()) for each in environment)
+        is_new_program = any(each.startswith(f"{CONTROL_SOCKET}=".encode()) for each in environment)
+        return is_new_program or f"/memfd:{COOKIE}=".encode() in Path(f"/proc/{pid}/maps").read_bytes()
     return False
 
 

@@ -12,6 +12,7 @@ from qorworker.definitions.job_type import JobType
 from qorworker.definitions.registry import registry
 from qorworker.management.base import DatabaseCommand
 from qorworker.worker import launch
+from qorworker.worker.early import EarlyForkServer, fork_server_if_safe
 
 CLASH = "qorworker.E002"  # of two names: neither of them can be left out alone
 
@@ -20,6 +21,7 @@ class WorkerCommand(DatabaseCommand):
     """A command that runs jobs. If it was started as a fork server, it becomes one instead."""
 
     command: list[str] | None = None  # the command line of this process, if another process may be started by it
+    fork_server: EarlyForkServer | None = None
 
     def run_from_argv(self, argv: list[str]) -> None:
         if launch.is_fork_server():
@@ -29,6 +31,15 @@ class WorkerCommand(DatabaseCommand):
             return
         self.command = launch.same_command(argv)
         super().run_from_argv(argv)
+
+    def execute(self, *args: Any, **options: Any) -> str | None:
+        if self.command is not None:  # else this process belongs to another program
+            self.fork_server = fork_server_if_safe()
+        self.set_up(**options)
+        return super().execute(*args, **options)
+
+    def set_up(self, **options: Any) -> None:
+        """Prepare this process, and not the fork server."""
 
     def check(self, *args: Any, **options: Any) -> None:
         """Run the system checks. A job type with an error is left out, so that it does not stop all others."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import mmap
 import os
 import signal
 import socket
@@ -18,8 +19,9 @@ from functools import cache
 from pathlib import Path
 
 LINUX = sys.platform == "linux"
-COOKIE = "QORWORKER_COOKIE"  # in the environment of every process that a worker starts
+COOKIE = "QORWORKER_COOKIE"  # in the environment of every process that a worker starts, or the name of a mapping
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
+MFD_CLOEXEC = 1
 
 
 @cache
@@ -39,6 +41,11 @@ def die_with_parent(parent: int) -> None:
         os._exit(1)
 
 
+def outlive_parent() -> None:
+    """Take ``die_with_parent`` back."""
+    _prctl(PR_SET_PDEATHSIG, 0)
+
+
 def adopt_orphans() -> None:
     """Become the parent of orphaned descendants, so that none can escape."""
     _prctl(PR_SET_CHILD_SUBREAPER, 1)
@@ -52,6 +59,14 @@ def prefer_for_oom_kill() -> None:
             os.write(file, b"800")
         finally:
             os.close(file)
+
+
+def close_input() -> None:
+    """Let standard input be at its end."""
+    empty = os.open(os.devnull, os.O_RDONLY)
+    if empty:  # else it was closed
+        os.dup2(empty, 0)
+        os.close(empty)
 
 
 def monotonic() -> float:
@@ -174,15 +189,43 @@ def _numbers() -> Iterator[int]:
         yield from (int(name) for name in os.listdir("/proc") if name.isdigit())
 
 
+def can_mark() -> bool:
+    """Return whether this system has what ``mark`` needs."""
+    return LINUX and hasattr(_libc(), "memfd_create")
+
+
+def mark(cookie: str) -> None:
+    """Give a forked process a cookie, and with it all that it starts.
+
+    The system shows the environment with which a program was started. So a process without a program of its own also
+    gets a mapping with the cookie as its name. Programs that it starts lose that, and have the environment.
+    """
+    entry = f"{COOKIE}={cookie}"
+    file = _libc().memfd_create(entry.encode(), MFD_CLOEXEC)  # Python lacks it where it was built on an old system
+    if file < 0:
+        raise OSError(ctypes.get_errno(), "memfd_create failed")
+    try:
+        length, offset = ctypes.c_size_t(os.sysconf("SC_PAGE_SIZE")), ctypes.c_long(0)
+        # The module mmap would keep a descriptor of it open.
+        if _libc().mmap(None, length, mmap.PROT_READ, mmap.MAP_SHARED, file, offset) == -1:
+            raise OSError(ctypes.get_errno(), "mmap failed")
+    finally:
+        os.close(file)
+    os.environ[COOKIE] = cookie
+
+
 def with_cookie(cookie: str) -> list[int]:
     """Return the processes of this machine that the worker with this cookie started, directly or not."""
+    return [pid for pid in _numbers() if _has_cookie(pid, cookie)]
+
+
+def _has_cookie(pid: int, cookie: str) -> bool:
     entry = f"{COOKIE}={cookie}".encode()
-    pids = []
-    for pid in _numbers():
-        with contextlib.suppress(OSError):
-            if entry in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
-                pids.append(pid)
-    return pids
+    with contextlib.suppress(OSError):
+        if entry in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
+            return True
+        return b"/memfd:%b (deleted)\n" % entry in Path(f"/proc/{pid}/maps").read_bytes()
+    return False
 
 
 def kill_with_cookie(cookie: str, timeout: float = 5.0) -> int:
@@ -211,8 +254,7 @@ def kill_verified(pid: int, cookie: str) -> bool:
     except (OSError, AttributeError):
         return False
     try:
-        environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-        if f"{COOKIE}={cookie}".encode() not in environment:
+        if not _has_cookie(pid, cookie):
             return False
         signal.pidfd_send_signal(handle, signal.SIGKILL)
     except OSError:

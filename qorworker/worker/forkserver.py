@@ -1,11 +1,11 @@
-"""The fork server: a fresh process with Django set up, from which children are forked. Fork server.
+"""The fork server: a process with Django set up, from which children are forked. Fork server.
 
 It has no database connection and no thread. It is the parent of every child, so it alone signals and reaps them: until
 it reaps a child, no other process can get that number. And it outlives its own parent by a moment: when the control
 socket closes, it kills every process of every job.
 
 Messages from the parent                         to the parent
-    {} with the descriptor for errors                {"ready": pid, "own": its children that are no job's}
+    {"cookie": mark} with the descriptor for errors  {"ready": pid, "own": its children that are no job's}
     {"fork": n} with the child's descriptors
     {"stop": n, "grace": seconds}                    {"forked": n, "pid": pid}
     {"own": n, "while": true | false}                {"exited": n, "status": exit, "peak": bytes, "survivors": n,
@@ -23,10 +23,11 @@ import os
 import selectors
 import signal
 import socket
+import traceback
 from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from qorworker.system import processes, termination
 from qorworker.worker.launch import CONTROL_SOCKET
@@ -255,16 +256,44 @@ def report(leader: Leader, survivors: int) -> dict[str, Any]:
 
 def serve() -> None:
     """Be the fork server, with Django set up. Returns when the parent has hung up and every job has ended."""
-    control = socket.socket(fileno=int(os.environ.pop(CONTROL_SOCKET)))
-    _, (errors,), _, _ = socket.recv_fds(control, 1 << 16, 1)
-    os.dup2(errors, 2)  # until now the parent has read what was printed
-    os.close(errors)
+    _serve(socket.socket(fileno=int(os.environ.pop(CONTROL_SOCKET))), lambda cookie: None)
+
+
+def serve_in_fork(control: socket.socket, parent: int) -> NoReturn:
+    """Be the fork server, right after this process was forked from its parent."""
+
+    def join(cookie: str) -> None:
+        processes.mark(cookie)
+        processes.outlive_parent()  # from now on this process is found by its mark
+
+    status = 1
+    try:
+        os.setsid()
+        processes.die_with_parent(parent)
+        processes.close_input()
+        _serve(control, join)
+        status = 0
+    except BaseException:  # nothing may go on with what the parent was about to do
+        traceback.print_exc()
+    finally:
+        os._exit(status)
+
+
+def _serve(control: socket.socket, join: Callable[[str], None]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     processes.adopt_orphans()
     from qorworker.worker.child.main import prepare  # noqa: PLC0415 - only once Django is set up
 
-    fork_server = ForkServer(control, prepare())
+    run_child = prepare()
+    message, descriptors, _, _ = socket.recv_fds(control, 1 << 16, 1)
+    if not message:
+        return  # the parent does not need this process
+    join(json.loads(message)["cookie"])
+    for errors in descriptors:
+        os.dup2(errors, 2)  # until now the parent has read what was printed
+        os.close(errors)
+    fork_server = ForkServer(control, run_child)
     gc.collect()
     gc.freeze()  # all children share what exists now; the collector must not touch it
     fork_server.send({"ready": os.getpid(), "own": sorted(fork_server.own_children)})

@@ -1,7 +1,7 @@
-"""Starts a fork server by the command line of this process, so that both set up the project alike. Parent process.
+"""Starts a fork server as a new program, by the command line of this process. Parent process.
 
-A ``manage.py`` may do more than name a settings module: install an importer, read a file, configure settings in code. A
-process with another command line would miss all that.
+Thus both set up the project alike. A ``manage.py`` may do more than name a settings module: install an importer, read
+a file, configure settings in code. A process with another command line would miss all that.
 """
 
 from __future__ import annotations
@@ -9,10 +9,13 @@ from __future__ import annotations
 import contextlib
 import os
 import selectors
+import socket
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+from qorworker.system import processes
 
 CONTROL_SOCKET = "QORWORKER_TEMPLATE"  # its value in a fork server's environment: the descriptor of its control socket
 OUTPUT_KEPT = 8000  # bytes of output
@@ -50,6 +53,11 @@ def plain_command() -> list[str]:
 
 def _interpreter() -> list[str]:
     return [sys.executable, *subprocess._args_from_interpreter_flags()]  # type: ignore[attr-defined]
+
+
+def message_socket() -> socket.SocketKind:
+    """Return a kind of socket that keeps messages whole and, on Linux, reports that the peer is gone."""
+    return socket.SOCK_SEQPACKET if processes.LINUX else socket.SOCK_DGRAM
 
 
 class StderrTail:

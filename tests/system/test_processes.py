@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from qorworker.system import processes
-from tests.support import alive, wait_until
+from tests.support import ROOT, alive, wait_until
 
 
 @pytest.fixture
@@ -89,6 +89,31 @@ def test_a_sweep_ends_those_with_the_cookie_and_nobody_else(sleeping):
     assert processes.kill_with_cookie("a" * 32) == 3
     wait_until(lambda: not any(alive(process.pid) for process in own))
     assert all(alive(process.pid) for process in others)
+
+
+MARKED = """\
+import os, subprocess, time
+from qorworker.system.processes import mark
+
+if not os.fork():
+    mark("a" * 32)
+    if os.fork():
+        subprocess.Popen(["sleep", "600"])
+time.sleep(600)
+"""
+
+
+def test_a_forked_process_is_found_by_its_cookie_with_all_that_it_starts():
+    unmarked = subprocess.Popen([sys.executable, "-c", MARKED], cwd=ROOT, start_new_session=True)
+    try:
+        wait_until(lambda: len(processes.with_cookie("a" * 32)) == 3)  # its fork, and its program
+        assert not processes.kill_verified(unmarked.pid, "a" * 32)
+        assert processes.with_cookie("a" * 31) == []
+        assert processes.kill_with_cookie("a" * 32) == 3
+        assert alive(unmarked.pid)
+    finally:
+        os.killpg(unmarked.pid, 9)
+        unmarked.wait()
 
 
 def test_an_empty_cookie_is_nobodys(sleeping):

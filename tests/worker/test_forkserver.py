@@ -36,7 +36,10 @@ from django.core.management import call_command
 django.setup()
 call_command("runworker", "--batch")
 """
-REFUSES = """\
+# A connection that two processes must not share: the fork server is a new program.
+KEEPS_CONNECTION = "import socket\nkept = socket.socketpair()\n"
+REFUSES = f"""\
+{KEEPS_CONNECTION}
 import os, sys
 from django.core.management import execute_from_command_line
 
@@ -45,7 +48,8 @@ if "QORWORKER_TEMPLATE" in os.environ:
     sys.exit("The licence allows one process.")
 execute_from_command_line(sys.argv)
 """
-HANGS = """\
+HANGS = f"""\
+{KEEPS_CONNECTION}
 import os, sys, time
 from django.core.management import execute_from_command_line
 

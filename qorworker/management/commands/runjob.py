@@ -117,7 +117,9 @@ class Command(WorkerCommand):
 
     def _run(self, using: str, only: int | Callable[[], int], printer: Printer) -> Job:
         """Run one job here; follow it if a worker was faster."""
-        supervisor = Supervisor(WorkerOptions(processes=1, only=only, grace=0, using=using, command=self.command))
+        options = WorkerOptions(processes=1, only=only, grace=0, using=using)
+        options.command, options.fork_server = self.command, self.fork_server
+        supervisor = Supervisor(options)
         supervisor.extra_duties.append(Duty(lambda now: printer.print_new(), INTERVAL))
         logging.getLogger("qorworker").addHandler(logging.NullHandler())  # the outcome is printed here
         try:

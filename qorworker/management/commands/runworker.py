@@ -39,11 +39,13 @@ class Command(WorkerCommand):
         parser.add_argument("--database", help="Alias of the database with the jobs (default: the router's choice).")
 
     def execute(self, *args: Any, **options: Any) -> str | None:
-        _log_to_console(self.stderr, options["verbosity"])
         try:
             return super().execute(*args, **options)
         except KeyboardInterrupt:  # before the worker hears signals: it may wait long for its database
             raise CommandError("Interrupted.", returncode=130) from None
+
+    def set_up(self, **options: Any) -> None:
+        _log_to_console(self.stderr, options["verbosity"])
 
     def check(self, *args: Any, **options: Any) -> Any:
         """Wait for a server that is down: on MariaDB the system checks ask it."""
@@ -73,6 +75,7 @@ class Command(WorkerCommand):
                 max_jobs=options["max_jobs"],
                 using=self.using,
                 command=self.command,
+                fork_server=self.fork_server,
             )
         )
         if options["reload"]:

@@ -228,7 +228,7 @@ def _set_up(output: int, parent: int) -> None:
     processes.prefer_for_oom_kill()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGUSR1, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    processes.close_input()
     os.dup2(output, 1)
     os.dup2(output, 2)
     faulthandler.enable(2)

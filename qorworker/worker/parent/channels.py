@@ -19,7 +19,8 @@ from typing import Any
 from qorworker.execution.messages import BadRecord, Record, Work, decode, frame
 from qorworker.system import processes
 from qorworker.text.masking import NOTHING, Mask
-from qorworker.worker.parent.forkserver_client import MESSAGE, message_socket
+from qorworker.worker.launch import message_socket
+from qorworker.worker.parent.forkserver_client import MESSAGE
 
 logger = logging.getLogger(__name__)
 

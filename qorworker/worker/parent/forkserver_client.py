@@ -11,13 +11,16 @@ import signal
 import socket
 import subprocess
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.utils.translation import gettext as _
 
 from qorworker.system import processes, termination
-from qorworker.worker.launch import CONTROL_SOCKET, StderrTail, plain_command
+from qorworker.worker.launch import CONTROL_SOCKET, StderrTail, message_socket, plain_command
 from qorworker.worker.parent.liveness import Liveness
+
+if TYPE_CHECKING:
+    from qorworker.worker.early import EarlyForkServer
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +50,7 @@ class ForkServerClient:
         self.selector = selector
         self.on_news, self.on_loss = on_news, on_loss
         self.command: Sequence[str] | None = None  # the command line of the fork server; by default ``plain_command()``
+        self.early: EarlyForkServer | None = None  # to be used instead of starting the first one
         self.ready = False
         self.on_ready: Callable[[], None] = lambda: None
         self.failure = ""  # why the fork server cannot start; then it is not tried again
@@ -57,7 +61,7 @@ class ForkServerClient:
         self._started_at = 0.0
         self._is_late = False  # it has not become ready in time
         self._stderr_tail = StderrTail(selector)
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | EarlyForkServer | None = None
         self._control: socket.socket | None = None
         # Orders not sent yet, with their descriptors. Of one kind of order to one child only the last counts.
         self._orders: dict[tuple[str, Any], tuple[dict[str, Any], Sequence[int]]] = {}
@@ -105,12 +109,24 @@ class ForkServerClient:
 
     def _start(self) -> None:
         self._bystanders = self._children()
+        if self.early is None:
+            self._process, control = self._start_program()
+        else:
+            self._process, control = self.early, self.early.control
+            self.early = None
+        # What it prints once it is ready goes where this process prints.
+        with contextlib.suppress(OSError):  # if it has ended already, that is noticed elsewhere
+            socket.send_fds(control, [json.dumps({"cookie": self.cookie}).encode()], [2])
+        control.setblocking(False)
+        self._control = control
+        self.selector.register(control, selectors.EVENT_READ, self._on_ready_socket)
+
+    def _start_program(self) -> tuple[subprocess.Popen[bytes], socket.socket]:
         parent_end, server_end = socket.socketpair(socket.AF_UNIX, message_socket())
         sink = -1
         try:
             sink = self._stderr_tail.open()
-            socket.send_fds(parent_end, [b"{}"], [2])  # what it prints once it is ready goes where this process prints
-            self._process = subprocess.Popen(
+            process = subprocess.Popen(
                 self.command or plain_command(),
                 pass_fds=[server_end.fileno()],
                 stdin=subprocess.DEVNULL,
@@ -126,9 +142,7 @@ class ForkServerClient:
             server_end.close()
             if sink >= 0:
                 os.close(sink)
-        parent_end.setblocking(False)
-        self._control = parent_end
-        self.selector.register(parent_end, selectors.EVENT_READ, self._on_ready_socket)
+        return process, parent_end
 
     def _delay_restart(self, now: float) -> None:
         self._start_at, self._pause = now + self._pause, min(self._pause * 2, RESTART_PAUSES[1])
@@ -259,6 +273,10 @@ class ForkServerClient:
     def close(self) -> None:
         """Hang up: the fork server then ends every process of every job and itself. Kill it if it hangs."""
         self.closing = True
+        if self.early is not None:  # it was not needed
+            self.early.control.close()
+            self.early.kill()
+            self.early.wait()
         if self._process is not None and self._control is not None:
             timeout = SHUTDOWN_TIMEOUT if self.ready and not self.silent else 0.1
             with contextlib.suppress(KeyError):
@@ -278,8 +296,3 @@ class ForkServerClient:
                 self._kill_adopted()
                 processes.kill_with_cookie(self.cookie)
         self._stderr_tail.close()
-
-
-def message_socket() -> socket.SocketKind:
-    """Return a kind of socket that keeps messages whole and, on Linux, reports that the peer is gone."""
-    return socket.SOCK_SEQPACKET if processes.LINUX else socket.SOCK_DGRAM

@@ -12,6 +12,7 @@ import selectors
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 from qorworker.attempts.writer import Writer
 from qorworker.conf import settings
@@ -34,6 +35,9 @@ from qorworker.worker.parent.wakeup import wakeup_for
 from qorworker.worker.parent.watchdog import Watchdog
 from qorworker.worker.parent.write_delay import WriteDelay
 
+if TYPE_CHECKING:
+    from qorworker.worker.early import EarlyForkServer
+
 __all__ = ["Duty", "Supervisor", "WorkerOptions"]
 
 logger = logging.getLogger(__name__)
@@ -55,6 +59,7 @@ class WorkerOptions:
     only: int | Callable[[], int] | None = None  # run this one job, or the job that this function makes, and end
     using: str = "default"
     command: Sequence[str] | None = None  # the command line of this process, if it may be started again
+    fork_server: EarlyForkServer | None = None  # the first one, if it was forked already
 
 
 class Supervisor:
@@ -72,7 +77,7 @@ class Supervisor:
         self.dispatcher.claimer.limit = 1 if options.only is not None else options.max_jobs
         self.dispatcher.trusts_requests = options.only is not None
         self.watchdog = Watchdog(self.dispatcher, self.pool)
-        self.pool.fork_server.command = options.command
+        self.pool.fork_server.command, self.pool.fork_server.early = options.command, options.fork_server
         self.pool.fork_server.on_ready = self.watchdog.send_deadline
         self.wakeup = wakeup_for(options.using, self.selector, self.database.call_guard)
         self.shutdown = Shutdown(self.dispatcher, self.database.call_guard, options.grace)
