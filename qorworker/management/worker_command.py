@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from typing import Any
 
 from django.core import checks
@@ -11,6 +12,7 @@ from django.core.management.base import CommandError, SystemCheckError
 from qorworker.definitions.job_type import JobType
 from qorworker.definitions.registry import registry
 from qorworker.management.base import DatabaseCommand
+from qorworker.system.forking import call_in_fork
 from qorworker.worker import launch
 from qorworker.worker.early import EarlyForkServer, fork_server_if_safe
 
@@ -42,7 +44,17 @@ class WorkerCommand(DatabaseCommand):
         """Prepare this process, and not the fork server."""
 
     def check(self, *args: Any, **options: Any) -> None:
-        """Run the system checks. A job type with an error is left out, so that it does not stop all others."""
+        """Run the system checks. A job type with an error is left out, so that it does not stop all others.
+
+        They load what a worker never needs, such as all views, so they run in a process of their own if they can.
+        """
+        check = partial(self.broken_types, *args, **options)
+        broken = call_in_fork(check) if self.fork_server is not None else None
+        # After a problem again: this time it is raised where it can be reported.
+        registry.leave_out(check() if broken is None else broken)
+
+    def broken_types(self, *args: Any, **options: Any) -> list[str]:
+        """Run the system checks, and return the names of the job types that have errors. Raise all other errors."""
         try:
             super().check(*args, **options)
         except SystemCheckError as error:
@@ -50,9 +62,10 @@ class WorkerCommand(DatabaseCommand):
             broken = {each.obj.name for each in serious if isinstance(each.obj, JobType) and each.id != CLASH}
             if not all(isinstance(each.obj, JobType) and each.id != CLASH for each in serious):
                 raise
-            registry.leave_out(broken)
             self.stderr.write(str(error))
             self.stderr.write(f"No jobs of these types are started until that is mended: {', '.join(sorted(broken))}.")
+            return sorted(broken)
+        return []
 
     def warn_of_root(self) -> None:
         """Warn once that jobs run with the rights of root."""

@@ -78,3 +78,36 @@ def test_a_worker_that_runs_as_root_says_so(monkeypatch, user, says):
     command = runworker.Command(stderr=io.StringIO(), no_color=True)
     command.warn_of_root()
     assert ("runs as root" in command.stderr.getvalue()) is says
+
+
+class TestInAProcessOfTheirOwn:
+    """Where the fork server was forked early, the checks run in a fork, too."""
+
+    @pytest.fixture
+    def ran(self):
+        """What a check of the project has noted in this process."""
+        noted = []
+
+        def check(app_configs, **options):
+            noted.append("here")
+            return [checks.Error("The project is broken.", id="shop.E001")] if "break" in noted else []
+
+        checks.register(check)
+        yield noted
+        checks.registry.registry.registered_checks.remove(check)
+
+    @pytest.fixture
+    def command(self, monkeypatch):
+        command = runworker.Command(stderr=io.StringIO(), no_color=True)
+        command.using, command.fork_server = "default", object()
+        return command
+
+    def test_only_the_names_of_broken_types_come_back(self, broken, command, ran):
+        command.check()
+        assert ran == []
+        assert "testapp.broken" not in registry.startable_names()
+
+    def test_an_error_of_the_project_is_raised_here(self, command, ran):
+        ran.append("break")
+        with pytest.raises(SystemCheckError, match=r"shop\.E001"):
+            command.check()

@@ -47,13 +47,13 @@ class Command(WorkerCommand):
     def set_up(self, **options: Any) -> None:
         _log_to_console(self.stderr, options["verbosity"])
 
-    def check(self, *args: Any, **options: Any) -> Any:
+    def broken_types(self, *args: Any, **options: Any) -> list[str]:
         """Wait for a server that is down: on MariaDB the system checks ask it."""
         has_said = False
         while True:
             try:
                 with Database(self.using).limited():
-                    return super().check(*args, **options)
+                    return super().broken_types(*args, **options)
             except OperationalError as error:
                 if not has_said:
                     has_said = True
