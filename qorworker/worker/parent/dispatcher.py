@@ -160,7 +160,7 @@ class Dispatcher:
         available = self.pool.available
         idle = next((child for child in available if not child.attempts), None)
         if self._wants_own_process(attempt):
-            return idle if idle is None or idle.fresh else self.pool.replace(idle)
+            return idle if idle is None or idle.fresh else self.pool.fresh_child()
         name = attempt.job.name
         if idle is not None or attempt.job.max_attempts == 1 or not self.durations.is_short(name):
             return idle

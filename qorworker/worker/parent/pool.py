@@ -102,9 +102,23 @@ class Pool:
         return is_overdue and not self.channels.has_begun(child)
 
     def _incomplete(self) -> bool:
-        """Whether another child is needed. Children that have left count only while they are many."""
-        staying = sum(not child.has_left or bool(child.attempts) for child in self.children.values())
-        return staying < self.size and len(self.children) < 2 * self.size
+        """Whether another child is needed: for a free slot, or to take the place of one that leaves after its work.
+
+        At most one is forked ahead. Children that have no more work count only while they are many.
+        """
+        leaving = self._leaving()
+        wanted = self.size - len(leaving) + any(not child.stopping for child in leaving)
+        return len(self._usable()) < wanted and self._has_room()
+
+    def _usable(self) -> list[Child]:
+        return [child for child in self.children.values() if not child.leaving]
+
+    def _leaving(self) -> list[Child]:
+        """Return the children that leave after the work they have: each of them takes a slot until then."""
+        return [child for child in self.children.values() if child.leaving and child.attempts]
+
+    def _has_room(self) -> bool:
+        return len(self.children) <= 2 * self.size
 
     def send(self, order: dict[str, Any]) -> None:
         """Send the fork server an order that is not about one child."""
@@ -170,19 +184,19 @@ class Pool:
         return child
 
     def retire(self, child: Child) -> None:
-        """Let a child end after the work it has. Another child takes its place at once."""
+        """Let a child end after the work it has. Another child takes its place."""
         if child.leaving:
             return
         child.leaving = True
         if not child.attempts:
             self.channels.hang_up(child)
 
-    def replace(self, child: Child) -> Child | None:
-        """Replace an idle child by a fresh one. None while none can be forked."""
-        if not self.ready or self.fork_server.silent or processes.monotonic() < self._fork_at:
-            return None
-        self.retire(child)
-        return self._fork()
+    def fresh_child(self) -> Child | None:
+        """Return a child that has had no work, if need be a new one. None while none can be forked."""
+        if fresh := next((child for child in self._usable() if child.fresh), None):
+            return fresh
+        is_prevented = not self.ready or self.fork_server.silent or processes.monotonic() < self._fork_at
+        return None if is_prevented or not self._has_room() else self._fork()
 
     def stop(self, child: Child, grace: float) -> None:
         """Stop a child and all that its jobs started: asked first, killed after *grace* seconds."""
@@ -224,8 +238,9 @@ class Pool:
 
     @property
     def available(self) -> list[Child]:
-        """The children that take work."""
-        return [child for child in self.children.values() if not child.leaving]
+        """The children that take work: one for each slot that no child holds which leaves after its work."""
+        usable = self._usable()
+        return usable if len(usable) == len(self.children) else usable[: max(0, self.size - len(self._leaving()))]
 
     def memory(self) -> int:
         """Return the bytes that the whole worker holds: parent, fork server, children."""

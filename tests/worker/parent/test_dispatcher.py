@@ -76,7 +76,7 @@ class TestTheSameJobTwiceOnOneWorker:
         [attempt] = given(dispatcher, child, jobs.noop_again.enqueue())
         Job.objects.filter(pk=attempt.job.id).update(status="new", attempt_token=None, lease_expires_at=None)
         dispatcher.pool.fork_server.ready = dispatcher.claimer.has_more = True
-        dispatcher.pool.children[2] = Child(2, -1, None, -1, pid=4712)
+        dispatcher.pool.size, dispatcher.pool.children[2] = 2, Child(2, -1, None, -1, pid=4712)
         dispatcher.claimer.find_queues()
         return attempt
 

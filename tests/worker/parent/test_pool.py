@@ -115,3 +115,62 @@ class TestAChildThatClosedItsConnection(PoolOfOneChild):
         pool._on_news({"exited": 1, "status": status, "peak": 0, "survivors": 0, "expired": False}, clock[0])
         pool.maintain(clock[0] + 60)  # another child, for the end of the test
         assert exits == [(status, error)]
+
+
+class TestAChildThatLeavesAfterItsWork:
+    @pytest.fixture
+    def pool(self, selector, monkeypatch, clock):
+        """With two children, whose fork server takes all orders."""
+        pool, descriptors = Pool(2, "", selector), []
+        pool.fork_server.ready, pool.fork_server.maintain = True, lambda now: None
+        monkeypatch.setattr(pool.fork_server, "send", lambda order, given=(): descriptors.extend(given))
+        pool.maintain(clock[0])
+        yield pool
+        for child in list(pool.children.values()):
+            pool.channels.close(child)
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+    def give_last(self, pool, child):
+        """An attempt after which the child leaves."""
+        pool.channels.give(child, SimpleNamespace(), ["an attempt"])
+        pool.retire(child)
+
+    def numbers(self, pool):
+        """All children, and those that take work."""
+        return list(pool.children), [child.number for child in pool.available]
+
+    def test_has_its_successor_waiting_which_takes_no_work_until_then(self, pool, clock):
+        for child in pool.available:
+            self.give_last(pool, child)
+        pool.maintain(clock[0])
+        assert self.numbers(pool) == ([1, 2, 3], [])
+        pool.children[2].attempts.clear()
+        assert self.numbers(pool) == ([1, 2, 3], [3])
+        pool.maintain(clock[0])
+        assert self.numbers(pool) == ([1, 2, 3, 4], [3])
+
+    def test_leaves_those_in_peace_that_have_served_and_wait(self, pool, clock):
+        for child in pool.available:
+            child.served = 1
+        fresh = pool.fresh_child()
+        self.give_last(pool, fresh)
+        pool.maintain(clock[0])
+        assert self.numbers(pool) == ([1, 2, 3], [1])
+        fresh.attempts.clear()
+        assert self.numbers(pool) == ([1, 2, 3], [1, 2])
+
+    def test_has_no_successor_while_it_is_stopped(self, pool, clock):
+        (child, _) = pool.available
+        pool.channels.give(child, SimpleNamespace(), ["an attempt"])
+        pool.stop(child, 10)
+        pool.maintain(clock[0])
+        assert self.numbers(pool) == ([1, 2], [2])
+
+    def test_is_waited_for_when_many_do_not_end(self, pool, clock):
+        for _ in range(10):
+            for child in pool.available:
+                pool.retire(child)
+            pool.maintain(clock[0])
+        assert len(pool.children) == 5
+        assert pool.fresh_child() is None
