@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -108,7 +109,10 @@ def _granted(user: Any, action: str, job_type: JobType[Any] | None) -> bool:
 def _allows(rule: Any, user: Any, job_type: JobType[Any], action: str) -> bool:
     """Return what a type's own function says. If it fails, access is denied, and pages of other types still work."""
     try:
-        return bool(rule(user, job_type, action))
+        answer = rule(user, job_type, action)
+        if inspect.isawaitable(answer):  # as an object it would be true
+            raise TypeError(f"The answer must be True or False, not a {type(answer).__name__}.")
+        return bool(answer)
     except Exception:
         logger.exception("The permission of %s failed; “%s” is refused.", job_type.name, action)
         return False

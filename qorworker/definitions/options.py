@@ -255,7 +255,8 @@ def _backoff(value: Any) -> str:
 
 
 def _permission(value: Any) -> str:
-    return "" if value is None or callable(value) or isinstance(value, str) else "must be “app.codename” or a callable"
+    fits = value is None or callable(value) or isinstance(value, str)
+    return "" if fits and not inspect.iscoroutinefunction(value) else "must be “app.codename” or a plain callable"
 
 
 def _form(value: Any) -> str:

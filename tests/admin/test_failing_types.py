@@ -81,3 +81,24 @@ def test_a_rule_that_fails_lets_nobody_in_and_is_logged(types, client, caplog):
     assert "Failing" not in page
     assert client.get(page_of(job)).status_code == 404
     assert "out of order" in caplog.text
+
+
+class Coroutine:
+    """A rule whose answer would have to be awaited: as an object it is true."""
+
+    def __call__(self, user, job_type, action):
+        return self.answer()
+
+    async def answer(self):
+        return False
+
+
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
+def test_a_rule_that_answers_with_a_coroutine_lets_nobody_in_and_is_logged(types, client, caplog):
+    qorworker.job(name="tests.failing", title="Failing", permission=Coroutine())(handler)
+    job = make_job("tests.failing", "exception")
+    client.force_login(user_with("qorworker.run_job"))
+    assert "Failing" not in text_of(client.get(CATALOGUE))
+    assert client.get(page_of(job)).status_code == 404
+    assert client.post(page_of(job, "retry/"), {"confirmed": "1"}).status_code == 404
+    assert "must be True or False, not a coroutine" in caplog.text

@@ -26,6 +26,10 @@ from tests.testapp.models import Shop
 pytestmark = pytest.mark.usefixtures("own_types")
 
 
+async def in_a_coroutine(user, job_type, action):
+    return False
+
+
 def test_a_bare_decorator_is_enough():
     @job
     def send_newsletter(subject: str):
@@ -114,6 +118,7 @@ def test_the_defaults_are_the_careful_ones():
         ("memory_limit", 0),
         ("memory_limit", "1G"),
         ("permission", 5),
+        ("permission", in_a_coroutine),
         ("schedulable", 1),
         ("isolation", "thread"),
         ("max_concurrency", 0),
