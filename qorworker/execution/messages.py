@@ -6,6 +6,7 @@
     ["return", n, text]                               a part of what the job returned, as JSON
     ["end", n, {…}]                                   how the attempt ended; its last record
     ["left", n]                                       the child exits now and starts no more attempts
+    ["leaving", n]                                    the child starts no attempt after this one, which may still run
 
 ``n`` is the number of the attempt among those that the child was given, so that a record of an earlier attempt is never
 taken for a later one's, even of the same job. A record that stays in its process has the job's id there. Messages of
@@ -69,7 +70,7 @@ def _fits(record: Any) -> bool:
             return all(isinstance(cell, list) and len(cell) == 2 and isinstance(cell[1], str) for cell in cells)
         case ["return", int(), str()]:
             return True
-        case ["left", int()]:
+        case ["left" | "leaving", int()]:
             return True
     return False
 

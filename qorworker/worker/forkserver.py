@@ -11,6 +11,7 @@ Messages from the parent                         to the parent
     {"own": n, "while": true | false}                {"exited": n, "status": exit, "peak": bytes, "survivors": n,
                                                       "expired": whether its lease was over}
     {"deadline": true, "at": boot-time seconds}
+    {"leave": n}
     {"ping": true}                                   {"pong": true}
 """
 
@@ -31,6 +32,7 @@ from typing import Any, NoReturn
 
 from qorworker.system import processes, termination
 from qorworker.worker.launch import CONTROL_SOCKET
+from qorworker.worker.leaving import LEAVE_SIGNAL
 
 DESCRIPTORS = 3
 SWEEP = 0.01  # seconds between two looks at killed processes while the end of their leader is still to be reported
@@ -122,6 +124,8 @@ class ForkServer:
                 leader.owned = order["while"]
         elif "deadline" in order:
             self.deadline = order["at"]
+        elif "leave" in order:
+            self.ask_to_leave(order["leave"])
         elif "ping" in order:
             self.send({"pong": True})
         return True
@@ -186,6 +190,13 @@ class ForkServer:
             with contextlib.suppress(OSError):
                 os.killpg(leader.pid, signal.SIGTERM)
         leader.kill_at = kill_at if leader.kill_at is None else min(kill_at, leader.kill_at)
+
+    def ask_to_leave(self, number: int) -> None:
+        """Have a child end after the attempt that it runs."""
+        leader = self.leaders.get(number)
+        if leader is not None and not leader.has_ended and LEAVE_SIGNAL is not None:
+            with contextlib.suppress(OSError):
+                os.kill(leader.pid, LEAVE_SIGNAL)
 
     # The children.
 

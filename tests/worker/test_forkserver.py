@@ -15,6 +15,7 @@ import pytest
 from qorworker.models import Job, Worker
 from qorworker.system import processes, termination
 from qorworker.worker.forkserver import ForkServer, Leader
+from qorworker.worker.leaving import LEAVE_SIGNAL
 from tests.chaos.trees import children_of, strangers
 from tests.support import ROOT, alive, all_ended, ended, running_worker, wait_until
 from tests.testapp import jobs
@@ -335,6 +336,15 @@ class TestOrders:
         fork_server.leaders[2] = Leader(2, 102)
         fork_server.on_parent_gone()
         assert killed == [fork_server.leaders[2]]
+
+    def test_a_child_that_was_reaped_is_not_asked_to_leave(self, fork_server, monkeypatch):
+        signals = []
+        monkeypatch.setattr(os, "kill", lambda *sent: signals.append(sent))
+        self.end(fork_server, 1)
+        fork_server.leaders[2] = Leader(2, 102)
+        for number in (1, 2, 3):
+            fork_server.ask_to_leave(number)
+        assert signals == [(102, LEAVE_SIGNAL)]
 
     def end(self, fork_server, number):
         """A child has ended since the last look."""

@@ -35,6 +35,7 @@ from qorworker.worker.child import threads
 from qorworker.worker.child.exiting import exit_process, forget_finalizers
 from qorworker.worker.child.leftovers import Leftovers
 from qorworker.worker.child.sessions import Sessions, close_all
+from qorworker.worker.leaving import LEAVE_SIGNAL
 
 EXIT_OK = 0
 OWN_DESCRIPTORS = 900  # the lowest number for this module's descriptors
@@ -52,13 +53,20 @@ class Runner:
         self.in_handler = False
         self.end_unsent = False  # the handler has ended, and the parent does not know that yet
         self.threads_go_on = False
+        self.number = 0  # of the attempt that it runs or has run last
+        self.last: int | None = None  # the number after which it starts no more attempts
         self.peak_memory = PeakMemory()
 
     def main(self) -> None:
         """Run attempts until there are no more, or until this process must be replaced."""
         signal.signal(signal.SIGTERM, self.on_term)
+        if LEAVE_SIGNAL is not None:
+            signal.signal(LEAVE_SIGNAL, self.on_leave)
         leftovers: Leftovers | None = None
         for number, job in enumerate(iter(self.next_work, None), 1):
+            self.number = number
+            if self.last is not None and number > self.last:
+                return
             is_isolated = registry.is_isolated(job.name)
             if leftovers is None and not is_isolated:
                 leftovers = Leftovers()
@@ -113,7 +121,9 @@ class Runner:
         head = self.work.read(FRAME.size)
         if len(head) < FRAME.size:
             return None
-        return Work(*json.loads(self.work.read(FRAME.unpack(head)[0])))
+        length: int = FRAME.unpack(head)[0]
+        body = self.work.read(length)
+        return Work(*json.loads(body)) if len(body) == length else None
 
     def send(self, number: int, record: Record) -> None:
         """Send a record about the attempt with this *number* among those that this process was given."""
@@ -145,6 +155,12 @@ class Runner:
         if self.end_unsent:
             return  # it exits once the end is sent
         os._exit(EXIT_OK)
+
+    def on_leave(self, number: int, frame: FrameType | None) -> None:
+        """Start no more attempts, so that those behind one that takes long can run elsewhere."""
+        if os.getpid() == self.process_id and self.last is None:
+            self.last = self.number
+            self.send_records(["leaving", self.last])
 
     @contextlib.contextmanager
     def surroundings(self, context: JobContext) -> Iterator[None]:

@@ -47,6 +47,7 @@ class Child:
     begun: bool = False  # has read its first attempt
     born_at: float = field(default_factory=processes.monotonic)
     due_at: float | None = None  # when it existed and had its first attempt, which it should have read then
+    keeps_current: bool = False  # has handed back the attempts behind the one that it runs
     has_left: bool = False  # has announced its exit: attempts behind that never started
     owned: bool = False  # the fork server ends it once its lease may have passed
     finished_at: float | None = None  # when it had no more work and should have left
@@ -122,7 +123,8 @@ class Channels:
         del self.children[child.number]
         self._ignore(child.records)
         self._ignore(child.output)
-        child.untouched = bool(child.attempts) and _unread(child) >= sum(list(child.lengths)[-len(child.attempts) :])
+        unread = 0 if child.keeps_current else _unread(child)
+        child.untouched = bool(child.attempts) and unread >= sum(list(child.lengths)[-len(child.attempts) :])
         self.hang_up(child)
         child.records.close()
         os.close(child.output)
@@ -135,6 +137,16 @@ class Channels:
         message = frame(json.dumps(work).encode())
         child.unsent += message
         child.lengths.append(len(message))
+
+    def take_back(self, child: Child, last: int) -> list[Any]:
+        """Return the attempts that a child, which starts none after number *last*, will not start."""
+        child.keeps_current = True
+        child.unsent.clear()
+        behind: list[Any] = []
+        while child.attempts and child.served > last:
+            behind.insert(0, child.attempts.pop())
+            child.served -= 1
+        return behind
 
     def _note_due(self, child: Child) -> None:
         if child.due_at is None and child.pid is not None and child.attempts:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
@@ -36,6 +36,7 @@ from qorworker.worker.parent.pool import Exit, Pool
 logger = logging.getLogger(__name__)
 
 REUSABLE_AFTER = ("done", "row_errors", "failed", "refused", "memory")
+OVERRUN = 2.0  # seconds after which a short job is not waited for: many times what all jobs in a child should take
 OUTCOMES = frozenset(Outcome.values)
 
 
@@ -195,6 +196,11 @@ class Dispatcher:
 
     def on_record(self, child: Child, record: Record) -> None:
         """Take in a record of the attempt that a child runs."""
+        if record[0] == "leaving":
+            self._hand_back_all(self.pool.channels.take_back(child, record[1]))
+            child.leaving = True
+            self.pool.release(child)
+            return
         if record[0] == "left":
             child.has_left = child.leaving = True
             if record[1] == child.current_number - 1:  # the end of the attempt it names has arrived
@@ -270,10 +276,13 @@ class Dispatcher:
 
     def _hand_back(self, child: Child) -> None:
         """Hand back the attempts that a child was given and did not start."""
-        for attempt in child.attempts:
+        self._hand_back_all(child.attempts)
+        child.attempts.clear()
+
+    def _hand_back_all(self, attempts: Iterable[RunningAttempt]) -> None:
+        for attempt in attempts:
             self.active.discard(attempt)
             self.writer.hand_back(attempt)
-        child.attempts.clear()
 
     def _finish(self, attempt: RunningAttempt, outcome: str, error: str, exit: Exit | None = None) -> None:
         self.active.discard(attempt)
@@ -294,6 +303,15 @@ class Dispatcher:
             committed=ending.get("committed") is True,
         )
         self.writer.end(end)
+
+    def free_waiting(self, now: float) -> None:
+        """Have those attempts handed back that wait behind one that takes much longer than jobs of its type did."""
+        for child in self.pool.available:
+            first: RunningAttempt | None = child.attempts[0] if len(child.attempts) > 1 else None
+            if first is None or first.begun is None or now - first.begun <= OVERRUN:
+                continue
+            if self.pool.channels.has_begun(child):
+                self.pool.leave(child)
 
     # Stopping.
 

@@ -191,6 +191,11 @@ class Pool:
         if not child.attempts:
             self.channels.hang_up(child)
 
+    def leave(self, child: Child) -> None:
+        """Let a child end after the attempt that it runs. It announces that it starts none of those behind."""
+        child.leaving = True
+        self.fork_server.send({"leave": child.number})
+
     def fresh_child(self) -> Child | None:
         """Return a child that has had no work, if need be a new one. None while none can be forked."""
         if fresh := next((child for child in self._usable() if child.fresh), None):

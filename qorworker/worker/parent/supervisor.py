@@ -124,6 +124,7 @@ class Supervisor:
             Duty(self._slow_down, 0.2, needs_database=False),
             Duty(self.watchdog.stop_outlived, 0.2, needs_database=False),
             Duty(self.watchdog.enforce_limits, 0.2, needs_database=False),
+            Duty(self.dispatcher.free_waiting, 0.5, needs_database=False),
             self.renewing,
             Duty(self._write_progress, WRITE_INTERVAL),
             Duty(self.watchdog.check_aborts, 0.5),

@@ -6,6 +6,7 @@ import gc
 import os
 import signal
 import weakref
+from functools import partial
 from types import SimpleNamespace
 from unittest import mock
 
@@ -43,6 +44,7 @@ def child(monkeypatch, sent):
     child = Runner.__new__(Runner)
     child.process_id = os.getpid()
     child.abort_requested = child.in_handler = child.end_unsent = child.threads_go_on = False
+    child.number, child.last = 0, None
     child.peak_memory = SimpleNamespace(read=lambda: 1)
     child.sessions = SimpleNamespace(reset=lambda warn: None)
     child.next_work = iter([Work(7, "testapp.noop", "{}", 1, 1, "token"), None]).__next__
@@ -75,6 +77,42 @@ def test_a_signal_while_the_end_is_said_has_the_process_leave_after_it(child, se
     child.send_records = send_records
     child.main()
     assert kinds(sent) == ["end", "left"]
+
+
+class TestAChildThatIsToHandBackWhatWaitsInIt:
+    @pytest.fixture
+    def several(self, child):
+        work = Work(7, "testapp.noop", "{}", 1, 3, "token")
+        child.next_work = iter([work, work, work, None]).__next__
+        return child
+
+    def ask(self, child, *given, **options):
+        child.on_leave(39, None)
+        return Ending("done")
+
+    def test_ends_the_one_that_it_runs_and_starts_no_other(self, several, sent, monkeypatch):
+        monkeypatch.setattr(module, "execute", partial(self.ask, several))
+        several.main()
+        assert sent == [["leaving", 1], ["end", 1, mock.ANY]]
+
+    def test_between_two_it_starts_no_other(self, several, sent):
+        def read_and_ask():
+            if several.number == 1:
+                self.ask(several)
+            return next_work()
+
+        next_work, several.next_work = several.next_work, read_and_ask
+        several.main()
+        assert sent == [["end", 1, mock.ANY], ["leaving", 1]]
+
+    def test_says_so_once_and_not_in_a_process_that_the_job_has_forked(self, several, sent):
+        several.process_id += 1
+        self.ask(several)
+        assert (several.last, sent) == (None, [])
+        several.process_id -= 1
+        self.ask(several)
+        self.ask(several)
+        assert sent == [["leaving", 0]]
 
 
 def test_without_a_signal_it_waits_for_the_next_job(child, sent):

@@ -27,6 +27,65 @@ from tests.worker.parent.support import end, flushed, given
 KILLED = Exit(-9, 0, 0)
 
 
+class TestJobsBehindOneThatTakesLong:
+    @pytest.fixture
+    def three(self, dispatcher, child):
+        three = [jobs.noop_again.enqueue() for _ in range(3)]
+        given(dispatcher, child, *three)
+        child.begun = True
+        return three
+
+    def leave(self, dispatcher, child):
+        dispatcher.free_waiting(monotonic() + 60)
+        assert dispatcher.pool.fork_server.sent == [{"leave": child.number}]
+        assert not dispatcher.pool.available
+
+    def test_are_handed_back_and_it_goes_on(self, dispatcher, child, three):
+        self.leave(dispatcher, child)
+        dispatcher.on_record(child, ["leaving", 1])
+        assert flushed(dispatcher, *three) == [("running", 1), ("new", 0), ("new", 0)]
+        dispatcher.on_record(child, ["log", 1, 0.0, 20, "still here"])
+        dispatcher.on_record(child, end(three[0]))
+        assert flushed(dispatcher, *three) == [("done", 1), ("new", 0), ("new", 0)]
+        assert three[0].log.get().text == "still here"
+
+    def test_that_have_begun_by_then_are_kept(self, dispatcher, child, three):
+        self.leave(dispatcher, child)
+        dispatcher.on_record(child, end(three[0]))
+        dispatcher.on_record(child, ["leaving", 2])
+        assert flushed(dispatcher, *three) == [("done", 1), ("running", 1), ("new", 0)]
+        dispatcher.on_record(child, end(three[1]))
+        assert flushed(dispatcher, *three) == [("done", 1), ("done", 1), ("new", 0)]
+
+    def test_are_all_handed_back_if_none_has_begun_by_then(self, dispatcher, child, three):
+        self.leave(dispatcher, child)
+        dispatcher.on_record(child, end(three[0]))
+        dispatcher.on_record(child, ["leaving", 1])
+        assert flushed(dispatcher, *three) == [("done", 1), ("new", 0), ("new", 0)]
+        assert not child.attempts
+
+    def test_make_no_crash_of_it_an_attempt_that_never_began(self, dispatcher, child, three):
+        self.leave(dispatcher, child)
+        dispatcher.on_record(child, ["leaving", 1])
+        del dispatcher.pool.children[1]
+        dispatcher.on_exit(child, KILLED)
+        assert flushed(dispatcher, *three) == [("scheduled", 1), ("new", 0), ("new", 0)]
+
+    @pytest.mark.parametrize(("seconds", "begun"), [(1.0, True), (60.0, False)])
+    def test_stay_where_they_are_for_a_moment_or_until_the_process_has_begun(
+        self, dispatcher, child, three, monkeypatch, seconds, begun
+    ):
+        monkeypatch.setattr(dispatcher.pool.channels, "has_begun", lambda child: begun)
+        dispatcher.free_waiting(monotonic() + seconds)
+        assert dispatcher.pool.fork_server.sent == []
+
+    def test_a_job_with_none_behind_it_takes_as_long_as_it_needs(self, dispatcher, child):
+        given(dispatcher, child, jobs.noop_again.enqueue())
+        child.begun = True
+        dispatcher.free_waiting(monotonic() + 60)
+        assert dispatcher.pool.fork_server.sent == []
+
+
 class TestTheJobBehindOneThatIsStopped:
     def test_hit_by_the_signal_that_was_meant_for_the_first_it_is_queued_again(self, dispatcher, child):
         first, second = jobs.noop_again.enqueue(), jobs.noop_again.enqueue()
