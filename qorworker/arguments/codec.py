@@ -288,7 +288,7 @@ def reuse(field: forms.Field, stored: Any) -> Any:
 
     :raises django.core.exceptions.ValidationError: if it cannot be used again.
     """
-    if is_secret(field):
+    if is_secret(field) or is_encrypted(stored):
         if isinstance(stored, Mapping) and stored.get(SECRET) != "":
             raise ValidationError(_("Secrets are not copied. Enter it again."), code="secret")
         return "" if stored is not None else None

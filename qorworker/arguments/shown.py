@@ -98,7 +98,7 @@ def _mask(value: Any) -> str | None:
 def initial(form_fields: Mapping[str, forms.Field], stored: Mapping[str, Any]) -> dict[str, Any]:
     values = {}
     for name, field in form_fields.items():
-        if name not in stored or codec.is_secret(field) or isinstance(field, forms.FileField):
+        if name not in stored or codec.is_private(field) or codec.is_encrypted(stored[name]):
             continue
         try:
             values[name] = _initial(field, codec.readable(field, stored[name]))

@@ -157,6 +157,10 @@ def test_a_secret_whose_field_takes_json_now_stays_masked(stored):
     now = Arguments("t", changed)
     assert [one.text for one in now.display(stored)] == ["ben", "••••••"]
     assert shown.masked(now.fields, stored) == {"user": "ben", "api_password": "••••••"}
+    assert now.initial(stored) == {"user": "ben"}
+    with pytest.raises(InvalidArguments, match="api_password: Secrets are not copied"):
+        now.reuse(stored, {})
+    assert now.reuse({"user": "ben", "api_password": {"$secret": "typed"}}, {})["api_password"] == {"$secret": "typed"}
 
 
 def test_an_empty_secret_is_told_from_one_that_is_set(arguments):
