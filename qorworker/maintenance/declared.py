@@ -97,7 +97,7 @@ def follow_zones(using: str) -> None:
     for schedule in schedules.by_the_wall():
         try:
             slot = schedule.moved_slot(now)
-        except InvalidSchedule as error:
+        except ValueError as error:  # its rule cannot be read, or its row was written by hand
             logger.error("The schedule “%s” cannot be read: %s", schedule.name, error)
             continue
         if slot != schedule.waits_for and schedules.move_on(schedule, slot):

@@ -278,3 +278,9 @@ class TestNewRulesForAZone:
         Schedule.objects.update(zone="Europe/Berlin")
         follow_zones("default")
         assert Schedule.objects.get().next_key == "2026-11-24T02:30"
+
+    def test_a_time_that_cannot_be_read_does_not_end_the_worker(self, clock, scheduler):
+        made(Cron("30 2 * * *", "Europe/Berlin"))
+        Schedule.objects.update(next_key="tomorrow")
+        follow_zones("default")
+        assert Schedule.objects.get().next_key == "tomorrow"
