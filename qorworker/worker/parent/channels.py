@@ -180,6 +180,10 @@ class Channels:
             os.close(child.work)
             child.work = -1
 
+    def catch_up(self, child: Child) -> bool:
+        """Pass on what a child has sent so far, and return whether that was all."""
+        return not self.muted and self._hear(child) < READS
+
     def _hear(self, child: Child) -> int:
         """Pass on up to ``READS`` messages of a child, and return how many there were."""
         count = 0

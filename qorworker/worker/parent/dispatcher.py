@@ -307,11 +307,14 @@ class Dispatcher:
     def free_waiting(self, now: float) -> None:
         """Have those attempts handed back that wait behind one that takes much longer than jobs of its type did."""
         for child in self.pool.available:
-            first: RunningAttempt | None = child.attempts[0] if len(child.attempts) > 1 else None
-            if first is None or first.begun is None or now - first.begun <= OVERRUN:
-                continue
-            if self.pool.channels.has_begun(child):
+            # Its end may have come in while this process waited for the database.
+            if self._is_overrun(child, now) and self.pool.channels.catch_up(child) and self._is_overrun(child, now):
                 self.pool.leave(child)
+
+    def _is_overrun(self, child: Child, now: float) -> bool:
+        first: RunningAttempt | None = child.attempts[0] if len(child.attempts) > 1 else None
+        is_late = first is not None and first.begun is not None and now - first.begun > OVERRUN
+        return is_late and self.pool.channels.has_begun(child)
 
     # Stopping.
 

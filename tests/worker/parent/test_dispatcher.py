@@ -18,7 +18,7 @@ from qorworker.models import Job, database_now
 from qorworker.models.job_queries import JobQuerySet
 from qorworker.models.sql import Claim, claim_one
 from qorworker.system.processes import monotonic
-from qorworker.worker.parent.channels import Child
+from qorworker.worker.parent.channels import READS, Child
 from qorworker.worker.parent.pool import Exit
 from qorworker.worker.parent.watchdog import Watchdog
 from tests.testapp import jobs
@@ -29,10 +29,11 @@ KILLED = Exit(-9, 0, 0)
 
 class TestJobsBehindOneThatTakesLong:
     @pytest.fixture
-    def three(self, dispatcher, child):
+    def three(self, dispatcher, child, monkeypatch):
         three = [jobs.noop_again.enqueue() for _ in range(3)]
         given(dispatcher, child, *three)
         child.begun = True
+        monkeypatch.setattr(dispatcher.pool.channels, "_hear", lambda child: 0)
         return three
 
     def leave(self, dispatcher, child):
@@ -77,6 +78,27 @@ class TestJobsBehindOneThatTakesLong:
     ):
         monkeypatch.setattr(dispatcher.pool.channels, "has_begun", lambda child: begun)
         dispatcher.free_waiting(monotonic() + seconds)
+        assert dispatcher.pool.fork_server.sent == []
+
+    def test_stay_where_they_are_if_its_end_is_only_heard_now(self, dispatcher, child, three, monkeypatch):
+        """The parent has waited for its database for that long."""
+
+        def hear(child):
+            dispatcher.on_record(child, end(three[0]))
+            return 1
+
+        monkeypatch.setattr(dispatcher.pool.channels, "_hear", hear)
+        dispatcher.active.of_job(three[0].pk).begun -= 60
+        dispatcher.free_waiting(monotonic())
+        assert dispatcher.pool.fork_server.sent == []
+
+    @pytest.mark.parametrize(("muted", "messages"), [(True, 0), (False, READS)])
+    def test_stay_where_they_are_if_its_end_may_still_be_unheard(
+        self, dispatcher, child, three, monkeypatch, muted, messages
+    ):
+        monkeypatch.setattr(dispatcher.pool.channels, "_hear", lambda child: messages)
+        dispatcher.pool.channels.muted = muted
+        dispatcher.free_waiting(monotonic() + 60)
         assert dispatcher.pool.fork_server.sent == []
 
     def test_a_job_with_none_behind_it_takes_as_long_as_it_needs(self, dispatcher, child):
