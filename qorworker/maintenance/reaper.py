@@ -20,6 +20,7 @@ from qorworker.attempts import rescue
 from qorworker.conf import settings
 from qorworker.database.answers import write_limit
 from qorworker.database.connection import Database
+from qorworker.database.resting import rest_after
 from qorworker.models import Job, Worker
 from qorworker.models.refusals import FAILURES, describe, is_refusal
 from qorworker.models.worker import WorkerKind
@@ -49,11 +50,19 @@ class Reaper:
         self.tried: set[int] = set()  # jobs of dead neighbours that had their turn, until all have: some may be locked
         self.until: float | None = None  # when this round ends, once it has rescued a job or settled a dead neighbour
         self.unfinished = False  # whether the round ended before all of them had their turn
+        self.rests_until = 0.0  # when to search for expired leases again: that passes the leases of finished jobs, too
 
-    def reap(self) -> int:
-        """Rescue jobs for up to ``SHARE`` seconds, and return how many."""
+    def reap(self, *, may_rest: bool = False) -> int:
+        """Rescue jobs for up to ``SHARE`` seconds, and return how many.
+
+        :param may_rest: whether to leave out the search for expired leases if the last one took long.
+        """
+        may_rest = may_rest and not self.unfinished
         self.until, self.unfinished = None, False
-        return self.rescue_from_dead_neighbours() + self.rescue_expired()
+        rescued = self.rescue_from_dead_neighbours()
+        if may_rest and processes.monotonic() < self.rests_until:
+            return rescued
+        return rescued + self.rescue_expired()
 
     def reap_all(self) -> int:
         """Rescue jobs for as long as it takes, and return how many."""
@@ -92,7 +101,9 @@ class Reaper:
 
     def rescue_expired(self) -> int:
         """Rescue jobs whose lease stayed expired for the observation time."""
+        start = processes.monotonic()
         leases = Job.objects.using(self.using).expired_leases()
+        self.rests_until = processes.monotonic() + rest_after(processes.monotonic() - start)
         is_reliable = not leases or self.can_write()
         now = processes.monotonic()
         self.seen = {

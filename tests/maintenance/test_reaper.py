@@ -80,3 +80,32 @@ def test_many_dead_neighbours_are_settled_in_several_rounds(transactional_db, mo
     assert settled == sorted(settled)
     assert settled[-1] == 3
     assert len(settled) > 2
+
+
+class TestASearchForExpiredLeasesThatTookLong:
+    """It passes the leases of finished jobs as well, while an old transaction keeps them in the index."""
+
+    @pytest.fixture
+    def reaper(self, transactional_db, monkeypatch):
+        worker = Worker.objects.start(name="host:1", host="host", process_id=1, slots=1)
+        monkeypatch.setattr(module, "rest_after", lambda seconds: 1e9)
+        reaper = Reaper(Database("default"), worker.pk, processes.identity())
+        reaper.reap(may_rest=True)
+        make_job("running")
+        return reaper
+
+    def test_is_not_repeated_until_it_has_rested(self, reaper):
+        reaper.reap(may_rest=True)
+        assert not reaper.seen
+        reaper.rests_until = 0.0
+        reaper.reap(may_rest=True)
+        assert reaper.seen
+
+    def test_is_repeated_at_once_if_a_round_did_not_come_to_its_end(self, reaper):
+        reaper.unfinished = True
+        reaper.reap(may_rest=True)
+        assert reaper.seen
+
+    def test_is_repeated_at_once_by_a_process_that_runs_once(self, reaper):
+        reaper.reap_all()
+        assert reaper.seen

@@ -90,7 +90,7 @@ class Housekeeping:
 
     def _reap(self, now: float) -> None:
         """Rescue jobs of dead workers. Many take several rounds, with this worker's own duties in between."""
-        self.reaper.reap()
+        self.reaper.reap(may_rest=True)
         if self.reaper.unfinished:
             self.reaping.at = now
 
