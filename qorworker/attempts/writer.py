@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections import deque
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ logger = logging.getLogger(__name__)
 
 USUAL_BATCH = 1000  # attempts; above this the limit of a batch is lifted again
 SETTLING = 2.0  # seconds of one write for doubtful ends: a worker must renew its leases in time
+RETURNED = 100  # jobs that were returned and are remembered for the next claim
 HANDED_BACK = ""  # the outcome of an attempt whose handler was not called
 
 
@@ -84,6 +86,7 @@ class Writer:
         self.after_commit = after_commit  # send signals only once the open transaction has committed
         self.ends: list[End] = []
         self.limits_freed = False  # whether jobs of limited types ended since this was last reset
+        self.returned: deque[Claimed] = deque(maxlen=RETURNED)  # jobs that wait again since the last claim
         self.next_retry = math.inf  # when the first retry of the attempts written here is due
         self.deferred: list[End] = []  # locked or refused; the next ``flush`` tries again
         self.batch_limit: int | None = None  # attempts in one batch, set after failures
@@ -131,6 +134,7 @@ class Writer:
             transaction.on_commit(send_signals, using=self.using, robust=True)
         else:
             send_signals()
+        self.returned += (end.attempt.job for end in written if end.update.status == "new")
         delays = [end.update.delay or 0.0 for end in written if end.update.status == "scheduled"]
         self.next_retry = min(self.next_retry, monotonic() + min(delays, default=math.inf))
         if any(end.attempt.job.limit_key for end in ends):

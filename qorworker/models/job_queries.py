@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django.db import models, transaction
 from django.db.models import F, Q
@@ -17,7 +17,7 @@ from qorworker.models.clock import DatabaseNow, database_now
 from qorworker.models.newest import newest_of
 from qorworker.models.own import OwnQuerySet
 from qorworker.models.schedule_slot import ScheduleSlot, SlotOutcome
-from qorworker.models.sql import BATCH, insert_jobs, portions, weight
+from qorworker.models.sql import BATCH, Position, insert_jobs, portions, weight
 from qorworker.status import ENDED_BADLY, FINISHED, WAITING, JobStatus, sources_of
 
 if TYPE_CHECKING:
@@ -27,6 +27,14 @@ if TYPE_CHECKING:
 
 SOON = 100  # scheduled jobs among which ``promote`` looks for the next one that is due
 RECENT = 100  # jobs of a schedule among which ``unfinished_of`` looks
+
+
+class Promotion(NamedTuple):
+    """What ``promote`` did."""
+
+    promoted: int  # how many jobs were queued
+    wait: float | None  # seconds until the next one is due; None: more than it looked ahead
+    jobs: Sequence[Position]  # those that were due, also if another process was faster
 
 
 class JobQuerySet(OwnQuerySet["Job"]):
@@ -255,24 +263,27 @@ class JobQuerySet(OwnQuerySet["Job"]):
 
     def promote_due(self, limit: int = 2000) -> int:
         """Queue up to *limit* due jobs and return how many. Rows locked by other transactions are skipped."""
-        due_ids = list(self.due().order_by("run_after").values_list("pk", flat=True)[:limit])
-        if not due_ids:
-            return 0
-        with transaction.atomic(using=self.db):
-            return self.filter(pk__in=due_ids).due().unlocked().transition(JobStatus.NEW)
+        return self._promote_due(limit)[0]
 
-    def promote(self, ahead: float) -> tuple[int, float | None]:
+    def _promote_due(self, limit: int = 2000) -> tuple[int, list[Position]]:
+        rows = self.due().order_by("run_after").values_list("queue_name", "priority", "pk")[:limit]
+        due = [Position(*row) for row in rows]
+        if not due:
+            return 0, []
+        with transaction.atomic(using=self.db):
+            return self.filter(pk__in=[job.id for job in due]).due().unlocked().transition(JobStatus.NEW), due
+
+    def promote(self, ahead: float) -> Promotion:
         """Queue the jobs that are due, and say when the next one is. One statement if none is due.
 
         :param ahead: how many seconds to look ahead.
-        :returns: how many jobs were queued, and the seconds until the next one is due; None: more than *ahead*.
         """
         soon = self.scheduled().filter(run_after__lte=DatabaseNow(ahead)).annotate(now=DatabaseNow())
         times = soon.order_by("run_after").values_list("run_after", "now")[:SOON]
         waits = [(run_after - now).total_seconds() for run_after, now in times]
         later = [seconds for seconds in waits if seconds > 0]
-        promoted = self.promote_due() if len(later) < len(waits) else 0
-        return promoted, later[0] if later else 0.0 if len(waits) == SOON else None
+        promoted, due = self._promote_due() if len(later) < len(waits) else (0, [])
+        return Promotion(promoted, later[0] if later else 0.0 if len(waits) == SOON else None, due)
 
     def lock(self) -> None:
         """Lock these rows by primary key before an UPDATE that also names the status.

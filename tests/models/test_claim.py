@@ -9,7 +9,7 @@ import pytest
 from django.db import connection
 
 from qorworker.models import Job, database_now
-from qorworker.models.sql import claim, claim_one, queues_with_jobs
+from qorworker.models.sql import Stretch, claim, claim_one, queues_with_jobs
 from tests.models.rows import STATUSES, claim_ids, columns, make_job, race, somebody_else, wanted
 
 needs_row_locks = pytest.mark.only_on("postgresql", "mysql")  # SQLite locks the whole database
@@ -236,7 +236,67 @@ class TestQueuesWithJobs:
     def test_queues_in_which_nothing_waits_are_not_named(self):
         for status in STATUSES:
             make_job(status, queue_name=status)
-        assert queues_with_jobs("default") == {"new": False}
+        assert list(queues_with_jobs("default")) == ["new"]
 
     def test_without_jobs_there_is_none(self):
         assert queues_with_jobs("default") == {}
+
+    @pytest.mark.parametrize("key", ["", "app.job/"])
+    def test_a_job_with_a_limit_is_mentioned(self, key):
+        make_job(queue_name="mail", limit_key=key)
+        make_job(queue_name="default")
+        limited = {queue: heads.limited for queue, heads in queues_with_jobs("default").items()}
+        assert limited == {"mail": bool(key), "default": False}
+
+    @pytest.mark.only_on("postgresql")
+    def test_the_first_job_of_each_priority_is_named(self):
+        for queue in ("mail", "default"):
+            make_job("done", queue_name=queue)
+            for priority in (0, 100, 0, -100):
+                make_job(queue_name=queue, priority=priority)
+            make_job(queue_name=queue, limit_key="app.job/", priority=7)
+        make_job(queue_name="other", limit_key="app.job/")
+        first = {}
+        for job in Job.objects.queued().filter(limit_key="").order_by("-pk"):
+            first.setdefault(job.queue_name, {})[job.priority] = job.pk
+        assert queues_with_jobs("default") == {
+            "default": (True, first["default"]), "mail": (True, first["mail"]), "other": (True, {}),
+        }  # fmt: skip
+
+
+@pytest.mark.only_on("postgresql")  # elsewhere a claim walks all of its queues
+@pytest.mark.django_db
+class TestAClaimThatBeginsFurtherOn:
+    def test_takes_what_is_on_its_way_in_the_usual_order(self):
+        jobs = [make_job(priority=priority) for priority in (0, 5, 0, 5, -3, 0)]
+        stretches = [
+            Stretch(100, 6),
+            Stretch(5, 5, jobs[2].pk),
+            Stretch(4, 1),
+            Stretch(0, 0, jobs[1].pk),
+            Stretch(-1, -100),
+        ]
+        assert claim_ids(stretches={"default": stretches}) == [jobs[number].pk for number in (3, 2, 5, 4)]
+
+    def test_takes_in_other_queues_what_comes_first(self):
+        first, _, third = make_job(queue_name="mail"), make_job(), make_job()
+        stretches = {"default": [Stretch(0, 0, third.pk)]}
+        assert claim_ids(queues=["default", "mail"], stretches=stretches) == [first.pk, third.pk]
+
+    def test_takes_returned_jobs_in_their_turn(self):
+        jobs = [make_job(priority=priority) for priority in (0, 0, 7, 0)]
+        stretches = {"default": [Stretch(100, 1), Stretch(0, 0, jobs[3].pk)]}
+        order = {"stretches": stretches, "returned": [jobs[1].pk], "slots": 2, "limit": 2}
+        assert claim_ids(**order) == [jobs[2].pk, jobs[1].pk]
+        assert claim_ids(**order) == [jobs[3].pk]
+
+    @pytest.mark.parametrize(
+        "fields", [{"queue_name": "mail"}, {"name": "app.other"}, {"limit_key": "app.job/"}, {"status": "scheduled"}]
+    )
+    def test_takes_no_returned_job_that_it_may_not_take(self, fields):
+        job = make_job(**fields)
+        assert claim_ids(returned=[job.pk]) == []
+
+    def test_leaves_returned_jobs_that_others_are_to_have(self):
+        job = make_job()
+        assert claim_ids(returned=[job.pk], but=[job.pk], stretches={"default": [Stretch(0, 0, job.pk + 1)]}) == []

@@ -98,24 +98,24 @@ class TestDue:
         assert Job.objects.promote_due() == 0
 
     def test_with_what_is_due_comes_the_time_until_the_next(self):
-        make_job("scheduled", run_after=ago(seconds=1))
+        due = make_job("scheduled", run_after=ago(seconds=1), priority=7)
         make_job("scheduled", run_after=ago(seconds=-60))
         make_job("scheduled", run_after=ago(seconds=-30))
-        promoted, wait = Job.objects.promote(100)
-        assert promoted == 1
+        promoted, wait, jobs = Job.objects.promote(100)
+        assert (promoted, jobs) == (1, [(due.queue_name, due.priority, due.pk)])
         assert 0 < wait <= 30
-        assert Job.objects.promote(10) == (0, None)
+        assert Job.objects.promote(10) == (0, None, [])
 
     def test_nothing_that_is_due_costs_one_query(self, django_assert_num_queries):
         make_job("scheduled", run_after=ago(seconds=-30))
         with django_assert_num_queries(1):
-            assert Job.objects.promote(10) == (0, None)
+            assert Job.objects.promote(10) == (0, None, [])
 
     def test_behind_many_that_are_due_it_looks_again_at_once(self, monkeypatch):
         monkeypatch.setattr(job_queries, "SOON", 2)
         for _ in range(3):
             make_job("scheduled", run_after=ago(seconds=1))
-        assert Job.objects.promote(10) == (3, 0.0)
+        assert Job.objects.promote(10)[:2] == (3, 0.0)
 
     @pytest.mark.parametrize("status", [status for status in STATUSES if status != "scheduled"])
     def test_only_scheduled_jobs_become_due(self, status):

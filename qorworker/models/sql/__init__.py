@@ -7,7 +7,17 @@ single job stays in the ORM.
 from qorworker.models.sql.attempts import AttemptNote, AttemptUpdate, note_columns
 from qorworker.models.sql.charsets import Fit, fitting
 from qorworker.models.sql.claim_one import claim_one
-from qorworker.models.sql.claims import Claim, Claimed, claimed_with, queues_with_jobs
+from qorworker.models.sql.claims import (
+    WHOLE,
+    Claim,
+    Claimed,
+    Heads,
+    Position,
+    Stretch,
+    claimed_with,
+    has_dead_entries,
+    queues_with_jobs,
+)
 from qorworker.models.sql.exchange import Exchange, claim, exchange
 from qorworker.models.sql.inserts import insert
 from qorworker.models.sql.jobs import insert_jobs, insert_unless_taken
@@ -16,19 +26,24 @@ from qorworker.models.sql.parts import BATCH, most_bytes, portions, weight
 
 __all__ = [
     "BATCH",
+    "WHOLE",
     "AttemptNote",
     "AttemptUpdate",
     "Claim",
     "Claimed",
     "Exchange",
     "Fit",
+    "Heads",
+    "Position",
     "Round",
+    "Stretch",
     "claim",
     "claim_limited",
     "claim_one",
     "claimed_with",
     "exchange",
     "fitting",
+    "has_dead_entries",
     "insert",
     "insert_jobs",
     "insert_unless_taken",

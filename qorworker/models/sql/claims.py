@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, NamedTuple
 
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from qorworker.models.clock import now_sql
-from qorworker.models.sql.parts import TABLE, marks
+from qorworker.models.sql.parts import TABLE, fetch, marks
 
 
 @dataclass(slots=True)
@@ -42,6 +42,25 @@ COLUMNS = [field.name for field in fields(Claimed) if field.name != "is_trusted"
 CLAIMED_COLUMNS = ", ".join(_EXPRESSIONS.get(name, name) for name in COLUMNS)
 
 
+class Position(NamedTuple):
+    """Where a job without limits waits in the index of the claim."""
+
+    queue_name: str
+    priority: int
+    id: int
+
+
+class Stretch(NamedTuple):
+    """A part of the walk along the index of the claim: the waiting jobs of a queue with these priorities and ids."""
+
+    high: int  # the priorities, both included
+    low: int
+    first: int = 0  # the id from which on
+
+
+WHOLE = (Stretch(2**31 - 1, -(2**31)),)
+
+
 @dataclass(frozen=True, slots=True)
 class Claim:
     """Which jobs to claim: the best ``limit`` of these queues and names, by priority, then by age.
@@ -60,6 +79,8 @@ class Claim:
     short: Collection[str] = ()
     process_id: int | None = None  # of the process that runs them, if that is decided already
     but: Sequence[int] = ()  # ids of jobs to leave out
+    stretches: Mapping[str, Sequence[Stretch]] = field(default_factory=dict)  # of a queue, best first; else all of it
+    returned: Sequence[int] = ()  # ids of jobs in these queues that no stretch has
 
     def sensible(self) -> Claim | None:
         """Return the claim as it is sent, or None if it could not get a job. No more rows are locked than needed."""
@@ -67,16 +88,30 @@ class Claim:
         return replace(self, limit=limit) if self.queues and self.names and limit > 0 else None
 
 
-def queues_with_jobs(using: str) -> dict[str, bool]:
-    """Return the queues in which a job waits, each with whether a job of a limited type does.
+class Heads(NamedTuple):
+    """What waits in a queue."""
 
-    Two index probes for each queue, however many jobs wait.
+    limited: bool = False  # whether a job of a limited type does
+    first: Mapping[int, int] = {}  # priority to id of the first unlimited job; only where claims begin there
+
+
+def has_dead_entries(using: str) -> bool:
+    """Whether the index keeps the entries of jobs that were claimed, as long as an older transaction may see them."""
+    return connections[using].vendor == "postgresql"
+
+
+def queues_with_jobs(using: str) -> dict[str, Heads]:
+    """Return the queues in which a job waits.
+
+    A few index probes for each queue, however many jobs wait.
     """
     connection = connections[using]
-    first = f"SELECT queue_name FROM {TABLE} WHERE status = 'new'"  # noqa: S608
+    if connection.vendor == "postgresql":
+        return _heads_postgresql(connection)
     with connection.cursor() as cursor:
         if connection.vendor == "mysql":
             return _probe_mysql(cursor)
+        first = f"SELECT queue_name FROM {TABLE} WHERE status = 'new'"  # noqa: S608
         cursor.execute(
             f"""WITH RECURSIVE queue(name) AS (
                 SELECT ({first} ORDER BY queue_name LIMIT 1)
@@ -86,12 +121,43 @@ def queues_with_jobs(using: str) -> dict[str, bool]:
             ) SELECT name, ({first} AND queue_name = queue.name AND limit_key > '' ORDER BY limit_key LIMIT 1)
             FROM queue WHERE name IS NOT NULL"""  # noqa: S608
         )
-        return {name: first is not None for name, first in cursor.fetchall()}
+        return {name: Heads(limited is not None) for name, limited in cursor.fetchall()}
 
 
-def _probe_mysql(cursor: Any) -> dict[str, bool]:
+def _heads_postgresql(connection: BaseDatabaseWrapper) -> dict[str, Heads]:
+    """Go from the first job of a priority to that of the next, then to one with a limit, then to the next queue.
+
+    So no entry is passed twice, not even one of a job that no longer waits.
+    """
+    job = f"SELECT queue_name, limit_key, priority, id FROM {TABLE} WHERE status = 'new'"  # noqa: S608
+    rows = fetch(
+        connection,
+        f"""WITH RECURSIVE head(queue, limit_key, priority, id) AS (
+            ({job} ORDER BY queue_name, limit_key, priority DESC, id LIMIT 1)
+            UNION ALL
+            SELECT following.* FROM head, LATERAL (
+                ({job} AND queue_name = head.queue AND limit_key = '' AND head.limit_key = ''
+                AND priority < head.priority ORDER BY priority DESC, id LIMIT 1)
+                UNION ALL
+                ({job} AND queue_name = head.queue AND limit_key > '' AND head.limit_key = ''
+                ORDER BY limit_key, priority DESC, id LIMIT 1)
+                UNION ALL
+                ({job} AND queue_name > head.queue ORDER BY queue_name, limit_key, priority DESC, id LIMIT 1)
+                LIMIT 1
+            ) AS following
+        ) SELECT queue, limit_key > '', priority, id FROM head""",  # noqa: S608
+        [],
+    )
+    queues: dict[str, Heads] = {}
+    for queue, limited, priority, pk in rows:
+        heads = queues.get(queue, Heads())
+        queues[queue] = Heads(True, heads.first) if limited else Heads(False, {**heads.first, priority: pk})
+    return queues
+
+
+def _probe_mysql(cursor: Any) -> dict[str, Heads]:
     # Inside a recursive query this would read the entries of all waiting jobs for each queue.
-    queues: dict[str, bool] = {}
+    queues: dict[str, Heads] = {}
     name = ""
     while True:
         cursor.execute(
@@ -104,7 +170,7 @@ def _probe_mysql(cursor: Any) -> dict[str, bool]:
         name, limited = cursor.fetchone()
         if name is None:
             return queues
-        queues[name] = bool(limited)
+        queues[name] = Heads(bool(limited))
 
 
 def rank(job: Claimed) -> tuple[int, int]:
@@ -150,18 +216,50 @@ def _one_of(connection: BaseDatabaseWrapper, values: Sequence[str]) -> tuple[str
     return f"IN ({marks(values)})", [*values]
 
 
-def _best(connection: BaseDatabaseWrapper, claim: Claim, limit: int, lock: str) -> tuple[str, list[Any]]:
+def _best(connection: BaseDatabaseWrapper, claim: Claim, limit: int, lock: str = "") -> tuple[str, list[Any]]:
     """Return a query for the best *limit* waiting jobs of each queue: one walk of the claim's index for each."""
+    if connection.vendor == "postgresql":
+        return _best_postgresql(connection, claim, limit, lock)
     walks, params = [], []
     named, names = _one_of(connection, claim.names)
     for number, queue in enumerate(claim.queues):
         walks.append(
             f"SELECT * FROM (SELECT id, priority, name, max_attempts FROM {TABLE}"  # noqa: S608
             f" WHERE status = 'new' AND queue_name = %s AND limit_key = '' AND name {named}"
-            f"{_others(claim)} ORDER BY priority DESC, id LIMIT {limit}{lock}) AS walk{number}"
+            f"{_others(claim)} ORDER BY priority DESC, id LIMIT {limit}) AS walk{number}"
         )
         params += [queue, *names, *claim.but]
     return " UNION ALL ".join(walks), params
+
+
+def _best_postgresql(connection: BaseDatabaseWrapper, claim: Claim, limit: int, lock: str) -> tuple[str, list[Any]]:
+    # Entries of jobs that no longer wait stay in the index while any transaction is older, and each has to be looked
+    # up in the table. So a walk begins at the first entry of each stretch, one stretch after the other, and only until
+    # it has enough. A single priority is a range, too: ordered by id alone, the primary key would do as an index.
+    job = f"SELECT id, priority, name, max_attempts FROM {TABLE} WHERE"  # noqa: S608
+    query = (
+        f"SELECT walk.* FROM unnest(%s::text[]) AS queue(name), LATERAL (SELECT line.* FROM"  # noqa: S608
+        f" unnest(%s::text[], %s::int[], %s::int[], %s::bigint[]) AS stretch(queue, high, low, first), LATERAL ({job}"
+        " status = 'new' AND queue_name = stretch.queue AND limit_key = '' AND priority <= stretch.high"
+        f" AND priority >= stretch.low AND id >= stretch.first AND name = ANY(%s){_others(claim)}"
+        f" ORDER BY priority DESC, id LIMIT {limit}{lock}) AS line"
+        f" WHERE stretch.queue = queue.name LIMIT {limit}) AS walk"
+    )
+    parts = [(queue, stretch) for queue in claim.queues for stretch in claim.stretches.get(queue, WHOLE)]
+    bounds = [_array([stretch[column] for _, stretch in parts]) for column in range(3)]
+    params: list[Any] = [list(claim.queues), [queue for queue, _ in parts], *bounds, list(claim.names), *claim.but]
+    if claim.returned:
+        query += (
+            f" UNION ALL SELECT * FROM ({job} id = ANY(%s::bigint[]) AND status || '' = 'new' AND queue_name = ANY(%s)"  # noqa: S608
+            f" AND limit_key = '' AND name = ANY(%s){_others(claim)}{lock}) AS returned"
+        )
+        params += [_array(claim.returned), list(claim.queues), list(claim.names), *claim.but]
+    return query, params
+
+
+def _array(numbers: Sequence[int]) -> str:
+    """Return an array of PostgreSQL. A list would be sent as the type that fits, and each is a plan of its own."""
+    return f"{{{','.join(map(str, numbers))}}}"
 
 
 def waiting_unlimited(using: str, claim: Claim, count: int) -> list[tuple[int, int]]:
@@ -171,7 +269,7 @@ def waiting_unlimited(using: str, claim: Claim, count: int) -> list[tuple[int, i
         return []
     with connection.cursor() as cursor:
         if connection.vendor != "mysql":
-            best, params = _best(connection, claim, count, "")
+            best, params = _best(connection, claim, count)
             cursor.execute(f"SELECT id, priority FROM ({best}) AS best", params)  # noqa: S608
             return list(cursor.fetchall())
         rows: list[tuple[int, int]] = []

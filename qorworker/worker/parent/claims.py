@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import secrets
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 
@@ -12,13 +13,15 @@ from django.db import transaction
 from qorworker.attempts.limited_claims import LimitedClaims
 from qorworker.attempts.writer import Writer
 from qorworker.conf import settings
+from qorworker.database.resting import rest_after
 from qorworker.definitions.registry import registry
 from qorworker.models import Pause
 from qorworker.models.pause import Paused
-from qorworker.models.sql import Claim, Claimed, claim, claim_one, queues_with_jobs
+from qorworker.models.sql import Claim, Claimed, Position, Stretch, claim, claim_one, has_dead_entries, queues_with_jobs
 from qorworker.queues import backend_of
 from qorworker.system.processes import monotonic
 from qorworker.worker.parent.fair_share import fair_share
+from qorworker.worker.parent.floors import Floors
 from qorworker.worker.parent.unanswered import UnansweredClaims
 
 BATCH = 1000  # jobs that one statement claims at most
@@ -38,16 +41,40 @@ class Claimer:
         self.claimed = 0
         self.limit: int | None = None  # attempts to start in all
         self.unanswered = UnansweredClaims(self.using)
+        self.floors = Floors()
+        self.uses_floors = has_dead_entries(self.using)
+        self.limited_queues: set[str] = set()  # in which jobs of limited types were seen
+        self.rests_until = 0.0  # when to look at all entries again
+        self.look_again_at = math.inf  # the same, if a job may have been missed since
+
+    def look(self) -> bool:
+        """Find the queues in which jobs wait, or while that look has to rest, assume them where some waited before."""
+        if not self.uses_floors or monotonic() >= self.rests_until:
+            return self.find_queues()
+        self.look_again_at = self.rests_until
+        self._note_waiting(self.floors.queues, self.limited_queues)
+        return self.has_more
 
     def find_queues(self) -> bool:
         """Find the queues in which jobs wait, and return whether there is one for this worker."""
-        waiting = queues_with_jobs(self.using)
-        self.waiting_queues = [queue for queue in waiting if self.serves(queue)]
-        self.limited.note_waiting([queue for queue in self.waiting_queues if waiting[queue]], monotonic())
-        if self.waiting_queues:
+        start = monotonic()
+        waiting = {queue: heads for queue, heads in queues_with_jobs(self.using).items() if self.serves(queue)}
+        now = monotonic()
+        self.rests_until, self.look_again_at = now + rest_after(now - start), math.inf
+        if self.uses_floors:
+            self.floors.set_to(waiting)
+        limited = {queue for queue, heads in waiting.items() if heads.limited}
+        self.limited_queues = limited | self.limited_queues.intersection(self.floors.queues)
+        self._note_waiting(waiting, limited)
+        return self.has_more
+
+    def _note_waiting(self, queues: Collection[str], limited: Collection[str]) -> None:
+        """Note that jobs wait in these queues; in those in *limited* some have limits."""
+        self.waiting_queues = list(queues)
+        self.limited.note_waiting([queue for queue in queues if queue in limited], monotonic())
+        if queues:
             self.refresh_pauses()
         self.has_more = bool(self.waiting_queues)
-        return self.has_more
 
     def refresh_pauses(self) -> None:
         """Refresh what is paused, and leave it out from now on. Once in a while is enough, not before each claim."""
@@ -75,23 +102,40 @@ class Claimer:
         if limit < 1:
             return None
         queues = self.waiting_queues
+        queues = [self.fair_share.next(queues)] if self.fair_share and queues else queues
+        names = [name for name in registry.startable_names() if name not in self.paused.names]
+        stretches, returned = self._begin(queues, names, but) if self.uses_floors else ({}, ())
         return Claim(
             worker_id=self.writer.worker_id or 0,
             token=secrets.token_hex(16),
             lease=float(settings.LEASE),
-            queues=[self.fair_share.next(queues)] if self.fair_share and queues else queues,
-            names=[name for name in registry.startable_names() if name not in self.paused.names],
+            queues=queues,
+            names=names,
             slots=min(slots, limit),
             limit=min(limit, BATCH),
             short=short,
             but=but,
+            stretches=stretches,
+            returned=returned,
         )
+
+    def _begin(
+        self, queues: Sequence[str], names: Sequence[str], but: Sequence[int]
+    ) -> tuple[Mapping[str, Sequence[Stretch]], Sequence[int]]:
+        """Return where a claim begins: as far as this worker knows, no job that it may take is anywhere else."""
+        self.floors.hold_for(names, but)
+        if self.writer.returned:
+            self.floors.give_back([Position(job.queue_name, job.priority, job.id) for job in self.writer.returned])
+            self.writer.returned.clear()
+        return {queue: self.floors.stretches(queue) for queue in queues}, self.floors.returned(queues)
 
     def learn_from(self, claim: Claim, jobs: Sequence[Claimed]) -> None:
         """Learn from the jobs that a claim brought."""
         # Fewer than the free slots: none is left. Otherwise claim again when there is room. Without a free slot there
         # may be none because the next job may not wait in a child.
         self.has_more = len(jobs) >= claim.slots
+        if self.uses_floors:
+            self.floors.raise_for(claim, jobs)
         self._count_shares(jobs)
         if self.fair_share and not self.has_more:
             self.waiting_queues = [queue for queue in self.waiting_queues if queue not in claim.queues]

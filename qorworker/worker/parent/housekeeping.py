@@ -82,10 +82,11 @@ class Housekeeping:
 
     def _promote(self, now: float) -> None:
         """Queue the jobs that are due, and schedule this duty for the next one."""
-        promoted, wait = Job.objects.using(self.using).promote(2 * PROMOTION)
+        promoted, wait, jobs = Job.objects.using(self.using).promote(2 * PROMOTION)
         if wait is not None and (promoted or wait):  # otherwise due jobs are locked, perhaps for long
             self.promoting.bring_forward(monotonic() + max(wait, PROMOTION_PAUSE))
         if promoted:
+            self.dispatcher.claimer.floors.give_back(jobs)
             self.wakeup.rung = True
 
     def _reap(self, now: float) -> None:

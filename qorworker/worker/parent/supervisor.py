@@ -228,8 +228,9 @@ class Supervisor:
             moments.append(retry_at)
         if is_idle and self.options.only is None:
             moments += [max(at, retry_at) for at in self.dispatcher.claimer.limited.moments()]
-        if takes_work and self.wakeup.rung and self.options.only is None:
-            moments.append(retry_at)
+        look_at = 0.0 if self.wakeup.rung else self.dispatcher.claimer.look_again_at
+        if takes_work and self.options.only is None and look_at < math.inf:
+            moments.append(max(look_at, retry_at))
         return max(0.0, min(moments) - now) if moments else 0.05
 
     def _takes_work(self) -> bool:
@@ -246,7 +247,8 @@ class Supervisor:
                 self.is_job_unavailable = self.shutdown.draining = True
             return
         self._look(now)
-        if self.wakeup.rung and self.database.call(now, self._check_and_look) is not None:
+        is_due = self.wakeup.rung or now >= self.dispatcher.claimer.look_again_at
+        if is_due and self.database.call(now, self._check_and_look) is not None:
             self.wakeup.rung = False
 
     def _look(self, now: float) -> None:
@@ -281,7 +283,7 @@ class Supervisor:
 
     def _check_and_look(self) -> bool:
         self.watchdog.check_aborts(monotonic())
-        return self.dispatcher.claimer.find_queues()
+        return self.dispatcher.claimer.look()
 
     def _refresh_pauses(self, now: float) -> None:
         """Refresh what is paused while jobs are claimed in a row; otherwise the next look does that."""

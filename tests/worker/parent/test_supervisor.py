@@ -1,10 +1,13 @@
 """What people ask of a worker reaches its loop with its sign of life: here without processes."""
 
+import math
+
 import pytest
 from django.db import OperationalError
 
-from qorworker.models import Worker
-from qorworker.models.job_queries import JobQuerySet
+from qorworker.models import Job, Worker
+from qorworker.models.job_queries import JobQuerySet, Promotion
+from qorworker.models.sql import Heads
 from qorworker.system.processes import monotonic
 from qorworker.worker.parent import duties, housekeeping
 from qorworker.worker.parent.channels import Child
@@ -175,7 +178,37 @@ class TestDuties:
     def test_jobs_that_are_due_and_locked_are_not_asked_for_without_pause(
         self, supervisor, clock, monkeypatch, result, wait
     ):
-        monkeypatch.setattr(JobQuerySet, "promote", lambda jobs, ahead: result)
+        monkeypatch.setattr(JobQuerySet, "promote", lambda jobs, ahead: Promotion(*result, jobs=[]))
         promoting = supervisor.housekeeping.promoting
         promoting.attend(supervisor.database)
         assert promoting.at == clock[0] + wait
+
+    def test_jobs_that_it_queues_are_known_to_its_next_claim(self, supervisor, clock):
+        job = jobs.noop.enqueue()
+        Job.objects.filter(pk=job.pk).update(status="scheduled")
+        floors = supervisor.dispatcher.claimer.floors
+        floors.set_to({job.queue_name: Heads(first={job.priority: job.pk + 1})})
+        supervisor.housekeeping.promoting.attend(supervisor.database)
+        assert floors.returned([job.queue_name]) == [job.pk]
+
+
+class TestAWorkerThatMayHaveMissedAJob:
+    """Its look at all entries has to rest, because it took long."""
+
+    @pytest.fixture
+    def looks(self, supervisor, monkeypatch):
+        looks = []
+        monkeypatch.setattr(type(supervisor.pool), "ready", True)
+        monkeypatch.setattr(supervisor.dispatcher.claimer, "look", lambda: looks.append(1) or True)
+        supervisor.wakeup.rung, supervisor.next_look_at = False, math.inf
+        return looks
+
+    def test_looks_again_when_it_may_even_if_nothing_wakes_it(self, supervisor, looks):
+        now = monotonic()
+        supervisor._look_for_work(now)
+        supervisor.dispatcher.claimer.look_again_at = now + 5
+        assert supervisor._seconds_until_due(now) == pytest.approx(5)
+        supervisor._look_for_work(now + 4)
+        assert looks == []
+        supervisor._look_for_work(now + 5)
+        assert looks == [1]
