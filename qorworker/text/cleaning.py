@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 LEFT_TO_RIGHT = frozenset({"L"})  # kinds of letters, as Unicode names them
+COLOUR = re.compile(r"(\x1b\[[0-9;]{0,20}m)")  # a sequence that colours what follows it in a terminal
 RIGHT_TO_LEFT = frozenset({"R", "AL"})
 
 
@@ -18,6 +20,15 @@ def visible(text: str) -> str:
 def visible_lines(text: str) -> str:
     """Do the same for a text of several lines."""
     return text if text.isprintable() else "\n".join(map(visible, text.split("\n")))
+
+
+def in_terminal(text: str) -> str:
+    """Return *text* as ``visible`` does, except that it keeps its colours, which end with it."""
+    first, *parts = COLOUR.split(text)
+    if not parts:
+        return visible(text)
+    coloured = (code + visible(part) for code, part in zip(parts[::2], parts[1::2], strict=True))
+    return visible(first) + "".join(coloured) + "\x1b[0m"
 
 
 def isolated(text: str, is_rtl: bool) -> str:

@@ -14,7 +14,7 @@ from django.db import OperationalError
 from qorworker import Unique, job
 from qorworker.definitions.registry import registry
 from qorworker.management.commands import runjob
-from qorworker.models import Job, Worker, database_now
+from qorworker.models import Job, LogLine, Worker, database_now
 from tests.job_types import own_types  # noqa: F401
 from tests.support import MARK, ROOT, WITH_THE_TESTS, census, ended, environment, wait_until, with_status
 from tests.testapp import jobs
@@ -244,6 +244,22 @@ def test_it_follows_a_job_that_a_worker_runs(start, ledger, tmp_path):
         assert process.wait(30) == 0
     assert "Done." in output.read_text()
     assert len(ledger.lines()) == 1
+
+
+def test_what_a_job_says_cannot_rewrite_the_screen(transactional_db, capsys):
+    job = jobs.noop.enqueue()
+    Job.objects.filter(pk=job.pk).update(
+        status="exception", finished_at=database_now("default"), error="bad\rDone.", progress_text="\x1b[2Jhalf"
+    )
+    LogLine.objects.create(
+        job=job, number=1, attempt=1, at=job.enqueued_at, level=20, text="\x1b[31mred\x1b]0;title\x07"
+    )
+    with pytest.raises(SystemExit):
+        call_command("runjob", id=job.pk)
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].endswith(" INFO     \x1b[31mred\\u001b]0;title\\u0007\x1b[0m")
+    assert said[1].endswith(r"\u001b[2Jhalf")
+    assert said[2].endswith(r"Failed. bad\u000dDone.")
 
 
 def test_it_follows_a_job_past_an_outage_of_the_database(transactional_db, monkeypatch, capsys):

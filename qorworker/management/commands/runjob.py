@@ -33,6 +33,7 @@ from qorworker.models.limits import RATE
 from qorworker.models.unique import conflict_of
 from qorworker.status import JobStatus
 from qorworker.system.processes import monotonic
+from qorworker.text.cleaning import in_terminal, visible
 from qorworker.worker.parent.supervisor import Duty, Supervisor, WorkerOptions
 
 EXIT = {
@@ -156,7 +157,7 @@ class Command(WorkerCommand):
     def _say_end(self, job: Job) -> None:
         style = self.style.SUCCESS if job.status == JobStatus.DONE else self.style.ERROR
         text = f"Job {job.pk} {job.title}: {JobStatus(job.status).label}"
-        self.stdout.write(style(f"{text}. {job.error}".strip() if job.error else f"{text}."))
+        self.stdout.write(style(f"{text}. {visible(job.error)}".strip() if job.error else f"{text}."))
 
 
 class Printer:
@@ -185,7 +186,7 @@ class Printer:
 
     def _print(self, text: str) -> None:
         try:
-            self.command.stdout.write(text)
+            self.command.stdout.write(in_terminal(text))
             self.command.stdout.flush()
         except BrokenPipeError:  # as with “| head”
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
