@@ -38,6 +38,8 @@ logger = logging.getLogger(__name__)
 
 WRITE_INTERVAL = 0.5  # seconds between two writes of progress and log
 WRITE_PAUSES = (0.1, 0.5, 2.0, 5.0)  # seconds between attempts to write an end
+LAST_PAUSE = 2.0  # the same after those: shorter than others must observe the job before they take it
+PATIENCE = 60.0  # seconds for the end of a job on a worker: a database may be restarted meanwhile
 LOOK_PAUSES = (0.1, 0.5, 2.0)  # seconds before each look for a claim without an answer
 Surroundings = Callable[[JobContext], AbstractContextManager[None]]
 
@@ -85,7 +87,7 @@ def run_stored(
             surroundings=surroundings or logged,
             mask=attempt.mask,
         )
-    return monitor.finish(ending)
+    return monitor.finish(ending, 0.0 if worker_id is None else PATIENCE)
 
 
 def _claim(using: str, job_id: int, order: Claim, *, early: bool = True) -> tuple[Claimed | None, float]:
@@ -182,8 +184,11 @@ class AttemptMonitor:
             if self.thread is not None:
                 self.thread.join()
 
-    def finish(self, ending: Ending) -> str:
-        """Write the attempt's end, and return the status that it leads to."""
+    def finish(self, ending: Ending, patience: float = 0.0) -> str:
+        """Write the attempt's end, and return the status that it leads to.
+
+        *patience* is for how many seconds more it waits for a database that fails, or for a locked row.
+        """
         attempt = self.attempt
         self._apply_records()
         outcome, error = ending.outcome, ending.error
@@ -201,10 +206,11 @@ class AttemptMonitor:
             committed=ending.committed,
         )
         self.writer.end(end)
-        self._write_end()
+        self._write_end(patience)
         return end.update.status
 
-    def _write_end(self) -> None:
+    def _write_end(self, patience: float = 0.0) -> None:
+        until = monotonic() + patience
         if connections[self.using].in_atomic_block:
             self.writer.flush(())
             return
@@ -213,15 +219,16 @@ class AttemptMonitor:
                 self.writer.flush(())
                 if not self.writer.deferred:
                     return
-                if pause is None and self.is_overdue:  # until then no other owner can take the job
+                # As long as its lease lasts no other owner can take the job.
+                if pause is None and self.is_overdue and monotonic() >= until:
                     logger.error("The end of job %s could not be written: its row is locked.", self.attempt.job.id)
                     return
             except self.errors:
-                if pause is None:
+                if pause is None and monotonic() >= until:
                     logger.exception("The end of job %s could not be written.", self.attempt.job.id)
                     raise
                 connections[self.using].close()
-            time.sleep(WRITE_PAUSES[-1] if pause is None else pause)
+            time.sleep(LAST_PAUSE if pause is None else pause)
 
     # For the thread of the monitor.
 

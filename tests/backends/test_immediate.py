@@ -1,6 +1,7 @@
 """The immediate backend keeps the contract, in the process that enqueues."""
 
 import datetime as dt
+from contextlib import nullcontext
 
 import pytest
 from django.db import InterfaceError, OperationalError, connection, connections, transaction
@@ -155,10 +156,31 @@ def test_an_end_is_written_again_after_any_error_of_the_database(monkeypatch, er
     assert len(tries) == 2
 
 
+@pytest.mark.parametrize(("patience", "expected"), [(0.0, 2), (60.0, 5)])
+def test_the_end_of_a_job_on_a_worker_is_written_after_a_restart_of_the_database(monkeypatch, patience, expected):
+    def flush(running):
+        tries.append(clock[0])
+        clock[0] += 10.0
+        if clock[0] < 50.0:
+            raise OperationalError("connection refused")
+
+    clock, tries = [0.0], []
+    monitor = monitor_with(lambda monitor: None)
+    monkeypatch.setattr("qorworker.attempts.in_process.WRITE_PAUSES", (0.0,))
+    monkeypatch.setattr("qorworker.attempts.in_process.LAST_PAUSE", 0.0)
+    monkeypatch.setattr("qorworker.attempts.in_process.monotonic", lambda: clock[0])
+    monkeypatch.setattr(connections["default"], "close", lambda: None)  # it belongs to the tests
+    monkeypatch.setattr(monitor.writer, "flush", flush)
+    with nullcontext() if patience else pytest.raises(OperationalError):
+        monitor._write_end(patience)
+    assert len(tries) == expected
+
+
 class TestAnEndWhoseRowIsLocked:
     @pytest.fixture
     def tries(self, monkeypatch):
         monkeypatch.setattr("qorworker.attempts.in_process.WRITE_PAUSES", (0.0,))
+        monkeypatch.setattr("qorworker.attempts.in_process.LAST_PAUSE", 0.0)
         return []
 
     def write(self, monkeypatch, tries, locked):
