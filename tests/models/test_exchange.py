@@ -1,5 +1,7 @@
+import sys
+
 import pytest
-from django.db import DataError, connection
+from django.db import DataError, OperationalError, connection, transaction
 
 from qorworker.models import Attempt, Job, database_now
 from qorworker.models.sql import AttemptNote, AttemptUpdate, exchange
@@ -47,6 +49,20 @@ class TestTogether:
         assert (result.ours, result.busy) == ({mine.pk}, set())
         assert list(Attempt.objects.values_list("job_id", flat=True)) == [mine.pk]
         assert status(lost) == "running"
+
+    @pytest.mark.only_on("postgresql")
+    def test_what_was_claimed_is_told_although_the_next_statement_fails(self, transactional_db, monkeypatch):
+        def fail(connection, updates):
+            raise OperationalError("could not serialize access")
+
+        mine, lost, waiting = make_job("running"), make_job("running"), make_job()
+        updates = [leaving(mine, "done"), AttemptUpdate(lost.pk, token(), "done")]
+        monkeypatch.setattr(sys.modules[exchange.__module__], "_still_held", fail)
+        result = exchange("default", updates, (), wanted())
+        assert [job.id for job in result.claimed] == [waiting.pk]
+        assert (result.ours, result.busy) == ({mine.pk}, {lost.pk})
+        with pytest.raises(OperationalError), transaction.atomic():  # in which nothing is committed yet
+            exchange("default", updates, (), wanted())
 
     def test_what_goes_back_into_the_queue_is_not_taken_by_the_same_exchange_twice(self):
         job = make_job("running", max_attempts=3)

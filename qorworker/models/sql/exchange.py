@@ -10,7 +10,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
-from django.db import connections, transaction
+from django.db import Error, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from qorworker.models.attempt import Attempt
@@ -60,7 +60,13 @@ def exchange(
             result.ours.update(pk for pk, _ in written)
             result.claimed += claimed
         if missing := [update for update in by_id.values() if update.id not in result.ours]:
-            result.busy = _still_held(connection, missing)
+            try:
+                result.busy = _still_held(connection, missing)
+            except Error:
+                if not one_statement or connection.in_atomic_block:
+                    raise
+                # The statement above is committed, and its answer must not get lost: these have another turn.
+                result.busy = {update.id for update in missing}
     result.claimed.sort(key=claims.rank)
     return result
 
