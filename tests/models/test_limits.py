@@ -400,6 +400,14 @@ class TestManyAskAtOnce:
             assert ids(taken(ONE, slots=1)) == [free.pk]
 
     @pytest.mark.only_on("postgresql", "mysql")
+    def test_a_job_whose_row_is_locked_holds_up_no_other_of_its_key(self):
+        stuck, left, free = make_limited(priority=9), make_limited(), make_limited()
+        with somebody_else() as cursor:
+            cursor.execute("SELECT 1 FROM qorworker_job WHERE id = %s FOR UPDATE", [stuck.pk])
+            assert ids(taken(ONE, slots=1, but=[left.pk])) == [free.pk]
+            assert ids(taken(ONE, slots=1)) == []  # that is all that may run at once
+
+    @pytest.mark.only_on("postgresql", "mysql")
     def test_however_slow_the_database_is_locked_keys_hold_up_no_other(self, monkeypatch):
         """Each claim takes so long that a look tries one key."""
         stuck = [make_limited(key=str(number), priority=9) for number in range(3)]

@@ -223,7 +223,10 @@ def take(
                 f"UPDATE {TABLE} SET status = 'new' WHERE id IN ({marks(chosen)}) AND status = 'scheduled'",  # noqa: S608
                 chosen,
             )
-        chosen = _free_rows(connection, cursor, limit_key, chosen) if chosen else []
+        if not chosen:
+            return []
+        wanted = len(chosen)
+        chosen = _free_rows(connection, cursor, limit_key, chosen) or _next_free(cursor, limit_key, claim, wanted)
         if not chosen:
             return []
         cursor.execute(
@@ -273,6 +276,24 @@ def _free_rows(connection: BaseDatabaseWrapper, cursor: Any, limit_key: str, ids
         list(ids),
     )
     return [pk for pk, key in cursor.fetchall() if key == limit_key]
+
+
+def _next_free(cursor: Any, limit_key: str, claim: Claim, count: int) -> list[int]:
+    """Return those of the best waiting jobs of a key that no other transaction has locked, from the first queue."""
+    mysql = cursor.db.vendor == "mysql"
+    if cursor.db.vendor == "sqlite":  # which has no locks of rows
+        return []
+    hint, exactly = (" FORCE INDEX (qorworker_job_claim)", " AND BINARY queue_name = %s") if mysql else ("", "")
+    others = f" AND id NOT IN ({marks(claim.but)})" if claim.but else ""
+    for queue in claim.queues:
+        cursor.execute(
+            f"SELECT id FROM {TABLE}{hint} WHERE status = 'new' AND queue_name = %s AND limit_key = %s{exactly}{others}"  # noqa: S608
+            f" ORDER BY priority DESC, id LIMIT {count} FOR UPDATE SKIP LOCKED",
+            [queue, limit_key, *([queue] if mysql else []), *claim.but],
+        )
+        if rows := cursor.fetchall():
+            return [pk for (pk,) in rows]
+    return []
 
 
 def _note_starts(connection: BaseDatabaseWrapper, cursor: Any, limit_key: str, seconds: float, count: int) -> None:
