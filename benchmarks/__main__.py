@@ -19,7 +19,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 DATABASES = ("sqlite", "postgresql", "mariadb")
-MEASURES = ("enqueue", "drain", "latency", "memory")
+MEASURES = ("enqueue", "drain", "latency", "start", "memory")
 SLOW = ("size",)  # only when asked for by name
 
 

@@ -195,6 +195,19 @@ def lines_of(path: Path, count: int) -> list[float]:
     raise RuntimeError(f"{path} did not get {count} stamps in a minute")
 
 
+def measure_start(chosen: argparse.Namespace) -> None:
+    """From the command to the first line of a handler."""
+    from benchmarks.benchjobs import jobs
+
+    empty()
+    with TemporaryDirectory() as folder:
+        stamps = Path(folder) / "stamps"
+        jobs.stamp.enqueue(path=str(stamps))
+        begun = time.time()
+        with worker("--processes", "2"):
+            tell("start of a worker to its first job", 1000 * (lines_of(stamps, 1)[0] - begun), "ms")
+
+
 def measure_memory(chosen: argparse.Namespace) -> None:
     for children in (2, 4):
         empty()
@@ -244,6 +257,7 @@ MEASURES = {
     "enqueue": measure_enqueue,
     "drain": measure_drain,
     "latency": measure_latency,
+    "start": measure_start,
     "memory": measure_memory,
     "size": measure_size,
 }
