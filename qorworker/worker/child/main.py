@@ -208,7 +208,9 @@ def prepare() -> Callable[[int, socket.socket, int, int], None]:
     """Do once what each child would do by itself, and return what a new process does to become one. Fork server."""
     for job_type in registry.all():
         if registry.is_isolated(job_type.name) and job_type.arguments.given is None:
-            _ = job_type.arguments.definition  # a form of the project's may read rows, which change
+            # A form of the project's may read rows, and those change.
+            for field in job_type.arguments.definition.fields.values():
+                str(getattr(field, "re_decimal", ""))  # Django compiles it when a number is first cleaned
     close_all()
     logging.getLogger("qorworker.job").setLevel(logging.DEBUG)
     sessions, captured = Sessions(), Capture()
