@@ -22,6 +22,7 @@ LINUX = sys.platform == "linux"
 COOKIE = "QORWORKER_COOKIE"  # in the environment of every process that a worker starts, or the name of a mapping
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 MFD_CLOEXEC = 1
+IONBF = 2  # of setvbuf: no buffer
 
 
 @cache
@@ -39,6 +40,13 @@ def die_with_parent(parent: int) -> None:
     _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)
+
+
+def unbuffer_output() -> None:
+    """Have C libraries print at once. From their buffer it would come out in a later job of this process, or never."""
+    with contextlib.suppress(ValueError):  # a C library without this name for it
+        stream = ctypes.c_void_p.in_dll(_libc(), "stdout" if LINUX else "__stdoutp")
+        _libc().setvbuf(stream, None, IONBF, ctypes.c_size_t(0))
 
 
 def outlive_parent() -> None:

@@ -14,7 +14,8 @@ from qorworker.models import Job
 from tests.admin.support import BASE, page_of, superuser, text_of
 from tests.fixtures import open_database, start, transactional_db
 from tests.security.walk import paths
-from tests.support import all_ended
+from tests.support import all_ended, log_of
+from tests.testapp import jobs
 
 __all__ = ["open_database", "start", "transactional_db"]
 
@@ -43,8 +44,8 @@ def test_a_secret_is_nowhere_but_in_the_job(start, tmp_path, settings):
     assert visitor.post(page_of(first, "update/"), changed).status_code == 302
     worker = start(processes=2)
     all_ended()
-    jobs = list(Job.objects.order_by("pk"))
-    assert [job.status for job in jobs] == ["exception"] * len(WAYS)
+    stored = list(Job.objects.order_by("pk"))
+    assert [job.status for job in stored] == ["exception"] * len(WAYS)
 
     found = [f"{path} {pid}" for pid in worker.census() for path in ("cmdline", "environ") if CANARY in of(pid, path)]
     assert worker.stop() == 0
@@ -53,15 +54,15 @@ def test_a_secret_is_nowhere_but_in_the_job(start, tmp_path, settings):
     assert CANARY not in dump()
     assert not any(CANARY.encode() in file.read_bytes() for file in tmp_path.rglob("*") if file.is_file())
     assert not any(CANARY in str(message.message()) for message in mail.outbox)
-    for job in jobs:
+    for job in stored:
         for url in (*paths(job), f"{RUN}?from={job.pk}", f"{RUN}?password={CANARY[:6]}"):
             assert CANARY not in text_of(visitor.get(url)), url
     for query in (f"?q={CANARY[:6]}", "?tab=failed"):
         assert CANARY not in text_of(visitor.get(BASE + query))
     # The job had it, and what it told of it is there without it.
-    assert "log ••••••" in text_of(visitor.get(page_of(jobs[0])))
-    assert text_of(visitor.get(page_of(jobs[0]))).count("refused: ••••••") >= 1
-    halves = text_of(visitor.get(page_of(jobs[WAYS.index("halves")], "log.txt")))
+    assert "log ••••••" in text_of(visitor.get(page_of(stored[0])))
+    assert text_of(visitor.get(page_of(stored[0]))).count("refused: ••••••") >= 1
+    halves = text_of(visitor.get(page_of(stored[WAYS.index("halves")], "log.txt")))
     assert "halves ••••••" in halves
     assert "and ••••••" in halves
 
@@ -76,3 +77,14 @@ def of(pid: int, path: str) -> str:
 def dump() -> str:
     """Every column of every row of every table."""
     return "\n".join(str(row) for model in apps.get_models(include_auto_created=True) for row in model.objects.values())
+
+
+def test_what_a_library_printed_comes_with_its_own_job(start):
+    """In the log of a later job it would be shown to other users, and not masked."""
+    jobs.keeps_secrets_badly.enqueue(password=CANARY, how="library")
+    later = jobs.empties_the_buffers_of_libraries.enqueue()
+    worker = start(processes=1, variables={"PYTHONUNBUFFERED": ""})
+    all_ended()
+    assert worker.stop() == 0
+    assert log_of(Job.objects.earliest("pk")) == ["library ••••••"]
+    assert log_of(later) == []

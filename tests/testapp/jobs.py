@@ -514,6 +514,8 @@ def keeps_secrets_badly(context: JobContext, password: Secret[str], how: str) ->
         case "descriptor":
             os.write(1, f"descriptor {value} in the middle\n".encode())
             os.write(2, value.encode())
+        case "library":
+            ctypes.CDLL(None).puts(f"library {value}".encode())  # which keeps it in a buffer of its own
         case "halves":
             sys.stdout.write(f"halves {value[:3]}")
             sys.stdout.write(f"{value[3:]}\n")
@@ -827,6 +829,11 @@ def prints_through_subprocess() -> None:
     sys.stdout.buffer.write(b"bytes\n")
     subprocess.run(["echo", "by a subprocess"], check=True, stdout=sys.stdout)
     subprocess.run(["sh", "-c", "echo its errors >&2"], check=True, stderr=sys.stderr)
+
+
+@job
+def empties_the_buffers_of_libraries() -> None:
+    ctypes.CDLL(None).fflush(None)
 
 
 @job

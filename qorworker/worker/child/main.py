@@ -249,6 +249,7 @@ def _set_up(output: int, parent: int) -> None:
     processes.close_input()
     os.dup2(output, 1)
     os.dup2(output, 2)
+    processes.unbuffer_output()
     faulthandler.enable(2)
     random.seed()
     gc.enable()
