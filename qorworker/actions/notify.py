@@ -55,7 +55,8 @@ def _notify(backend: BaseBackend, jobs: Sequence[Job], seconds: float) -> int:
         # A notification about a locked job could not be recorded, and would come again each time.
         some = without_locked(jobs[start : start + TOGETHER])
         try:
-            backend.jobs_ready(some)
+            if some:
+                backend.jobs_ready(some)
         except Error:
             raise
         except Exception:

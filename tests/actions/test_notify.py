@@ -82,3 +82,13 @@ def test_a_locked_job_holds_up_no_other_and_is_handed_over_once_it_is_free(waiti
         assert Job.objects.note_handed_over(locked) == 0  # it does not wait for the lock, which may last
     assert hand_over("default") == 1
     assert ToldBackend.told == [*others, locked]
+
+
+@pytest.mark.only_on("postgresql", "mysql")
+def test_a_backend_is_not_called_for_nothing(waiting):
+    locked, *others = waiting(DownBackend)
+    Job.objects.filter(pk__in=others).delete()
+    with somebody_else() as cursor:
+        cursor.execute("SELECT 1 FROM qorworker_job WHERE id = %s FOR UPDATE", [locked])
+        assert hand_over("default") == 0
+    assert ToldBackend.told == []
