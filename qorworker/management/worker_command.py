@@ -24,6 +24,7 @@ class WorkerCommand(DatabaseCommand):
 
     command: list[str] | None = None  # the command line of this process, if another process may be started by it
     fork_server: EarlyForkServer | None = None
+    keeps_checked_modules = False  # whether this process needs what the system checks load
 
     def run_from_argv(self, argv: list[str]) -> None:
         if launch.is_fork_server():
@@ -49,7 +50,8 @@ class WorkerCommand(DatabaseCommand):
         They load what a worker never needs, such as all views, so they run in a process of their own if they can.
         """
         check = partial(self.broken_types, *args, **options)
-        broken = call_in_fork(check) if self.fork_server is not None else None
+        is_apart = self.fork_server is not None and not self.keeps_checked_modules
+        broken = call_in_fork(check) if is_apart else None
         # After a problem again: this time it is raised where it can be reported.
         registry.leave_out(check() if broken is None else broken)
 

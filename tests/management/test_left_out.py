@@ -107,6 +107,11 @@ class TestInAProcessOfTheirOwn:
         assert ran == []
         assert "testapp.broken" not in registry.startable_names()
 
+    def test_they_run_here_where_what_they_load_is_needed(self, command, ran):
+        command.keeps_checked_modules = True
+        command.check()
+        assert ran == ["here"]
+
     def test_an_error_of_the_project_is_raised_here(self, command, ran):
         ran.append("break")
         with pytest.raises(SystemCheckError, match=r"shop\.E001"):

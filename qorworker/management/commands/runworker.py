@@ -46,6 +46,7 @@ class Command(WorkerCommand):
 
     def set_up(self, **options: Any) -> None:
         _log_to_console(self.stderr, options["verbosity"])
+        self.keeps_checked_modules = options["reload"]  # their files are watched, too
 
     def broken_types(self, *args: Any, **options: Any) -> list[str]:
         """Wait for a server that is down: on MariaDB the system checks ask it."""

@@ -13,7 +13,11 @@ def stop_on_change(supervisor: Supervisor) -> None:
     known_files = dict(reloader.snapshot_files())
 
     def check(now: float) -> None:
-        if not supervisor.code_changed and dict(reloader.snapshot_files()) != known_files:
+        files = dict(reloader.snapshot_files())
+        # Those of modules that were imported since the last look are no change.
+        has_changed = any(files.get(path) != modified_at for path, modified_at in known_files.items())
+        known_files.update(files)
+        if has_changed and not supervisor.code_changed:
             supervisor.code_changed = True
             supervisor.shutdown.request()
 
