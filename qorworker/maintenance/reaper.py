@@ -20,11 +20,11 @@ from qorworker.attempts import rescue
 from qorworker.conf import settings
 from qorworker.database.answers import write_limit
 from qorworker.database.connection import Database
-from qorworker.database.resting import rest_after
 from qorworker.models import Job, Worker
 from qorworker.models.refusals import FAILURES, describe, is_refusal
 from qorworker.models.worker import WorkerKind
 from qorworker.system import processes
+from qorworker.system.resting import rest_after
 
 logger = logging.getLogger(__name__)
 

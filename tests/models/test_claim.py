@@ -9,8 +9,16 @@ import pytest
 from django.db import connection
 
 from qorworker.models import Job, database_now
-from qorworker.models.sql import Stretch, claim, claim_one, queues_with_jobs
+from qorworker.models.sql import Stretch, claim, claim_one, claims_mysql, queues_with_jobs
 from tests.models.rows import STATUSES, claim_ids, columns, make_job, race, somebody_else, wanted
+
+
+@pytest.fixture(autouse=True, params=["", "by key"] if connection.vendor == "mysql" else [""])
+def way(request, monkeypatch):
+    """MariaDB and MySQL have two ways to claim."""
+    if request.param:
+        monkeypatch.setattr(claims_mysql, "monotonic", lambda: -1.0)  # before the time until which it goes by key
+
 
 needs_row_locks = pytest.mark.only_on("postgresql", "mysql")  # SQLite locks the whole database
 

@@ -7,7 +7,7 @@ from django.db import connection
 
 from qorworker.models import Job
 from qorworker.models.clock import now_sql
-from qorworker.models.sql import WHOLE, AttemptUpdate, Stretch, claim, claim_one, queues_with_jobs
+from qorworker.models.sql import WHOLE, AttemptUpdate, Stretch, claim, claim_one, claims_mysql, queues_with_jobs
 from qorworker.models.sql.claims import claim_statement
 from qorworker.models.sql.parts import marks, numbered
 from qorworker.queries import figures
@@ -170,6 +170,19 @@ def test_a_claim_walks_its_index_in_order(plans, size, queues):
             "USE TEMP B-TREE FOR ORDER BY"
             not in plan.partition("SEARCH qorworker_job USING INDEX")[2].partition("\n")[0]
         )
+
+
+@pytest.mark.only_on("mysql")
+@pytest.mark.parametrize("size", [1, 200])
+def test_a_claim_that_locks_by_key_finds_all_by_indexes(plans, monkeypatch, size):
+    monkeypatch.setattr(claims_mysql, "monotonic", lambda: -1.0)  # before the time until which it does so
+    plan, claimed = plans(lambda: claim("default", wanted(queues=QUEUES, slots=size, limit=size)))
+    assert len(claimed) == size
+    assert reads_all(plan) == []
+    assert "filesort" not in plan
+    walks = [line for line in plan.splitlines() if "key=qorworker_job_claim" in line]
+    keys = [line for line in plan.splitlines() if "key=PRIMARY" in line]
+    assert (len(walks), len(keys)) == (len(QUEUES), len(QUEUES) + 1)
 
 
 def measured(action):

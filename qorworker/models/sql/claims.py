@@ -216,7 +216,7 @@ def _one_of(connection: BaseDatabaseWrapper, values: Sequence[str]) -> tuple[str
     return f"IN ({marks(values)})", [*values]
 
 
-def _best(connection: BaseDatabaseWrapper, claim: Claim, limit: int, lock: str = "") -> tuple[str, list[Any]]:
+def best_waiting(connection: BaseDatabaseWrapper, claim: Claim, limit: int, lock: str = "") -> tuple[str, list[Any]]:
     """Return a query for the best *limit* waiting jobs of each queue: one walk of the claim's index for each."""
     if connection.vendor == "postgresql":
         return _best_postgresql(connection, claim, limit, lock)
@@ -262,35 +262,13 @@ def _array(numbers: Sequence[int]) -> str:
     return f"{{{','.join(map(str, numbers))}}}"
 
 
-def waiting_unlimited(using: str, claim: Claim, count: int) -> list[tuple[int, int]]:
-    """Return id and priority of the best waiting jobs without limits, at most *count* of each queue."""
-    connection = connections[using]
-    if not claim.queues or not claim.names:
-        return []
-    with connection.cursor() as cursor:
-        if connection.vendor != "mysql":
-            best, params = _best(connection, claim, count)
-            cursor.execute(f"SELECT id, priority FROM ({best}) AS best", params)  # noqa: S608
-            return list(cursor.fetchall())
-        rows: list[tuple[int, int]] = []
-        for queue in claim.queues:
-            cursor.execute(
-                f"SELECT id, priority FROM {TABLE} FORCE INDEX (qorworker_job_claim)"  # noqa: S608
-                " WHERE status = 'new' AND queue_name = %s AND BINARY queue_name = %s AND limit_key = ''"
-                f" AND BINARY name IN ({marks(claim.names)}){_others(claim)} ORDER BY priority DESC, id LIMIT %s",
-                [queue, queue, *claim.names, *claim.but, count],
-            )
-            rows += cursor.fetchall()
-        return rows
-
-
 def claim_statement(connection: BaseDatabaseWrapper, claim: Claim) -> tuple[str, list[Any]]:
     """Return a statement, and its parameters, that claims jobs and returns their ``CLAIMED_COLUMNS``.
 
     For PostgreSQL and SQLite. Numbers of LIMIT are no parameters: a plan made without them may read every waiting row.
     """
     postgresql = connection.vendor == "postgresql"
-    best, params = _best(connection, claim, claim.limit, " FOR UPDATE SKIP LOCKED" if postgresql else "")
+    best, params = best_waiting(connection, claim, claim.limit, " FOR UPDATE SKIP LOCKED" if postgresql else "")
     may_wait, short = _one_of(connection, sorted(claim.short)) if claim.short else ("", [])
     waits = f"max_attempts > 1 AND name {may_wait}" if claim.short else "1 = 0"
     ranked = (
@@ -312,41 +290,3 @@ def claim_statement(connection: BaseDatabaseWrapper, claim: Claim) -> tuple[str,
         f"UPDATE {TABLE} {ownership(connection)} WHERE {condition} RETURNING {CLAIMED_COLUMNS}",
         [claim.token, claim.lease, claim.worker_id, *short, *params],
     )
-
-
-def claim_mysql(connection: BaseDatabaseWrapper, claim: Claim) -> list[Claimed]:
-    """Claim jobs in the open transaction of MariaDB or MySQL, whose UPDATE returns no rows."""
-    with connection.cursor() as cursor:
-        best: list[Claimed] = []
-        for queue in claim.queues:
-            # A derived table would lose the locks, so each queue gets a query. BINARY: the usual collations take
-            # "Mail" for "mail".
-            cursor.execute(
-                f"SELECT {CLAIMED_COLUMNS} FROM {TABLE} FORCE INDEX (qorworker_job_claim)"  # noqa: S608
-                " WHERE status = 'new' AND queue_name = %s AND BINARY queue_name = %s AND limit_key = ''"
-                f" AND BINARY name IN ({marks(claim.names)}){_others(claim)}"
-                " ORDER BY priority DESC, id LIMIT %s FOR UPDATE SKIP LOCKED",
-                [queue, queue, *claim.names, *claim.but, claim.limit],
-            )
-            best += (Claimed(*row) for row in cursor.fetchall())
-        chosen = _choose(sorted(best, key=rank)[: claim.limit], claim)
-        if chosen:
-            ids = [job.id for job in chosen]
-            cursor.execute(
-                f"UPDATE {TABLE} FORCE INDEX (PRIMARY) {ownership(connection)}"
-                f" WHERE id IN ({marks(ids)}) AND status = 'new'",
-                [claim.token, claim.lease, claim.worker_id, *ids],
-            )
-            for job in chosen:
-                job.attempt, job.token, job.results_errors = job.attempt + 1, claim.token, 0
-        return chosen
-
-
-def _choose(best: Sequence[Claimed], claim: Claim) -> list[Claimed]:
-    """Decide in Python what the window functions of ``claim_statement`` decide."""
-    chosen, all_wait = [], True
-    for place, job in enumerate(best):
-        all_wait = all_wait and job.max_attempts > 1 and job.name in claim.short
-        if place < claim.slots or all_wait:
-            chosen.append(job)
-    return chosen

@@ -17,6 +17,7 @@ from qorworker.models.attempt import Attempt
 from qorworker.models.sql import attempts, claims
 from qorworker.models.sql.attempts import AttemptNote, AttemptUpdate, note_columns
 from qorworker.models.sql.claims import Claim, Claimed
+from qorworker.models.sql.claims_mysql import claim_mysql
 from qorworker.models.sql.inserts import insert, insert_from
 from qorworker.models.sql.parts import BATCH, TABLE, fetch, marks, portions, weight
 
@@ -92,7 +93,7 @@ def _take(
     ours = {pk for pk, _ in written}
     insert(connection.alias, Attempt, note_columns(connection), [note for note in notes if note.job_id in ours])
     if claim and mysql:
-        claimed = claims.claim_mysql(connection, claim)
+        claimed = claim_mysql(connection, claim)
     elif claim:
         claimed = [Claimed(*row) for row in fetch(connection, *claims.claim_statement(connection, claim))]
     return written, claimed

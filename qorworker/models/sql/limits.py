@@ -16,7 +16,8 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from qorworker.definitions.limits import Limits, prefix_in
 from qorworker.models.clock import now_sql
-from qorworker.models.sql.claims import CLAIMED_COLUMNS, Claim, Claimed, ownership, rank, waiting_unlimited
+from qorworker.models.sql.claims import CLAIMED_COLUMNS, Claim, Claimed, best_waiting, ownership, rank
+from qorworker.models.sql.claims_mysql import waiting_unlimited_mysql
 from qorworker.models.sql.parts import TABLE, marks
 from qorworker.models.sql.places import Places, places
 from qorworker.system.processes import monotonic
@@ -181,12 +182,25 @@ def best_of(using: str, heads: Iterable[Head], free_places: Mapping[str, Places]
     for head in first:
         room = min(slots, free_places[head.limit_key].free)
         lines += [(-priority, pk, head.limit_key) for pk, priority in _line(using, head, room)]
-    lines += [(-priority, pk, "") for pk, priority in waiting_unlimited(using, claim, slots)]
+    lines += [(-priority, pk, "") for pk, priority in _waiting_unlimited(using, claim, slots)]
     chosen: dict[str, list[int]] = {}
     for _, pk, limit_key in sorted(lines)[:slots]:
         if limit_key and len(ids := chosen.setdefault(limit_key, [])) < free_places[limit_key].free:
             ids.append(pk)
     return chosen
+
+
+def _waiting_unlimited(using: str, claim: Claim, count: int) -> list[tuple[int, int]]:
+    """Return id and priority of the best waiting jobs without limits, at most *count* of each queue."""
+    connection = connections[using]
+    if not claim.queues or not claim.names:
+        return []
+    with connection.cursor() as cursor:
+        if connection.vendor == "mysql":
+            return waiting_unlimited_mysql(cursor, claim, count)
+        best, params = best_waiting(connection, claim, count)
+        cursor.execute(f"SELECT id, priority FROM ({best}) AS best", params)  # noqa: S608
+        return list(cursor.fetchall())
 
 
 def _line(using: str, head: Head, count: int) -> list[tuple[int, int]]:

@@ -13,13 +13,13 @@ from django.db import transaction
 from qorworker.attempts.limited_claims import LimitedClaims
 from qorworker.attempts.writer import Writer
 from qorworker.conf import settings
-from qorworker.database.resting import rest_after
 from qorworker.definitions.registry import registry
 from qorworker.models import Pause
 from qorworker.models.pause import Paused
 from qorworker.models.sql import Claim, Claimed, Position, Stretch, claim, claim_one, has_dead_entries, queues_with_jobs
 from qorworker.queues import backend_of
 from qorworker.system.processes import monotonic
+from qorworker.system.resting import rest_after
 from qorworker.worker.parent.fair_share import fair_share
 from qorworker.worker.parent.floors import Floors
 from qorworker.worker.parent.unanswered import UnansweredClaims

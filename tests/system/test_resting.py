@@ -1,6 +1,6 @@
 """How often a query is repeated that costs more with every finished job."""
 
-from qorworker.database.resting import rest_after
+from qorworker.system.resting import rest_after
 
 
 def test_a_quick_query_hardly_rests():
