@@ -9,6 +9,7 @@ from django.core.management.base import SystemCheckError
 
 from qorworker import job
 from qorworker.definitions.registry import registry
+from qorworker.management import worker_command
 from qorworker.management.commands import runworker
 
 pytestmark = pytest.mark.django_db
@@ -102,7 +103,8 @@ class TestInAProcessOfTheirOwn:
         command.using, command.fork_server = "default", object()
         return command
 
-    def test_only_the_names_of_broken_types_come_back(self, broken, command, ran):
+    def test_only_the_names_of_broken_types_come_back(self, broken, command, ran, monkeypatch):
+        monkeypatch.setattr(worker_command, "call_in_fork", lambda check: ["testapp.broken"])
         command.check()
         assert ran == []
         assert "testapp.broken" not in registry.startable_names()
@@ -112,7 +114,8 @@ class TestInAProcessOfTheirOwn:
         command.check()
         assert ran == ["here"]
 
-    def test_an_error_of_the_project_is_raised_here(self, command, ran):
+    def test_an_error_of_the_project_is_raised_here(self, command, ran, monkeypatch):
+        monkeypatch.setattr(worker_command, "call_in_fork", lambda check: None)
         ran.append("break")
         with pytest.raises(SystemCheckError, match=r"shop\.E001"):
             command.check()
