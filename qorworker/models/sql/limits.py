@@ -134,6 +134,8 @@ def waiting_keys(using: str, queue: str, after: str = "") -> tuple[list[Head], s
     with connection.cursor() as cursor:
         if connection.vendor == "mysql":
             return _probe_mysql(cursor, queue, after)
+        if connection.vendor == "postgresql":
+            return _probe_postgresql(cursor, queue, after)
         following = f"FROM {TABLE} WHERE status = 'new' AND queue_name = %s AND limit_key"
         best = f"FROM {TABLE} WHERE status = 'new' AND queue_name = %s AND limit_key = waiting.limit_key"
         best += " ORDER BY priority DESC, id LIMIT 1"
@@ -151,6 +153,23 @@ def waiting_keys(using: str, queue: str, after: str = "") -> tuple[list[Head], s
     # Another process may have claimed the last job of a key while this was read.
     heads = [Head(queue, *row) for row in rows if row[1] is not None]
     return heads, rows[-1][0] if len(rows) == KEYS else ""
+
+
+def _probe_postgresql(cursor: Any, queue: str, after: str) -> tuple[list[Head], str]:
+    # The best job of the next key is the next entry of the index: entries of jobs that no longer wait are passed once.
+    best = f"SELECT limit_key, id, priority FROM {TABLE} WHERE status = 'new' AND queue_name = %s AND limit_key >"  # noqa: S608
+    order = "ORDER BY limit_key, priority DESC, id LIMIT 1"
+    cursor.execute(
+        f"""WITH RECURSIVE waiting(limit_key, id, priority, place) AS (
+            SELECT first.*, 1 FROM ({best} %s {order}) AS first
+            UNION ALL
+            SELECT following.*, place + 1 FROM waiting, LATERAL ({best} waiting.limit_key {order}) AS following
+            WHERE place < {KEYS}
+        ) SELECT limit_key, id, priority FROM waiting""",  # noqa: S608
+        [queue, after, queue],
+    )
+    heads = [Head(queue, *row) for row in cursor.fetchall()]
+    return heads, heads[-1].limit_key if len(heads) == KEYS else ""
 
 
 def _probe_mysql(cursor: Any, queue: str, after: str) -> tuple[list[Head], str]:

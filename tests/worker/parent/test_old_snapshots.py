@@ -22,10 +22,13 @@ from qorworker.attempts.writer import Writer
 from qorworker.models import Job
 from qorworker.models.sql import AttemptUpdate
 from qorworker.models.sql.claims import claim_statement
+from qorworker.models.sql.limits import waiting_keys
 from qorworker.worker.parent import claims as module
 from qorworker.worker.parent import floors
 from qorworker.worker.parent.claims import Claimer
-from tests.models.rows import somebody_else, written
+from tests.models.rows import make_job, somebody_else, written
+from tests.models.test_limit_plans import read_by
+from tests.models.test_plans import fill
 from tests.testapp import jobs
 
 only_postgresql = pytest.mark.only_on("postgresql")  # the one whose claims begin at a floor
@@ -87,6 +90,22 @@ def test_a_claim_visits_no_more_after_many_finished_jobs_than_after_few(resting,
         order = claimer.next_claim(2, 0, ())
         assert blocks(replace(order, stretches={}, returned=())) > 4 * few  # otherwise there is nothing to avoid
         assert blocks(order) < 1.5 * few
+
+
+@only_postgresql
+@pytest.mark.django_db(transaction=True)
+def test_the_look_at_the_keys_of_limits_passes_finished_jobs_once():
+    fill("new", 2_000, limit_key="'app.job/a'")
+    fill("new", 5, limit_key="'app.job/b'")
+    with somebody_else() as old:
+        old.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        old.execute("SELECT 1 FROM qorworker_job LIMIT 1")
+        Job.objects.filter(limit_key="app.job/a").update(status="done")
+        last = make_job(limit_key="app.job/a", priority=-1)
+        assert read_by(lambda: waiting_keys("default", "default")) < 2_500
+        heads, _ = waiting_keys("default", "default")
+    assert [head.limit_key for head in heads] == ["app.job/a", "app.job/b"]
+    assert heads[0].id == last.pk
 
 
 @only_postgresql
