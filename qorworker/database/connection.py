@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -15,6 +15,7 @@ from qorworker.conf import settings
 from qorworker.database import network
 from qorworker.database.answers import is_locked, was_answered, write_limit
 from qorworker.database.call_guard import CallGuard, answer_limit
+from qorworker.database.overlap import Overlap
 from qorworker.database.session_limits import set_limits
 from qorworker.database.sqlite import missing_options
 from qorworker.system.processes import monotonic
@@ -35,6 +36,7 @@ class Database:
     def __init__(self, using: str) -> None:
         self.using = using
         self.call_guard = CallGuard()
+        self.overlap = Overlap()
         self.retry_at = 0.0
         self.failed_at = 0.0  # when a call last failed in a way that would also fail the writes of others
         self.failures = 0
@@ -55,15 +57,21 @@ class Database:
         """Whether the pause after a failure is not over yet."""
         return now < self.retry_at
 
-    def call(self, now: float, work: Callable[[], Result]) -> Result | None:
-        """Call *work* and return its result. None if the database is down, or fails now."""
+    def call(
+        self, now: float, work: Callable[[], Result], meanwhile: Callable[[], None] | None = None
+    ) -> Result | None:
+        """Call *work* and return its result. None if the database is down, or fails now.
+
+        *meanwhile* is called again and again while the database carries out a statement.
+        """
         if self.is_down(now):
             return None
         begun = monotonic()
         self.call_guard.begin()
         try:
             self.prepare()
-            result = work()
+            with self.overlap.meanwhile(meanwhile) if meanwhile else nullcontext():
+                result = work()
         except self.errors as error:
             self._failed(now, begun, error)
             return None
@@ -77,28 +85,48 @@ class Database:
     @contextmanager
     def limited(self) -> Iterator[None]:
         """Make the connection the parent's own for this block: no call hangs for ever, the call guard aborts it."""
-        connection, watched = self.connection, self.call_guard.connections
-        if connection.vendor not in NAMES or connection.in_atomic_block:
+        connection = self.connection
+        if connection.in_atomic_block:
             yield
             return
-        settings_dict, wrappers = connection.settings_dict, list(connection.execute_wrappers)
+        wrappers = list(connection.execute_wrappers)
+        connection.execute_wrappers.append(self._execute)
+        connection.ensure_connection = self._ensure_connection
+        try:
+            with self._with_time_limits(connection) if connection.vendor in NAMES else nullcontext():
+                yield
+        finally:
+            self.overlap.close()
+            del connection.ensure_connection
+            connection.execute_wrappers = wrappers
+
+    @contextmanager
+    def _with_time_limits(self, connection: Any) -> Iterator[None]:
+        settings_dict, watched = connection.settings_dict, self.call_guard.connections
         self._drop()
         connection.settings_dict = network.limited(settings_dict, connection.vendor, **NAMES[connection.vendor])
-        connection.execute_wrappers.append(self._mark)
         watched.append(connection)
         try:
             yield
         finally:
             self._drop()  # later users would be surprised by the settings of this session
             watched.remove(connection)
-            connection.settings_dict, connection.execute_wrappers = settings_dict, wrappers
+            connection.settings_dict = settings_dict
 
-    def _mark(self, execute: Callable[..., Any], *statement: Any) -> Any:
+    def _execute(self, execute: Callable[..., Any], *statement: Any) -> Any:
         self.call_guard.mark()
         try:
-            return execute(*statement)
+            return self.overlap.execute(execute, *statement)
         finally:
             self.call_guard.mark()
+
+    def _ensure_connection(self) -> None:
+        """Stand in for the connection's own method, which everything calls before it uses the driver.
+
+        The handler of a log message may do so while a statement runs in the thread.
+        """
+        self.overlap.wait()
+        type(self.connection).ensure_connection(self.connection)
 
     def prepare(self) -> None:
         """Set the limits of a new connection."""

@@ -51,6 +51,7 @@ class Dispatcher:
         self.active = ActiveAttempts()  # claimed and not ended
         self.ready: deque[RunningAttempt] = deque()  # claimed and not yet with a child
         self.durations = Durations()
+        self._begun: list[Claimed] = []  # since ``job_started`` was last sent
         self.trusts_requests = False  # its jobs are requested from a shell: no user's rights are checked again
         pool.channels.on_record, pool.channels.on_output = self.on_record, self.on_output
         pool.on_fork, pool.on_exit = self.on_fork, self.on_exit
@@ -183,9 +184,14 @@ class Dispatcher:
         attempt.begun = now
         attempt.process_id = child.pid
         attempt.changed = True
-        if job_started.has_listeners(Job):
-            job = attempt.job
-            job_started.send_robust(Job, job_id=job.id, name=job.name, attempt=job.attempt)
+        self._begun.append(attempt.job)
+
+    def announce_begun(self) -> None:
+        """Send ``job_started`` for the attempts that have begun. Its receivers may use the database."""
+        begun, self._begun = self._begun, []
+        if begun and job_started.has_listeners(Job):
+            for job in begun:
+                job_started.send_robust(Job, job_id=job.id, name=job.name, attempt=job.attempt)
 
     # Messages from children.
 

@@ -43,6 +43,7 @@ __all__ = ["Duty", "Supervisor", "WorkerOptions"]
 logger = logging.getLogger(__name__)
 
 WRITE_INTERVAL = 0.5  # seconds between two writes of progress and log
+MANY = 50  # jobs: with fewer it takes longer to have a thread send the statement than to wait for it
 BUFFER = 32 * 1024 * 1024  # bytes that may wait to be written before children are slowed down
 
 
@@ -154,6 +155,7 @@ class Supervisor:
                 worker_stopped.send_robust(Worker, worker=self.heartbeat.worker)
 
     def _sign_off(self) -> bool:
+        self.dispatcher.announce_begun()
         self.writer.flush(())
         while self.writer.ends:  # after failures it writes some at a time
             self.writer.write_and_claim(None)
@@ -259,6 +261,7 @@ class Supervisor:
 
     def _exchange(self, now: float) -> None:
         """Write the ends that have come in, and claim the next jobs."""
+        self.dispatcher.announce_begun()
         takes_work = self._takes_work() and self.options.only is None
         if takes_work:
             self.database.call(now, lambda: self.dispatcher.claim_limited(now))
@@ -266,13 +269,24 @@ class Supervisor:
         claim = self.dispatcher.next_claim() if takes_work else None
         if claim is not None and self.write_delay.has_waiting_jobs():
             # Claim first: the children work while the ends are written.
-            self.database.call(now, partial(self.dispatcher.claim, claim))
+            self.database.call(now, partial(self.dispatcher.claim, claim), self._meanwhile(claim.limit))
             self._dispatch(now)
             claim = None
         if self.write_delay.may_wait(now, claim is not None) or self.database.is_down(now):
             return
-        if self.database.call(now, lambda: self.dispatcher.exchange(claim)) is not None:
+        meanwhile = self._meanwhile(len(self.writer.ends))
+        if self.database.call(now, lambda: self.dispatcher.exchange(claim), meanwhile) is not None:
             self.write_delay.written(monotonic() - now)
+
+    def _meanwhile(self, jobs: int) -> Callable[[], None] | None:
+        """Return what to do while the database works on so many jobs."""
+        return self._go_on if jobs >= MANY else None
+
+    def _go_on(self) -> None:
+        """Hear from the children, and hand them what is ready."""
+        self._listen(0)
+        if not self.watchdog.is_overdue():
+            self.dispatcher.dispatch(monotonic())
 
     def _dispatch(self, now: float) -> None:
         """Hand claimed jobs to children. Leases that are overdue are renewed first: else those jobs end at once."""
@@ -280,6 +294,7 @@ class Supervisor:
             self.database.call(now, lambda: self.watchdog.renew(now))
         if not self.watchdog.is_overdue():
             self.dispatcher.dispatch(now)
+        self.dispatcher.announce_begun()
 
     def _check_and_look(self) -> bool:
         self.watchdog.check_aborts(monotonic())
