@@ -55,6 +55,7 @@ class RunningAttempt:
     failures: int = 0  # writes of this attempt alone that failed for a passing reason
     refusals: int = 0  # writes of its state that the database refused
     returned: str = ""  # JSON of what the handler has returned
+    has_reported: bool = False  # anything but its end
 
     def __post_init__(self) -> None:
         self.has_secrets = may_hold_secrets(self.job.arguments)
@@ -112,6 +113,7 @@ class RunningAttempt:
 
     def apply(self, record: Record) -> None:
         """Take in a record of any kind but the end."""
+        self.has_reported = True
         match record:
             case ["log", _, at, level, text]:
                 self.add_line(at, level, text)
@@ -134,6 +136,7 @@ class RunningAttempt:
 
     def add_line(self, at: float, level: int, text: str) -> None:
         """Add a line to the log, or count it as dropped beyond the limit."""
+        self.has_reported = True
         job = self.job
         if job.log_lines >= settings.LOG_LINES or job.log_bytes >= settings.LOG_BYTES:
             job.log_dropped += 1

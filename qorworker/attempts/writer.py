@@ -21,7 +21,16 @@ from qorworker.models import Attempt, Job, LogLine, Outcome, ResultsRow
 from qorworker.models.job_verbs import wake
 from qorworker.models.locks import short_waits, waited_in_vain
 from qorworker.models.refusals import FAILURES, describe, is_refusal
-from qorworker.models.sql import AttemptNote, AttemptUpdate, Claim, Claimed, exchange, insert, note_columns
+from qorworker.models.sql import (
+    AttemptNote,
+    AttemptUpdate,
+    Claim,
+    Claimed,
+    PlainEnd,
+    exchange,
+    insert,
+    note_columns,
+)
 from qorworker.signals import job_finished, job_progressed
 from qorworker.status import FINISHED
 from qorworker.system.processes import monotonic
@@ -50,11 +59,14 @@ class End:
     committed: bool = False
     given_up: bool = False  # the database takes it in no form
     foreign: bool = False  # ended for a worker that is gone
+    is_plain: bool = False  # done, and there is nothing more to store than a ``PlainEnd`` has
 
     @property
     def is_doubtful(self) -> bool:
         """Whether the attempt may have ended in its own transaction without reporting it."""
-        return bool(self.outcome) and not self.committed and (self.foreign or is_atomic(self.attempt.job.name))
+        if self.is_plain or self.committed or not self.outcome:
+            return False
+        return self.foreign or is_atomic(self.attempt.job.name)
 
     def mark_committed(self) -> None:
         """Make it the end that its transaction committed, whatever its process came to afterwards."""
@@ -67,7 +79,7 @@ class End:
     def fail(self, error: str) -> None:
         """Make it a final failure with this error."""
         self.update.status, self.update.delay, self.update.uncounted = "exception", None, False
-        self.update.error, self.outcome = error, Outcome.FAILED
+        self.update.error, self.outcome, self.is_plain = error, Outcome.FAILED, False
 
     @property
     def has_result(self) -> bool:
@@ -192,9 +204,11 @@ class Writer:
         alone = not (doubtful or has_more) and not connections[self.using].in_atomic_block
         with nullcontext() if alone else transaction.atomic(using=self.using):
             undecided = self._settle_doubtful(doubtful) if doubtful else set()
-            updates = [end.update for end in ends if end.attempt.job.id not in undecided]
-            notes = [self._note(end) for end in ends if end.outcome and end not in doubtful]
-            result = exchange(self.using, [*updates, *(attempt.update() for attempt in progressed)], notes, claim)
+            plain = [self._plain(end) for end in ends if end.is_plain]
+            updates = [end.update for end in ends if not end.is_plain and end.attempt.job.id not in undecided]
+            updates += [attempt.update() for attempt in progressed]
+            notes = [self._note(end) for end in ends if end.outcome and not end.is_plain and end not in doubtful]
+            result = exchange(self.using, updates, notes, claim, plain)
             owned, locked = result.ours, result.busy | undecided
             self._complete([end for end in ends if end.committed and end.attempt.job.id in owned])
             self._insert_log_and_rows([attempt for attempt in attempts if attempt.job.id in owned])
@@ -276,6 +290,19 @@ class Writer:
         over = [end.update.id for end in ends if end.attempt.has_secrets and end.update.status in FINISHED]
         if over:
             Job.objects.using(self.using).filter(pk__in=over).erase_secrets()
+
+    def _plain(self, end: End) -> PlainEnd:
+        job, attempt = end.attempt.job, end.attempt
+        return PlainEnd(
+            job.id,
+            job.token,
+            job.attempt,
+            attempt.process_id,
+            end.duration,
+            end.peak_memory,
+            self.worker_id,
+            self.worker_name,
+        )
 
     def _note(self, end: End, counted: bool = False) -> AttemptNote:
         job, status = end.attempt.job, end.exit_status

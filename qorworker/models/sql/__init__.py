@@ -23,6 +23,7 @@ from qorworker.models.sql.inserts import insert
 from qorworker.models.sql.jobs import insert_jobs, insert_unless_taken
 from qorworker.models.sql.limits import Round, claim_limited
 from qorworker.models.sql.parts import BATCH, most_bytes, portions, weight
+from qorworker.models.sql.plain_ends import PlainEnd
 
 __all__ = [
     "BATCH",
@@ -34,6 +35,7 @@ __all__ = [
     "Exchange",
     "Fit",
     "Heads",
+    "PlainEnd",
     "Position",
     "Round",
     "Stretch",

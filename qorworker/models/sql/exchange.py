@@ -14,12 +14,13 @@ from django.db import Error, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from qorworker.models.attempt import Attempt
-from qorworker.models.sql import attempts, claims
+from qorworker.models.sql import attempts, claims, plain_ends
 from qorworker.models.sql.attempts import AttemptNote, AttemptUpdate, note_columns
 from qorworker.models.sql.claims import Claim, Claimed
 from qorworker.models.sql.claims_mysql import claim_mysql
 from qorworker.models.sql.inserts import insert, insert_from
 from qorworker.models.sql.parts import BATCH, TABLE, fetch, marks, portions, weight
+from qorworker.models.sql.plain_ends import PlainEnd
 
 
 @dataclass(slots=True)
@@ -32,7 +33,11 @@ class Exchange:
 
 
 def exchange(
-    using: str, updates: Sequence[AttemptUpdate], notes: Sequence[AttemptNote] = (), claim: Claim | None = None
+    using: str,
+    updates: Sequence[AttemptUpdate],
+    notes: Sequence[AttemptNote] = (),
+    claim: Claim | None = None,
+    plain: Sequence[PlainEnd] = (),
 ) -> Exchange:
     """Update attempts or end them, record those that have ended, and claim jobs.
 
@@ -41,35 +46,68 @@ def exchange(
     :param updates: one for each attempt. If another attempt owns the job by now, its update and its note are left out.
     :param notes: the attempts among them that have ended.
     :param claim: which jobs to claim; None: none.
+    :param plain: more attempts that have ended, of one worker. They have no update and no note.
     :raises ValueError: for two updates of one job, and for a status that a running job cannot get.
     """
     connection, result = connections[using], Exchange()
     by_id = {update.id: update for update in attempts.checked(updates)}
-    claim = claim and claim.sensible()
-    weights = {note.job_id: weight(note) for note in notes}
-    steps = list(portions(connection, list(by_id.values()), lambda each: each.weight + weights.get(each.id, 0)))
-    if claim and not steps:
-        steps = [[]]
+    if plain and any(end.id in by_id for end in plain):
+        raise ValueError("A job can be in a batch only once.")
+    steps = _steps(connection, list(by_id.values()), notes, claim and claim.sensible(), sorted(plain))
     one_statement = connection.vendor == "postgresql" and len(steps) == 1
     with nullcontext() if one_statement else transaction.atomic(using=using, savepoint=False):
         for step in steps:
-            ids = {update.id for update in step}
-            noted = [note for note in notes if note.job_id in ids]
-            written, claimed = _take(connection, step, noted, claim if step is steps[-1] else None)
+            written, claimed = _take(connection, step)
             for pk, status in written:
-                by_id[pk].status = status
+                if pk in by_id:
+                    by_id[pk].status = status
             result.ours.update(pk for pk, _ in written)
             result.claimed += claimed
-        if missing := [update for update in by_id.values() if update.id not in result.ours]:
+        everything: list[AttemptUpdate | PlainEnd] = [*by_id.values(), *plain]
+        if missing := [each for each in everything if each.id not in result.ours]:
             try:
                 result.busy = _still_held(connection, missing)
             except Error:
                 if not one_statement or connection.in_atomic_block:
                     raise
                 # The statement above is committed, and its answer must not get lost: these have another turn.
-                result.busy = {update.id for update in missing}
+                result.busy = {each.id for each in missing}
     result.claimed.sort(key=claims.rank)
     return result
+
+
+@dataclass(slots=True)
+class Step:
+    """What one statement takes."""
+
+    updates: Sequence[AttemptUpdate] = ()
+    notes: Sequence[AttemptNote] = ()
+    plain: Sequence[PlainEnd] = ()
+    claim: Claim | None = None
+
+
+def _steps(
+    connection: BaseDatabaseWrapper,
+    updates: list[AttemptUpdate],
+    notes: Sequence[AttemptNote],
+    claim: Claim | None,
+    plain: list[PlainEnd],
+) -> list[Step]:
+    """Return everything in portions, with the claim in the last one."""
+    weights = {note.job_id: weight(note) for note in notes}
+    steps = []
+    for some in portions(connection, updates, lambda each: each.weight + weights.get(each.id, 0)):
+        ids = {update.id for update in some}
+        steps.append(Step(some, [note for note in notes if note.job_id in ids]))
+    for number, start in enumerate(range(0, len(plain), plain_ends.BATCH)):
+        if number or not steps:
+            steps.append(Step())
+        steps[-1].plain = plain[start : start + plain_ends.BATCH]
+    if claim and not steps:
+        steps.append(Step())
+    if claim:
+        steps[-1].claim = claim
+    return steps
 
 
 def claim(using: str, claim: Claim) -> list[Claimed]:
@@ -77,21 +115,22 @@ def claim(using: str, claim: Claim) -> list[Claimed]:
     return exchange(using, (), claim=claim).claimed
 
 
-def _take(
-    connection: BaseDatabaseWrapper, updates: list[AttemptUpdate], notes: list[AttemptNote], claim: Claim | None
-) -> tuple[list[tuple[int, str]], list[Claimed]]:
+def _take(connection: BaseDatabaseWrapper, step: Step) -> tuple[list[tuple[int, str]], list[Claimed]]:
     """Send one batch, and return id and status of the jobs that were written, and the jobs that were claimed."""
     if connection.vendor == "postgresql":
-        return _in_one_statement(connection, updates, notes, claim)
-    mysql = connection.vendor == "mysql"
+        return _in_one_statement(connection, step)
+    mysql, claim = connection.vendor == "mysql", step.claim
     written: list[tuple[int, str]] = []
     claimed: list[Claimed] = []
-    if updates and mysql:
-        written = attempts.update_mysql(connection, updates)
-    elif updates:
-        written = [(pk, status) for pk, status in fetch(connection, *attempts.update_sqlite(connection, updates))]
+    if step.updates and mysql:
+        written = attempts.update_mysql(connection, step.updates)
+    elif step.updates:
+        written = [(pk, status) for pk, status in fetch(connection, *attempts.update_sqlite(connection, step.updates))]
     ours = {pk for pk, _ in written}
-    insert(connection.alias, Attempt, note_columns(connection), [note for note in notes if note.job_id in ours])
+    insert(connection.alias, Attempt, note_columns(connection), [note for note in step.notes if note.job_id in ours])
+    if step.plain:
+        end = plain_ends.end_mysql if mysql else plain_ends.end_sqlite
+        written += [(pk, "done") for pk in end(connection, step.plain)]
     if claim and mysql:
         claimed = claim_mysql(connection, claim)
     elif claim:
@@ -99,9 +138,8 @@ def _take(
     return written, claimed
 
 
-def _in_one_statement(
-    connection: BaseDatabaseWrapper, updates: list[AttemptUpdate], notes: list[AttemptNote], claim: Claim | None
-) -> tuple[list[tuple[int, str]], list[Claimed]]:
+def _in_one_statement(connection: BaseDatabaseWrapper, step: Step) -> tuple[list[tuple[int, str]], list[Claimed]]:
+    updates, notes, claim = step.updates, step.notes, step.claim
     parts: list[str] = []
     selects: list[str] = []
     params: list[Any] = []
@@ -113,11 +151,16 @@ def _in_one_statement(
     if claim:
         add("claimed", claims.claim_statement(connection, claim))
         selects.append("SELECT claimed.* FROM claimed")
+    # The status is in the column of the name. A row without a priority is a written one.
+    filling = ", NULL" * (len(claims.COLUMNS) - 3) if claim else ""
     if updates:
         add("written", attempts.update_postgresql(connection, updates))
-        # The status is in the column of the name. A row without a priority is a written one.
-        filling = ", NULL" * (len(claims.COLUMNS) - 3) if claim else ""
-        selects.append(f"SELECT id, NULL, status{filling} FROM written")  # noqa: S608
+        selects.append(f"SELECT id, NULL::integer, status{filling} FROM written")  # noqa: S608
+    if step.plain:
+        named, values = plain_ends.parts_postgresql(connection, step.plain)
+        parts.extend(f"{name} AS ({sql})" for name, sql in named.items())
+        params.extend(values)
+        selects.append(f"SELECT id, NULL::integer, 'done'{filling} FROM plain")  # noqa: S608
     if notes:
         ours = f"(value ->> {AttemptNote._fields.index('job_id')})::bigint IN (SELECT id FROM written)"  # noqa: S608
         add("noted", insert_from(connection.alias, Attempt, note_columns(connection), notes, ours))
@@ -126,7 +169,7 @@ def _in_one_statement(
     return written, [Claimed(*row) for row in rows if row[1] is not None]
 
 
-def _still_held(connection: BaseDatabaseWrapper, updates: list[AttemptUpdate]) -> set[int]:
+def _still_held(connection: BaseDatabaseWrapper, updates: Sequence[AttemptUpdate | PlainEnd]) -> set[int]:
     """Return jobs that were not written although they belong to that attempt: their rows are locked."""
     if connection.vendor == "sqlite":
         return set()

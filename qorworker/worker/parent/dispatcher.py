@@ -16,7 +16,7 @@ from django.utils.translation import ngettext
 
 from qorworker.attempts.attempt import RunningAttempt, exit_text, given_up_text, number
 from qorworker.attempts.limited_claims import give_key, is_stray
-from qorworker.attempts.writer import End, Writer
+from qorworker.attempts.writer import End, Writer, is_atomic
 from qorworker.conf import settings
 from qorworker.database.connection import Database
 from qorworker.definitions.registry import registry
@@ -296,9 +296,13 @@ class Dispatcher:
             return
         ending = attempt.reported_end
         peak = number(ending.get("peak_memory"), 2**62) or (exit.peak if exit else None)
+        update = attempt.end(outcome, error, number(ending.get("delay")))
+        committed = ending.get("committed") is True
+        is_done = outcome == Outcome.DONE and update.status == "done"
+        has_more = attempt.has_reported or attempt.has_secrets or committed or is_atomic(attempt.job.name)
         end = End(
             attempt,
-            attempt.end(outcome, error, number(ending.get("delay"))),
+            update,
             outcome,
             traceback=str(ending.get("traceback", "")),
             exception_class=str(ending.get("exception_class", "")),
@@ -306,7 +310,8 @@ class Dispatcher:
             exit_status=exit.status if exit else None,
             peak_memory=int(peak) if peak else None,
             survivors=exit.survivors if exit else 0,
-            committed=ending.get("committed") is True,
+            committed=committed,
+            is_plain=is_done and not has_more and exit is None,
         )
         self.writer.end(end)
 
