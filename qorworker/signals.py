@@ -39,11 +39,11 @@ def log_enqueued(jobs: Iterable[Any]) -> None:
             logger.debug("Job %s (%s) was enqueued.", job.pk, job.name)
 
 
-@receiver(job_finished)
-def log_finished(job_id: int, name: str, status: str, error: str, **kwargs: Any) -> None:
+def log_finished(job_id: int, name: str, status: str, error: str) -> None:
+    """Log where an attempt has left its job. No receiver: most ended jobs then need no signal at all."""
     if status == "exception":
         logger.warning("Job %s (%s) failed: %s", job_id, name, visible(error))
-    else:
+    elif logger.isEnabledFor(logging.INFO):
         logger.info("Job %s (%s) is %s.", job_id, name, status)
 
 

@@ -135,5 +135,5 @@ def test_the_life_of_jobs_is_told_in_the_parent(heard):
 )
 def test_ends_are_logged(caplog, status, level, text):
     with caplog.at_level(logging.INFO, "qorworker"):
-        signals.job_finished.send_robust(Job, job_id=7, name="app.job", status=status, error="no such luck")
+        signals.log_finished(7, "app.job", status, "no such luck")
     assert [(record.levelno, record.getMessage()) for record in caplog.records] == [(level, text)]

@@ -31,7 +31,7 @@ from qorworker.models.sql import (
     insert,
     note_columns,
 )
-from qorworker.signals import job_finished, job_progressed
+from qorworker.signals import job_finished, job_progressed, log_finished
 from qorworker.status import FINISHED
 from qorworker.system.processes import monotonic
 
@@ -335,16 +335,7 @@ class Writer:
                     end.outcome,
                 )
             else:
-                job_finished.send_robust(
-                    Job,
-                    job_id=end.attempt.job.id,
-                    name=end.attempt.job.name,
-                    attempt=end.attempt.job.attempt - (end.outcome == HANDED_BACK),
-                    status=end.update.status,
-                    outcome=str(end.outcome),
-                    error=end.update.error,
-                    duration=end.duration,
-                )
+                _announce(end)
         if job_progressed.has_listeners(Job):
             for attempt in progressed:
                 job_progressed.send_robust(
@@ -354,6 +345,22 @@ class Writer:
                     progress=attempt.progress,
                     text=attempt.progress_text or "",
                 )
+
+
+def _announce(end: End) -> None:
+    job, update = end.attempt.job, end.update
+    log_finished(job.id, job.name, update.status, update.error)
+    if job_finished.has_listeners(Job):
+        job_finished.send_robust(
+            Job,
+            job_id=job.id,
+            name=job.name,
+            attempt=job.attempt - (end.outcome == HANDED_BACK),
+            status=update.status,
+            outcome=str(end.outcome),
+            error=update.error,
+            duration=end.duration,
+        )
 
 
 def is_atomic(name: str) -> bool:

@@ -32,7 +32,7 @@ from qorworker.models.clock import DatabaseNow, check_zone
 from qorworker.models.own import write_database
 from qorworker.models.unique import conflict_of
 from qorworker.queues import backend_of, notify
-from qorworker.signals import job_finished
+from qorworker.signals import job_finished, log_finished
 from qorworker.status import JobStatus
 
 if TYPE_CHECKING:
@@ -221,7 +221,8 @@ async def await_finished(self: Job, timeout: float | dt.timedelta | None = None)
 
 @alters_data
 def send_cancelled(self: Job) -> None:
-    """Send the signal that reports the end of a cancelled job."""
+    """Log and signal the end of a cancelled job."""
+    log_finished(self.pk, self.name, JobStatus.CANCELLED.value, "")
     job_finished.send_robust(
         type(self), job_id=self.pk, name=self.name, attempt=self.attempt, status=JobStatus.CANCELLED.value,
         outcome="", error="", duration=0.0,

@@ -25,6 +25,7 @@ from qorworker.worker.parent.forkserver_client import MESSAGE
 logger = logging.getLogger(__name__)
 
 READS = 500  # messages read from one child before other children get a turn
+READ_BYTES = 1 << 20  # the same in bytes
 OUTPUT_BYTES = 1 << 16
 
 
@@ -57,6 +58,7 @@ class Child:
     lengths: deque[int] = field(default_factory=lambda: deque(maxlen=1000))  # of the attempts' messages, in order
     untouched: bool = False  # ended without reading the first of its attempts
     printed: bytes = b""
+    is_quiet: bool = False  # had printed nothing when the messages that are being passed on had arrived
     mask: Mask = NOTHING  # of all attempts it had at the last hand-out: any of them may print
     last_lines: deque[str] = field(default_factory=lambda: deque(maxlen=15))  # the last ones that it printed
 
@@ -185,9 +187,19 @@ class Channels:
         return not self.muted and self._hear(child) < READS
 
     def _hear(self, child: Child) -> int:
-        """Pass on up to ``READS`` messages of a child, and return how many there were."""
-        count = 0
-        while count < READS:
+        """Pass on some messages of a child, and return how many there were."""
+        messages = self._receive(child)
+        # Whether there is output is then clear for all their attempts: to look once for each takes longer.
+        child.is_quiet = bool(messages) and not child.printed and not _bytes_in(child.output)
+        for message in messages:
+            self._pass_on(child, message)
+        child.is_quiet = False
+        return len(messages)
+
+    def _receive(self, child: Child) -> list[bytes]:
+        messages: list[bytes] = []
+        size = 0
+        while len(messages) < READS and size < READ_BYTES:
             try:
                 message = bytes(self._buffer[: child.records.recv_into(self._buffer)])
             except BlockingIOError:
@@ -199,9 +211,9 @@ class Channels:
                 self._ignore(child.records)
                 child.mute_since = processes.monotonic()
                 break
-            count += 1
-            self._pass_on(child, message)
-        return count
+            messages.append(message)
+            size += len(message)
+        return messages
 
     def _pass_on(self, child: Child, message: bytes) -> None:
         try:
@@ -244,6 +256,8 @@ class Channels:
 
     def drain(self, child: Child) -> None:
         """Read what a job has printed so far, so that no output of an attempt comes after its end."""
+        if child.is_quiet:
+            return
         reads = 0
         while reads < READS and self._read_output(child):
             self._pass_lines_on(child)
@@ -283,8 +297,12 @@ def _pipe(taken: contextlib.ExitStack) -> tuple[int, int]:
 
 def _unread(child: Child) -> int:
     """Return how many bytes of its attempts a child has not read: at least that many where the system cannot tell."""
+    return (_bytes_in(child.work) if child.work >= 0 else 0) + len(child.unsent)
+
+
+def _bytes_in(pipe: int) -> int:
+    """Return how many bytes wait in a pipe: 0 where the system cannot tell."""
     count = array("i", [0])
-    if child.work >= 0:
-        with contextlib.suppress(OSError):
-            fcntl.ioctl(child.work, termios.FIONREAD, count)
-    return count[0] + len(child.unsent)
+    with contextlib.suppress(OSError):
+        fcntl.ioctl(pipe, termios.FIONREAD, count)
+    return count[0]

@@ -140,8 +140,10 @@ class Dispatcher:
 
     def dispatch(self, now: float) -> None:
         """Hand claimed attempts to children that have room, in the order of the claim."""
+        child_jobs = settings.CHILD_JOBS
         while self.ready:
-            child = self._child_for(self.ready[0])
+            is_alone = self._wants_own_process(self.ready[0])
+            child = self._child_for(self.ready[0], is_alone)
             if child is None:
                 break
             attempt = self.ready.popleft()
@@ -149,7 +151,7 @@ class Dispatcher:
                 self._begin(child, attempt, now)
             self.pool.set_owned(child, attempt.job.max_attempts > 1)
             self.pool.channels.give(child, attempt, attempt.work)
-            if self._wants_own_process(attempt) or child.served >= settings.CHILD_JOBS:
+            if is_alone or child.served >= child_jobs:
                 self.pool.retire(child)
         for child in self.pool.children.values():
             if child.unsent:
@@ -158,19 +160,16 @@ class Dispatcher:
                     child.mask = Mask.together(attempt.mask for attempt in child.attempts)
                 self.pool.channels.push(child)
 
-    def _child_for(self, attempt: RunningAttempt) -> Child | None:
-        available = self.pool.available
-        idle = next((child for child in available if not child.attempts), None)
-        if self._wants_own_process(attempt):
+    def _child_for(self, attempt: RunningAttempt, is_alone: bool) -> Child | None:
+        shortest = min(self.pool.available, key=_length, default=None)
+        idle = shortest if shortest is None or not shortest.attempts else None
+        if is_alone:
             return idle if idle is None or idle.fresh else self.pool.fresh_child()
         name = attempt.job.name
-        if idle is not None or attempt.job.max_attempts == 1 or not self.durations.is_short(name):
+        if idle is not None or shortest is None or attempt.job.max_attempts == 1 or not self.durations.is_short(name):
             return idle
         room = int(AHEAD / self.durations.seconds(name)) or 1
-        shortest = min(available, key=lambda child: len(child.attempts), default=None)
-        if shortest is None or len(shortest.attempts) >= room or not self._all_short(shortest):
-            return None
-        return shortest
+        return shortest if len(shortest.attempts) < room and self._all_short(shortest) else None
 
     def _all_short(self, child: Child) -> bool:
         """Whether the child runs a short job: no job may wait behind a long one."""
@@ -364,6 +363,10 @@ class Dispatcher:
     def stoppable(self) -> dict[int, str]:
         """Return job id to token of the attempts that can be stopped: they run, or no child has them yet."""
         return tokens_of([*self.running(), *self.ready])
+
+
+def _length(child: Child) -> int:
+    return len(child.attempts)
 
 
 def _unreported(exit: Exit) -> tuple[str, str]:

@@ -570,7 +570,7 @@ def test_a_child_blots_out_the_secrets_of_the_attempts_that_it_has_and_of_no_ear
             job = jobs.secretive.enqueue(password=password)
             claimed = claim_one("default", job.pk, Claim(worker_id=1, token=secrets.token_hex(16), lease=15.0))
             dispatcher.ready.append(RunningAttempt(claimed, "default"))
-            dispatcher._child_for = lambda attempt: child
+            dispatcher._child_for = lambda attempt, is_alone: child
         dispatcher.dispatch(monotonic())
         return child.mask.secrets
 
