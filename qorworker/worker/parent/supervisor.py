@@ -26,7 +26,7 @@ from qorworker.system import processes
 from qorworker.system.processes import monotonic
 from qorworker.worker.grace import EXIT_GRACE
 from qorworker.worker.parent.dispatcher import Dispatcher
-from qorworker.worker.parent.duties import Duty, next_moment
+from qorworker.worker.parent.duties import Duty
 from qorworker.worker.parent.heartbeat import Heartbeat
 from qorworker.worker.parent.housekeeping import Housekeeping
 from qorworker.worker.parent.pool import EXIT_DELAY, Pool
@@ -87,7 +87,6 @@ class Supervisor:
         self.heartbeat = Heartbeat(self.writer, self.pool, self.identity, cookie, self._queue_names())
         self.heartbeat.is_for_one_job = options.only is not None
         self.write_delay = WriteDelay(self.dispatcher)
-        self.next_look_at = 0.0
         self.is_job_unavailable = False  # the one job to run could not be claimed
         self.paused = False  # it takes no jobs for now, by request
         self.code_changed = False
@@ -200,23 +199,25 @@ class Supervisor:
         now = monotonic()
         until = now + self._seconds_until_due(now)
         idle = self._takes_work() and self.dispatcher.idle_slots() and not self.wakeup.rung
-        while idle and self.next_look_at < until and not self.database.is_down(now):
-            if self._listen(self.next_look_at - now):
-                return
+        while idle and self.wakeup.look_at < until and not self.database.is_down(now):
+            look_at = self.wakeup.look_at
+            events = self._listen(look_at - now)
+            if events > 1 or (events and self.wakeup.look_at == look_at):
+                return  # there was an event besides the one that brings the look forward
             now = monotonic()
             self._look(now)
             if self.wakeup.rung:
                 return
         self._listen(until - now)
 
-    def _listen(self, seconds: float) -> bool:
-        """Handle the events of the next *seconds*, and return whether there were any."""
+    def _listen(self, seconds: float) -> int:
+        """Handle the events of the next *seconds*, and return how many there were."""
         events = self.selector.select(max(0.0, seconds))
         for key, _ in events:
             # The handler of an earlier event may have closed this one's source.
             if self.selector.get_map().get(key.fd) is key:
                 key.data(monotonic())
-        return bool(events)
+        return len(events)
 
     def _seconds_until_due(self, now: float) -> float:
         """Return the seconds until something is due."""
@@ -255,9 +256,8 @@ class Supervisor:
 
     def _look(self, now: float) -> None:
         """Check whether work may have arrived, if that check is due."""
-        if now >= self.next_look_at:
+        if now >= self.wakeup.look_at:
             self.database.call(now, lambda: self.wakeup.look(now))
-            self.next_look_at = next_moment(now, self.wakeup.interval)  # the interval may have changed
 
     def _exchange(self, now: float) -> None:
         """Write the ends that have come in, and claim the next jobs."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import selectors
+from contextlib import suppress
 from functools import cached_property
 from typing import Any
 
@@ -13,11 +14,15 @@ from qorworker.conf import settings
 from qorworker.database import network
 from qorworker.database.call_guard import CallGuard
 from qorworker.database.session_limits import is_pooled
+from qorworker.system.file_watch import FileWatch
+from qorworker.worker.parent.duties import next_moment
 
 logger = logging.getLogger(__name__)
 
 CHANNEL = "qorworker"
 SQLITE_INTERVAL = 0.02  # seconds; the reading costs little, but each wake-up of the process costs more
+# Seconds from a write to the looks after it. It is seen only once it is committed, which the disk may delay.
+LOOKS = (0.0, 0.002, 0.01, 0.03, 0.1, 0.3, 1.0)
 POLLING_INTERVAL = 0.1  # seconds, where there is neither a counter nor a notification
 RECONNECT = 5.0
 POOLER_RETRY = 300.0  # seconds before a pooled connection is tried again
@@ -31,6 +36,7 @@ class Wakeup:
         self.using = using
         self.selector = selector
         self.rung = True  # whether to look for work; it does once at the start
+        self.look_at = 0.0  # when the next look is due
 
     @property
     def interval(self) -> float:
@@ -38,18 +44,39 @@ class Wakeup:
         return min(POLLING_INTERVAL, float(settings.POLL_INTERVAL))
 
     def look(self, now: float) -> None:
-        """Set ``rung`` if work may have arrived."""
+        """Set ``rung`` if work may have arrived, and ``look_at`` in any case."""
+        try:
+            self._look(now)
+        finally:
+            self.look_at = self._next_look(now)
+
+    def _look(self, now: float) -> None:
         self.rung = True
+
+    def _next_look(self, now: float) -> float:
+        return next_moment(now, self.interval)
 
     def close(self) -> None:
         """Close what it has opened."""
 
 
 class CounterWakeup(Wakeup):
-    """Reads SQLite's counter of foreign commits."""
+    """Reads SQLite's counter of foreign commits: after each write to the database's files where they can be watched,
+    else in short intervals.
+    """
 
     version: int | None = None
     look_anyway_at = 0.0
+
+    def __init__(self, using: str, selector: selectors.BaseSelector) -> None:
+        super().__init__(using, selector)
+        self._looks: list[float] = []  # when to look after the last writes
+        self._written_at = 0.0  # when the last write counts as done
+        self._watch: FileWatch | None = None
+        self._is_watching = False
+        with suppress(OSError):
+            self._watch = FileWatch()
+            selector.register(self._watch, selectors.EVENT_READ, self._on_write)
 
     @cached_property
     def connection(self) -> Any:
@@ -57,14 +84,54 @@ class CounterWakeup(Wakeup):
 
     @property
     def interval(self) -> float:
-        return SQLITE_INTERVAL
+        return float(settings.POLL_INTERVAL) if self._is_watching else SQLITE_INTERVAL
 
-    def look(self, now: float) -> None:
+    def _next_look(self, now: float) -> float:
+        return min([super()._next_look(now), *self._looks])
+
+    def _look(self, now: float) -> None:
+        self._looks = [at for at in self._looks if at > now]
+        self._arm()  # first, so that no write between the look and this remains unnoticed
         with self.connection.wrap_database_errors:
             version = self.connection.connection.execute("PRAGMA data_version").fetchone()[0]
+        if version != self.version:
+            self._looks = []
         # The counter leaves out the worker's own commits, so it looks anyway once in a while.
         if version != self.version or now >= self.look_anyway_at:
             self.version, self.look_anyway_at, self.rung = version, now + float(settings.POLL_INTERVAL), True
+
+    def _arm(self) -> None:
+        """Watch the files anew: one of them may have been replaced."""
+        path = str(self.connection.settings_dict["NAME"])
+        self._is_watching = False
+        with suppress(OSError):
+            if self._watch is not None:
+                self._watch.arm([path, *([f"{path}-wal"] if self._has_log else [])])
+                self._is_watching = True
+
+    @cached_property
+    def _has_log(self) -> bool:
+        """Whether commits are written to a file beside the database."""
+        with self.connection.wrap_database_errors:
+            mode = self.connection.connection.execute("PRAGMA journal_mode").fetchone()[0]
+        return bool(mode == "wal")
+
+    def _on_write(self, now: float) -> None:
+        assert self._watch is not None
+        self._watch.clear()
+        if self._written_at > now:
+            return  # a look after this one is planned
+        # The worker's own writes come here, too; while it is busy, one after the other.
+        self._written_at = max(now, self._written_at + SQLITE_INTERVAL)
+        earlier = [at for at in self._looks if at < self._written_at]
+        self._looks = [*earlier, *(self._written_at + seconds for seconds in LOOKS)]
+        self.look_at = self._looks[0]
+
+    def close(self) -> None:
+        if self._watch is not None:
+            self.selector.unregister(self._watch)
+            self._watch.close()
+            self._watch = None
 
 
 class ListenWakeup(Wakeup):
@@ -81,7 +148,7 @@ class ListenWakeup(Wakeup):
     def interval(self) -> float:
         return super().interval if self.connection is None else float(settings.POLL_INTERVAL)
 
-    def look(self, now: float) -> None:
+    def _look(self, now: float) -> None:
         self.rung = True
         if self.connection is None and now >= self.retry_at:
             self._listen(now)

@@ -9,7 +9,8 @@ import pytest
 from django.db import InterfaceError, OperationalError, connection, connections
 
 from qorworker.models.job_verbs import wake
-from qorworker.worker.parent.wakeup import RECONNECT, CounterWakeup, ListenWakeup
+from qorworker.system import file_watch
+from qorworker.worker.parent.wakeup import LOOKS, RECONNECT, SQLITE_INTERVAL, CounterWakeup, ListenWakeup
 from tests.support import wait_until
 
 
@@ -84,3 +85,81 @@ def test_a_counter_that_cannot_be_read_is_a_fault_of_the_database(db, selector, 
             CounterWakeup("default", selector).look(0.0)
     other.close()
     own.close()
+
+
+@pytest.mark.only_on("sqlite")
+class TestADatabaseInAFile:
+    @pytest.fixture(params=["wal", "delete"])
+    def other(self, request, tmp_path):
+        """The connection of another process to a database in a file."""
+        other = sqlite3.connect(tmp_path / "some.sqlite3", isolation_level=None)
+        other.execute(f"PRAGMA journal_mode = {request.param}")
+        other.execute("CREATE TABLE some (thing)")
+        yield other
+        other.close()
+
+    @pytest.fixture
+    def wakeup(self, db, other, selector, tmp_path):
+        wakeup = CounterWakeup("default", selector)
+        wakeup.connection = connections["default"].copy()
+        wakeup.connection.settings_dict |= {"NAME": tmp_path / "some.sqlite3", "OPTIONS": {}}
+        wakeup.connection.ensure_connection()
+        wakeup.look(100.0)
+        wakeup.rung = False
+        yield wakeup
+        wakeup.close()
+        wakeup.connection.close()
+
+    def hear(self, wakeup, now):
+        for key, _ in wakeup.selector.select(20):
+            key.data(now)
+
+    def test_is_looked_at_when_another_process_has_written(self, wakeup, other):
+        wakeup.look(100.1)
+        assert wakeup.look_at >= 101.0
+        other.execute("INSERT INTO some VALUES (1)")
+        self.hear(wakeup, 100.5)
+        assert wakeup.look_at == 100.5
+        assert not wakeup.rung
+        wakeup.look(100.5)
+        assert wakeup.rung
+        assert wakeup.look_at >= 101.0
+
+    def test_is_looked_at_again_because_a_commit_may_follow_its_write(self, wakeup, other):
+        other.execute("INSERT INTO some VALUES (1)")
+        self.hear(wakeup, 100.5)
+        wakeup.version = wakeup.connection.connection.execute("PRAGMA data_version").fetchone()[0]
+        looks = []
+        while wakeup.look_at < 101.0:
+            looks.append(wakeup.look_at)
+            wakeup.look(wakeup.look_at)
+        assert looks[:2] == [100.5, 100.502]
+        assert len(looks) == len(LOOKS) - 1  # the last one comes after the next one that is made anyway
+        assert not wakeup.rung
+
+    def test_is_not_looked_at_after_each_write_of_a_busy_worker(self, wakeup):
+        for number in range(1000):
+            wakeup._on_write(100.5 + number / 100_000)
+        assert wakeup.look_at == 100.5
+        assert len([at for at in wakeup._looks if at < 100.51]) == 2
+        assert len(wakeup._looks) < 20
+
+    def test_is_looked_at_in_short_intervals_where_writes_pass_unseen(self, wakeup, other, monkeypatch):
+        monkeypatch.setattr(file_watch, "LOCAL", set())
+        wakeup.look(100.1)
+        assert wakeup.look_at <= 100.1 + SQLITE_INTERVAL
+        other.execute("INSERT INTO some VALUES (1)")
+        wakeup.look(wakeup.look_at)
+        assert wakeup.rung
+
+    def test_is_looked_at_in_short_intervals_if_the_system_has_no_watches_left(self, db, selector, monkeypatch):
+        def refuse():
+            raise OSError(24, "Too many open files")
+
+        monkeypatch.setattr("qorworker.worker.parent.wakeup.FileWatch", refuse)
+        wakeup = CounterWakeup("default", selector)
+        connections["default"].ensure_connection()
+        wakeup.look(100.1)
+        assert wakeup.look_at <= 100.1 + SQLITE_INTERVAL
+        assert not selector.get_map()
+        wakeup.close()
