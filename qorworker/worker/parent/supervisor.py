@@ -43,6 +43,7 @@ __all__ = ["Duty", "Supervisor", "WorkerOptions"]
 logger = logging.getLogger(__name__)
 
 WRITE_INTERVAL = 0.5  # seconds between two writes of progress and log
+IDLE_STEP = 1.0  # seconds between two rounds of the loop at most
 MANY = 50  # jobs: with fewer it takes longer to have a thread send the statement than to wait for it
 BUFFER = 32 * 1024 * 1024  # bytes that may wait to be written before children are slowed down
 
@@ -92,6 +93,7 @@ class Supervisor:
         self.code_changed = False
         self.announced = False  # whether ``worker_started`` was sent
         self.duties: list[Duty] = []
+        self.busy_duties: list[Duty] = []  # those that have something to do only while there are jobs
         self.extra_duties: list[Duty] = []
 
     # Life.
@@ -120,16 +122,18 @@ class Supervisor:
         # Not earlier: if this worker is killed, others find what it started by the row. A fork server that hangs while
         # it loads the project does not notice that its parent is gone.
         self.pool.fork_server.maintain(monotonic())
-        self.duties = [
+        self.busy_duties = [
             Duty(self._slow_down, 0.2, needs_database=False),
             Duty(self.watchdog.stop_outlived, 0.2, needs_database=False),
             Duty(self.watchdog.enforce_limits, 0.2, needs_database=False),
             Duty(self.dispatcher.free_waiting, 0.5, needs_database=False),
-            self.renewing,
             Duty(self._write_progress, WRITE_INTERVAL),
             Duty(self.watchdog.check_aborts, 0.5),
             Duty(self._recover, 0.5),
             Duty(self._refresh_pauses, 0.5),
+        ]
+        self.duties = [
+            self.renewing,
             Duty(self._beat, HEARTBEAT),
             Duty(self.watchdog.recycle_children, 5.0, needs_database=False),
             *self.housekeeping.duties(worker, self.identity, for_one_job=self.options.only is not None),
@@ -180,11 +184,18 @@ class Supervisor:
         self._dispatch(now)
         self.housekeeping.promote_at(self.writer.next_retry, now)
         self.writer.next_retry = math.inf
-        for duty in self.duties:
+        for duty in self._current_duties():
             if duty.at <= now:
                 # With slow statements all duties together may take longer than a lease lasts.
                 self.renewing.attend(self.database)
                 duty.attend(self.database)
+
+    def _current_duties(self) -> list[Duty]:
+        claimer = self.dispatcher.claimer
+        has_jobs = self.dispatcher.active or self.writer.ends or self.writer.deferred
+        if has_jobs or claimer.unanswered or claimer.has_more or claimer.limited.resume_after:
+            return [*self.busy_duties, *self.duties]
+        return self.duties
 
     def _watch_fork_server(self) -> None:
         """Announce this worker once it is ready, and stop it if the fork server cannot start."""
@@ -222,7 +233,7 @@ class Supervisor:
     def _seconds_until_due(self, now: float) -> float:
         """Return the seconds until something is due."""
         retry_at = self.database.retry_at
-        moments = [max(duty.at, retry_at) if duty.needs_database else duty.at for duty in self.duties]
+        moments = [max(duty.at, retry_at) if duty.needs_database else duty.at for duty in self._current_duties()]
         takes_work = self._takes_work()
         is_idle = takes_work and bool(self.dispatcher.idle_slots())
         if (deadline := self.write_delay.deadline()) is not None:
@@ -234,7 +245,7 @@ class Supervisor:
         look_at = 0.0 if self.wakeup.rung else self.dispatcher.claimer.look_again_at
         if takes_work and self.options.only is None and look_at < math.inf:
             moments.append(max(look_at, retry_at))
-        return max(0.0, min(moments) - now) if moments else 0.05
+        return min(IDLE_STEP, max(0.0, min(moments) - now)) if moments else 0.05
 
     def _takes_work(self) -> bool:
         if self.shutdown.draining or self.paused or self.watchdog.is_overdue():

@@ -13,7 +13,7 @@ from qorworker.worker.parent import duties, housekeeping
 from qorworker.worker.parent.channels import Child
 from qorworker.worker.parent.duties import Duty
 from qorworker.worker.parent.housekeeping import PROMOTION, PROMOTION_PAUSE
-from qorworker.worker.parent.supervisor import Supervisor, WorkerOptions
+from qorworker.worker.parent.supervisor import IDLE_STEP, Supervisor, WorkerOptions
 from tests.testapp import jobs
 
 
@@ -192,6 +192,37 @@ class TestDuties:
         assert floors.returned([job.queue_name]) == [job.pk]
 
 
+class TestDutiesOfAWorkerWithJobs:
+    @pytest.fixture
+    def watching(self, supervisor):
+        supervisor.busy_duties = [Duty(lambda now: None, 0.2)]
+        supervisor.duties = [Duty(lambda now: None, 60.0, at=monotonic() + 60)]
+        supervisor.dispatcher.claimer.has_more = False
+        return supervisor
+
+    def test_wait_while_it_has_none(self, watching):
+        assert watching._current_duties() == watching.duties
+
+    def test_an_idle_worker_goes_round_all_the_same(self, watching, monkeypatch):
+        monkeypatch.setattr(watching.wakeup, "rung", False)
+        assert watching._seconds_until_due(monotonic()) == IDLE_STEP
+
+    @pytest.mark.parametrize("reason", ["active", "end", "deferred", "has_more", "limited", "unanswered"])
+    def test_are_done_while_it_has_some_or_may_get_some(self, watching, monkeypatch, reason):
+        dispatcher, writer = watching.dispatcher, watching.writer
+        claimer = dispatcher.claimer
+        place, name, value = {
+            "active": (dispatcher, "active", [object()]),
+            "end": (writer, "ends", [object()]),
+            "deferred": (writer, "deferred", [object()]),
+            "has_more": (claimer, "has_more", True),
+            "limited": (claimer.limited, "resume_after", {"default": ""}),
+            "unanswered": (claimer, "unanswered", [object()]),
+        }[reason]
+        monkeypatch.setattr(place, name, value)
+        assert watching._current_duties() == [*watching.busy_duties, *watching.duties]
+
+
 class TestAWorkerThatMayHaveMissedAJob:
     """Its look at all entries has to rest, because it took long."""
 
@@ -200,15 +231,15 @@ class TestAWorkerThatMayHaveMissedAJob:
         looks = []
         monkeypatch.setattr(type(supervisor.pool), "ready", True)
         monkeypatch.setattr(supervisor.dispatcher.claimer, "look", lambda: looks.append(1) or True)
-        supervisor.wakeup.rung, supervisor.next_look_at = False, math.inf
+        supervisor.wakeup.rung, supervisor.wakeup.look_at = False, math.inf
         return looks
 
     def test_looks_again_when_it_may_even_if_nothing_wakes_it(self, supervisor, looks):
         now = monotonic()
         supervisor._look_for_work(now)
-        supervisor.dispatcher.claimer.look_again_at = now + 5
-        assert supervisor._seconds_until_due(now) == pytest.approx(5)
-        supervisor._look_for_work(now + 4)
+        supervisor.dispatcher.claimer.look_again_at = now + 0.5
+        assert supervisor._seconds_until_due(now) == pytest.approx(0.5)
+        supervisor._look_for_work(now + 0.4)
         assert looks == []
-        supervisor._look_for_work(now + 5)
+        supervisor._look_for_work(now + 0.5)
         assert looks == [1]
