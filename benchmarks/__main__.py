@@ -20,7 +20,7 @@ from tempfile import TemporaryDirectory
 
 DATABASES = ("sqlite", "postgresql", "mariadb")
 MEASURES = ("enqueue", "drain", "latency", "start", "memory")
-SLOW = ("size",)  # only when asked for by name
+SLOW = ("size", "soak")  # only when asked for by name
 
 
 def main() -> int:

@@ -221,6 +221,51 @@ def measure_memory(chosen: argparse.Namespace) -> None:
             tell(f"processor, {children} idle children", 100 * used / (time.monotonic() - begun), "%")
 
 
+def measure_soak(chosen: argparse.Namespace) -> None:
+    """What a worker has gained after many jobs: memory, descriptors, children that nobody buried."""
+    from benchmarks.benchjobs import jobs
+
+    empty()
+    warm_up = chosen.jobs // 10
+    with worker(*TWO) as process:
+        feed(jobs.again, warm_up, 0)
+        pid = process.pid
+        before = private(pid), descriptors(pid)
+        feed(jobs.again, chosen.jobs - warm_up, warm_up)
+        after = private(pid), descriptors(pid)
+        tell("soak, memory of the parent gained", (after[0] - before[0]) / 2**20, "MiB")
+        tell("soak, descriptors of the parent gained", after[1] - before[1], "")
+        tell("soak, zombies", sum(stat(each)[:1] == ["Z"] for each in family(pid, 3)), "")
+
+
+def feed(job_type: object, count: int, done: int) -> None:
+    """Enqueue so many jobs, never more than ten batches ahead, and return when all have ended after *done* others."""
+    for start in range(0, count, BATCH):
+        await_done(done + start - 10 * BATCH)
+        job_type.enqueue_many([{"number": number} for number in range(start, min(count, start + BATCH))])
+    await_done(done + count)
+
+
+def await_done(count: int) -> None:
+    from qorworker.models import Job
+
+    end = time.monotonic() + 600
+    while Job.objects.done().count() < count:
+        if time.monotonic() > end:
+            raise RuntimeError(f"{count} jobs were not done in ten minutes")
+        time.sleep(0.05)
+
+
+def private(pid: int) -> int:
+    """Bytes that only this process has."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return 1024 * sum(int(line.split()[1]) for line in lines if line.startswith("Private_"))
+
+
+def descriptors(pid: int) -> int:
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
+
+
 def family(pid: int, count: int) -> list[int]:
     """A worker and all that descends from it, as soon as they are so many."""
     end = time.monotonic() + 60
@@ -260,6 +305,7 @@ MEASURES = {
     "start": measure_start,
     "memory": measure_memory,
     "size": measure_size,
+    "soak": measure_soak,
 }
 
 if __name__ == "__main__":
