@@ -2,11 +2,14 @@
 
 import os
 import signal
+import socket
 import subprocess
 
 import pytest
 
 from qorworker.system import processes
+from qorworker.worker.early import EarlyForkServer
+from qorworker.worker.launch import message_socket
 from qorworker.worker.parent.forkserver_client import LOAD_LIMIT, ForkServerClient
 from tests.support import alive, wait_until
 
@@ -85,3 +88,56 @@ class TestWhatAKilledForkServerLeavesBehind:
     def test_is_ended_when_the_worker_stops_before_it_is_heard(self, fork_server, stray):
         fork_server.close()
         assert not alive(stray)
+
+
+class TestTheOneThatWasForkedEarly:
+    @pytest.fixture
+    def theirs(self):
+        """Its end of the control socket."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, message_socket())
+        with theirs:
+            self.control = ours
+            yield theirs
+
+    @pytest.fixture
+    def early(self, theirs):
+        """Another child of this process in its place."""
+        process = subprocess.Popen(["sleep", "60"])
+        yield EarlyForkServer(process.pid, self.control)
+        process.kill()
+
+    @pytest.fixture
+    def client(self, selector, early):
+        client = ForkServerClient("c" * 32, selector, lambda *news: None, lambda now, survivors: None)
+        client.early = early
+        yield client
+        client.close()
+
+    def test_is_used_first_and_told_the_cookie_and_where_to_print(self, client, early, theirs):
+        client.maintain(0.0)
+        assert client.pids == [early.pid]
+        message, descriptors, _, _ = socket.recv_fds(theirs, 1 << 16, 1)
+        assert message == b'{"cookie": "%b"}' % (b"c" * 32)
+        assert os.path.sameopenfile(*descriptors, 2)
+        os.close(*descriptors)
+
+    def test_not_needed_it_ends_with_its_worker(self, client, early):
+        client.close()
+        assert early.returncode == -signal.SIGKILL
+
+    def test_ended_too_early_it_is_replaced_by_a_new_program(self, client, selector, early, theirs):
+        early.kill()
+        theirs.close()
+        client.maintain(0.0)
+        for key, _ in selector.select():
+            key.data(1.0)
+        assert (early.returncode, client.pids) == (-signal.SIGKILL, [])
+        client.maintain(60.0)
+        assert len(client.pids) == 1
+
+    def test_its_end_is_waited_for_as_that_of_a_program(self, early):
+        with pytest.raises(subprocess.TimeoutExpired):
+            early.wait(0.0)
+        early.send_signal(signal.SIGTERM)
+        assert early.wait() == early.poll() == -signal.SIGTERM
+        early.kill()  # nobody
