@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import pytest
+from django.db import connection
 
 from qorworker.models import database_now
 from qorworker.worker.parent import housekeeping as module
@@ -23,7 +24,8 @@ def housekeeping(dispatcher, settings):
     settings.QORWORKER = {**settings.QORWORKER, "QUEUES": queues}
     for number in range(1, 4):
         dispatcher.pool.children[number] = Child(number, -1, None, -1, pid=4710 + number)
-    return Housekeeping(dispatcher.database, dispatcher, None, None, lambda: True)
+    yield Housekeeping(dispatcher.database, dispatcher, None, None, lambda: True)
+    connection.close()  # its session has the limits of a worker
 
 
 class TestJobsThatTheirCallerLeftBehind:
