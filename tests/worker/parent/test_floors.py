@@ -285,7 +285,7 @@ events = st.lists(
 )  # fmt: skip
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.integers(1, 3), events)
 def test_every_job_is_taken_once_in_order_and_at_the_latest_after_the_next_look_at_everything(workers, events):
     """What nobody else brought back takes its turn at once, as if there were no floors."""
