@@ -201,6 +201,8 @@ class Writer:
         attempts = [*(end.attempt for end in ends), *progressed]
         doubtful = [end for end in ends if end.is_doubtful]
         has_more = any(each.log or each.rows or each.returned or each.has_secrets for each in attempts)
+        # Whatever follows the exchange has to be in its transaction, or the claimed jobs get lost if that fails.
+        has_more = has_more or any(end.committed or end.has_result for end in ends if not end.is_plain)
         alone = not (doubtful or has_more) and not connections[self.using].in_atomic_block
         with nullcontext() if alone else transaction.atomic(using=self.using):
             undecided = self._settle_doubtful(doubtful) if doubtful else set()

@@ -546,6 +546,53 @@ class TestAFailureAfterAWrite:
         assert running == [job]
 
 
+@pytest.mark.django_db(transaction=True)
+class TestAFailureInTheMiddleOfAWrite:
+    """The jobs that were claimed with the write are known to their worker, or still wait."""
+
+    @pytest.fixture
+    def exchange(self, dispatcher):
+        """``exchange()``: write the ends, claim another job, and return the ids of what runs and of what is known."""
+
+        def exchange():
+            jobs.noop.enqueue()
+            dispatcher.pool.fork_server.ready = True
+            dispatcher.claimer.find_queues()
+            claim = dispatcher.next_claim()
+            with pytest.raises(OperationalError):
+                dispatcher.exchange(claim)
+            dispatcher.recover()
+            running = Job.objects.filter(attempt_token=claim.token).values_list("pk", flat=True)
+            return list(running), [attempt.job.id for attempt in dispatcher.active]
+
+        return exchange
+
+    def test_that_completes_the_note_of_a_job_that_committed_its_end(self, dispatcher, child, exchange, monkeypatch):
+        [attempt] = given(dispatcher, child, job := jobs.atomic.enqueue(name="kept"))
+        assert Job.objects.end_in_transaction(job.pk, 1, attempt.job.token)
+        dispatcher.on_record(child, end(job, committed=True))
+        monkeypatch.setattr("django.db.models.query.QuerySet.bulk_update", refuse)
+        running, known = exchange()
+        assert running == known
+
+    def test_that_stores_what_a_job_returned(self, dispatcher, child, exchange, monkeypatch):
+        [attempt] = given(dispatcher, child, job := jobs.noop.enqueue())
+        attempt.apply(["row", job.pk, [["a value", "an error"]]])
+        dispatcher.writer.flush([attempt])
+        dispatcher.on_record(child, end(job, "row_errors"))
+        monkeypatch.setattr("django.db.models.query.QuerySet.bulk_update", refuse)
+        running, known = exchange()
+        assert running == known
+
+
+def refuse(*args, **more):
+    """Fail as a database does that has refused a statement."""
+    error = OperationalError("canceling statement due to lock timeout")
+    error.__cause__ = Exception()
+    error.__cause__.sqlstate = "55P03"
+    raise error
+
+
 def test_progress_that_could_not_be_written_is_written_later(dispatcher, child, monkeypatch):
     [attempt] = given(dispatcher, child, job := jobs.noop.enqueue())
     attempt.apply(["progress", job.pk, 40, None])
