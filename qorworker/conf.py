@@ -162,6 +162,9 @@ SETTINGS: dict[str, Setting] = {
 }
 
 
+UNSHOWN = {"SECRET_KEYS", "QUEUES"}  # keys, and the OPTIONS of backends, which may have passwords
+
+
 class Settings:
     """Settings as attributes, such as ``settings.LEASE``: the value of the project, else the default."""
 
@@ -188,7 +191,7 @@ def configured() -> Mapping[str, Any]:
 
 
 def _sentence(name: str, value: Any, problem: str) -> str:
-    shown = "what it is" if name == "SECRET_KEYS" else repr(value)
+    shown = "what it is" if name in UNSHOWN else repr(value)
     return f"QORWORKER[{name!r}] {problem}, not {shown}."
 
 

@@ -62,9 +62,20 @@ def test_a_value_that_cannot_work_is_told_with_its_name(name, value):
     assert name in problem
 
 
-def test_secret_keys_are_not_repeated_in_the_message():
-    with override_settings(QORWORKER={"SECRET_KEYS": "hunter2"}):
-        assert "hunter2" not in conf.problems()[0]
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("SECRET_KEYS", "hunter2"),
+        ("QUEUES", {"mail": {"BACKEND": "x", "WEIGHT": 0, "OPTIONS": {"url": "redis://:hunter2@queue/0"}}}),
+    ],
+)
+def test_keys_and_passwords_are_not_repeated_in_the_message(name, value):
+    with override_settings(QORWORKER={name: value}):
+        (problem,) = conf.problems()
+        with pytest.raises(ImproperlyConfigured) as raised:
+            getattr(settings, name)
+    assert "hunter2" not in problem + str(raised.value)
+    assert name in problem
 
 
 def test_an_unknown_key_is_told_with_the_known_ones():
