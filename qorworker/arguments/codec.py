@@ -231,7 +231,10 @@ def is_encrypted(value: Any) -> bool:
 def without_secrets(form_fields: Mapping[str, forms.Field], stored: Mapping[str, Any]) -> dict[str, Any]:
     """Return *stored* as it is kept when its job has ended. An empty text is not a secret."""
     names = _erasable_names(form_fields, stored)
-    return {name: ERASED if name in names and value[SECRET] else value for name, value in stored.items()}
+    return {
+        name: ERASED if (name in names and value[SECRET]) or is_encrypted(value) else value
+        for name, value in stored.items()
+    }
 
 
 def erased_names(form_fields: Mapping[str, forms.Field], stored: Mapping[str, Any]) -> list[str]:
