@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import logging
+import logging.handlers
 import os
 import sys
 import threading
@@ -126,6 +127,7 @@ class Capture:
     def __init__(self) -> None:
         self.context: JobContext | None = None  # of the job that runs
         self.streams: tuple[LogStream, LogStream] | None = None
+        self.buffers: list[logging.handlers.MemoryHandler] = []  # of the project: what they keep back is for the log
 
     @contextmanager
     def __call__(self, context: JobContext) -> Iterator[None]:
@@ -141,6 +143,9 @@ class Capture:
             sys.stdout, sys.stderr = before
             for stream in streams:
                 stream.finish()
+            for buffer in self.buffers:  # else its records would land in the log of a later job
+                with suppress(Exception):  # logging must not fail the job
+                    buffer.flush()
             self.context = None
             for real in before:
                 with suppress(ValueError, OSError):  # the job may have closed it
@@ -151,11 +156,20 @@ class Capture:
         loggers = [logging.root, *logging.root.manager.loggerDict.values()]
         for logger in loggers:
             if isinstance(logger, logging.Logger):
-                logger.handlers[:] = [
-                    self._in_place_of(handler) if _is_console(handler) else handler for handler in logger.handlers
-                ]
+                logger.handlers[:] = map(self._replaced, logger.handlers)
         logging.root.addHandler(LogHandler(self))
         logging.lastResort = LogHandler(self, logging.WARNING)
+
+    def _replaced(self, handler: logging.Handler) -> logging.Handler:
+        """Return what takes the place of *handler*: itself, unless it is a console."""
+        if _is_console(handler):
+            return self._in_place_of(handler)
+        target = getattr(handler, "target", None)
+        if isinstance(handler, logging.handlers.MemoryHandler) and isinstance(target, logging.Handler):
+            handler.setTarget(self._replaced(target))
+            if handler not in self.buffers and isinstance(handler.target, (LogHandler, logging.handlers.MemoryHandler)):
+                self.buffers.insert(0, handler)
+        return handler
 
     def _in_place_of(self, console: logging.Handler) -> LogHandler:
         handler = LogHandler(self, console.level)
