@@ -110,11 +110,11 @@ def _load_and_run(
             recheck.check(work.id, work.created_by, job_type, work.database)
         arguments = job_type.arguments.load(json.loads(work.arguments))
     except UploadsUnavailable as error:
-        return _failure(work, None, error, mask)
+        return _failure(error, mask)
     except (InvalidArguments, NoLongerAllowed, UnknownJobType, SecretsUnavailable) as error:
         return Ending(Outcome.REFUSED, str(error))
     except (DatabaseError, InterfaceError) as error:
-        return _failure(work, None, error, mask)
+        return _failure(error, mask)
     except Exception as error:  # a form's own code may raise anything
         return Ending(Outcome.REFUSED, _headline(error, mask), _traceback(error))
     context = JobContext(
@@ -129,6 +129,8 @@ def _load_and_run(
     )
     ending = _run(work, job_type, context, surroundings)
     if ending.raised is not None:
+        # Not where it is handled: if the back-off fails, the record of that would show what the handler raised.
+        ending.delay = _delay(work, job_type)
         _log_failure(work, ending.raised, has_secrets=bool(mask))
     return ending
 
@@ -167,7 +169,7 @@ def _run(
     except JobAborted:
         return Ending(Outcome.ABORTED, _("Aborted."))
     except MemoryError as error:
-        ending = Ending(Outcome.MEMORY, _memory_text(job_type), _traceback(error), delay=_delay(work, job_type))
+        ending = Ending(Outcome.MEMORY, _memory_text(job_type), _traceback(error))
         ending.exception_class, ending.raised = _class_of(error), error
         return ending
     except LostAttempt as error:
@@ -179,12 +181,11 @@ def _run(
             Outcome.FAILED,
             _("The handler called sys.exit(%s).") % text_of(error.code, repr),
             _traceback(error),
-            delay=_delay(work, job_type),
             exception_class=_class_of(error),
             raised=error,
         )
     except BaseException as error:  # this place must survive whatever a handler raises
-        return _failure(work, job_type, error, context.mask)
+        return _failure(error, context.mask)
 
 
 def _call(work: Work, job_type: JobType[Any], context: JobContext) -> Ending:
@@ -226,16 +227,14 @@ def _commit_together(work: Work, seconds: float) -> None:
         raise LostAttempt(_("The job was taken from this attempt before it ended; what it wrote was rolled back."))
 
 
-def _failure(work: Work, job_type: JobType[Any] | None, error: BaseException, mask: Mask) -> Ending:
-    ending = Ending(Outcome.FAILED, _headline(error, mask), _traceback(error), delay=_delay(work, job_type))
+def _failure(error: BaseException, mask: Mask) -> Ending:
+    ending = Ending(Outcome.FAILED, _headline(error, mask), _traceback(error))
     ending.exception_class, ending.raised = _class_of(error), error
     return ending
 
 
-def _delay(work: Work, job_type: JobType[Any] | None) -> float | None:
-    if job_type is None or work.attempt >= work.max_attempts:
-        return None
-    return job_type.retry_delay(work.attempt)
+def _delay(work: Work, job_type: JobType[Any]) -> float | None:
+    return job_type.retry_delay(work.attempt) if work.attempt < work.max_attempts else None
 
 
 @contextmanager

@@ -278,6 +278,24 @@ class TestSecrets:
         assert isinstance(ending.raised, ValueError)
         assert "battery" not in repr(ending)
 
+    @pytest.mark.parametrize("error", [ValueError, MemoryError, SystemExit])
+    def test_a_back_off_that_fails_logs_nothing_of_what_the_handler_raised(self, run, caplog, error):
+        """The record goes to the project's handlers, too, and so does what the exception in it was raised after."""
+
+        def handler(password: Secret[str]) -> None:
+            raise error(password.get_secret_value())
+
+        def broken(attempt):
+            raise ZeroDivisionError
+
+        options = {"max_attempts": 3, "backoff": broken}
+        declared = job(name="test.job", **options)(handler)
+        stored = json.dumps(declared.arguments.dump({"password": Secret(self.SECRET)}))
+        ending, _sent = run(handler, stored, **options)
+        assert ending.delay >= 0
+        assert "ZeroDivisionError" in caplog.text
+        assert "battery" not in caplog.text
+
     def test_the_initial_value_of_a_given_form_is_masked_too(self, run):
         class Form(forms.Form):
             password = forms.CharField(widget=forms.PasswordInput, initial=self.SECRET)
