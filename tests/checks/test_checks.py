@@ -355,6 +355,7 @@ def test_i001_types_that_everybody_may_run_are_told_before_a_deployment():
     assert "qorworker.I001" in ids(run_checks(include_deployment_checks=True))
 
 
+@pytest.mark.django_db
 def test_choices_from_a_table_that_is_missing_are_no_error():
     def rows():
         raise DatabaseError("no such table")
@@ -377,6 +378,7 @@ def test_choices_from_a_table_that_is_missing_are_no_error():
     assert run_checks() == []
 
 
+@pytest.mark.django_db
 def test_e003_a_form_that_fails_in_any_other_way_names_its_error():
     class Failing(forms.Form):
         def __init__(self, *args, **kwargs):
@@ -391,6 +393,7 @@ def test_e003_a_form_that_fails_in_any_other_way_names_its_error():
     assert "no such thing" in found.msg
 
 
+@pytest.mark.django_db
 def test_e003_an_argument_that_would_take_the_place_of_the_pages_own_token():
     @job
     def handler(csrfmiddlewaretoken: str):

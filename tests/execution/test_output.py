@@ -185,6 +185,13 @@ def test_a_subprocess_may_be_given_the_streams(one_child, transactional_db):
 
 
 @pytest.mark.process
+def test_what_is_printed_past_python_is_in_the_log_of_its_own_job(one_child, transactional_db):
+    """Although the child has begun the next job long before its parent reads what the last one printed."""
+    ended_jobs = [ended(job) for job in jobs.prints_past_python.enqueue_many([{"text": f"{n}"} for n in range(300)])]
+    assert [log_of(job) for job in ended_jobs] == [[f"{number}"] for number in range(300)]
+
+
+@pytest.mark.process
 def test_work_that_goes_on_says_nothing_in_the_log_of_another_job(one_child, transactional_db):
     """Nor does it give away its secret anywhere."""
     first = jobs.goes_on_printing.enqueue(password="hunter2-hunter2")

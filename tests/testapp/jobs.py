@@ -831,6 +831,12 @@ def prints_through_subprocess() -> None:
     subprocess.run(["sh", "-c", "echo its errors >&2"], check=True, stderr=sys.stderr)
 
 
+@job(max_attempts=3)
+def prints_past_python(text: str) -> None:
+    """As C libraries and other programs do."""
+    os.write(1, f"{text}\n".encode())
+
+
 @job
 def empties_the_buffers_of_libraries() -> None:
     ctypes.CDLL(None).fflush(None)

@@ -38,6 +38,8 @@ from qorworker.worker.child.sessions import Sessions, close_all
 from qorworker.worker.leaving import LEAVE_SIGNAL
 
 EXIT_OK = 0
+OUTPUT_WAIT = 10.0  # seconds that a job's output may take to be read
+LAST_OUTPUT_WAIT = 0.2  # the same in a process that ends: something that the job has left may print without end
 OWN_DESCRIPTORS = 900  # the lowest number for this module's descriptors
 
 
@@ -84,6 +86,7 @@ class Runner:
             ending.peak_memory = self.peak_memory.read()
             if leftovers is not None:
                 ending.leftovers = self.tidy_up(partial(self.log, number), leftovers)
+            await_reading_of_output(LAST_OUTPUT_WAIT if ending.leftovers else OUTPUT_WAIT)
             records: list[Record] = [["end", number, ending.as_message()]]
             # Attempts behind this one stay in the pipe, and go back into the queue.
             leaving: Record = ["left", number]
@@ -272,6 +275,13 @@ def _refuse_deleted_folder() -> None:
         folder = os.readlink("/proc/self/cwd") if processes.LINUX else ""
         print(f"The working folder of this worker is gone; start the worker again. {folder}", file=sys.stderr)
         os._exit(1)
+
+
+def await_reading_of_output(seconds: float) -> None:
+    """Wait until the parent has read what the job printed past Python: else it may get into the log of the next one."""
+    end = time.monotonic() + seconds
+    while processes.bytes_in(1) and time.monotonic() < end:
+        time.sleep(0.0005)
 
 
 def has_descendants() -> bool:

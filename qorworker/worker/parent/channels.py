@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import logging
 import os
 import selectors
 import socket
-import termios
-from array import array
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -25,6 +22,7 @@ from qorworker.worker.parent.forkserver_client import MESSAGE
 logger = logging.getLogger(__name__)
 
 READS = 500  # messages read from one child before other children get a turn
+HEARINGS = 20  # times that its messages are read before its output
 READ_BYTES = 1 << 20  # the same in bytes
 OUTPUT_BYTES = 1 << 16
 
@@ -58,7 +56,6 @@ class Child:
     lengths: deque[int] = field(default_factory=lambda: deque(maxlen=1000))  # of the attempts' messages, in order
     untouched: bool = False  # ended without reading the first of its attempts
     printed: bytes = b""
-    is_quiet: bool = False  # had printed nothing when the messages that are being passed on had arrived
     mask: Mask = NOTHING  # of all attempts it had at the last hand-out: any of them may print
     last_lines: deque[str] = field(default_factory=lambda: deque(maxlen=15))  # the last ones that it printed
 
@@ -189,11 +186,8 @@ class Channels:
     def _hear(self, child: Child) -> int:
         """Pass on some messages of a child, and return how many there were."""
         messages = self._receive(child)
-        # Whether there is output is then clear for all their attempts: to look once for each takes longer.
-        child.is_quiet = bool(messages) and not child.printed and not _bytes_in(child.output)
         for message in messages:
             self._pass_on(child, message)
-        child.is_quiet = False
         return len(messages)
 
     def _receive(self, child: Child) -> list[bytes]:
@@ -226,9 +220,15 @@ class Channels:
             self.on_record(child, record)
 
     def _hear_output(self, child: Child) -> None:
-        """Read what a job wrote past Python: by a subprocess, a C library, or the interpreter as it crashes."""
+        """Read what a job wrote past Python: by a subprocess, a C library, or the interpreter as it crashes.
+
+        It has not ended: a child sends no end while its output waits. So once all earlier ends are heard, it is clear
+        whose output this is.
+        """
+        for _ in range(HEARINGS):
+            if not self._hear(child):
+                break
         if self._read_output(child):
-            self._hear(child)  # what it sent before it printed this comes first
             self._pass_lines_on(child)
 
     def _read_output(self, child: Child) -> bool:
@@ -255,13 +255,15 @@ class Channels:
             self.on_output(child, line.decode("utf-8", "backslashreplace"))
 
     def drain(self, child: Child) -> None:
-        """Read what a job has printed so far, so that no output of an attempt comes after its end."""
-        if child.is_quiet:
-            return
+        """Read what a job has printed so far."""
         reads = 0
         while reads < READS and self._read_output(child):
             self._pass_lines_on(child)
             reads += 1
+        self.end_line(child)
+
+    def end_line(self, child: Child) -> None:
+        """Pass on a line that a job has begun and not ended: it is over."""
         self._pass_lines_on(child)
         if child.printed:
             rest, child.printed = child.printed, b""
@@ -297,12 +299,4 @@ def _pipe(taken: contextlib.ExitStack) -> tuple[int, int]:
 
 def _unread(child: Child) -> int:
     """Return how many bytes of its attempts a child has not read: at least that many where the system cannot tell."""
-    return (_bytes_in(child.work) if child.work >= 0 else 0) + len(child.unsent)
-
-
-def _bytes_in(pipe: int) -> int:
-    """Return how many bytes wait in a pipe: 0 where the system cannot tell."""
-    count = array("i", [0])
-    with contextlib.suppress(OSError):
-        fcntl.ioctl(pipe, termios.FIONREAD, count)
-    return count[0]
+    return (processes.bytes_in(child.work) if child.work >= 0 else 0) + len(child.unsent)

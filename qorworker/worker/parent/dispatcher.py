@@ -24,6 +24,7 @@ from qorworker.execution.messages import Record
 from qorworker.models import Job, Outcome
 from qorworker.models.sql import Claim, Claimed
 from qorworker.signals import job_started
+from qorworker.system import processes
 from qorworker.system.processes import monotonic
 from qorworker.text.cleaning import visible
 from qorworker.text.masking import Mask
@@ -233,7 +234,10 @@ class Dispatcher:
             child.attempts[0].add_line(time.time(), logging.INFO, line)
 
     def _on_end(self, child: Child, attempt: RunningAttempt, ending: dict[str, object]) -> None:
-        self.pool.channels.drain(child)
+        if processes.LINUX:
+            self.pool.channels.end_line(child)
+        else:  # elsewhere a child may not be able to tell whether its output was read
+            self.pool.channels.drain(child)
         outcome, error = ending["outcome"], str(ending.get("error", ""))
         if outcome not in OUTCOMES:
             self.pool.stop(child, 0)  # no child of ours sends that
