@@ -86,7 +86,8 @@ class Runner:
             ending.peak_memory = self.peak_memory.read()
             if leftovers is not None:
                 ending.leftovers = self.tidy_up(partial(self.log, number), leftovers)
-            await_reading_of_output(LAST_OUTPUT_WAIT if ending.leftovers else OUTPUT_WAIT)
+            if not is_output_read(LAST_OUTPUT_WAIT if ending.leftovers else OUTPUT_WAIT):
+                ending.leftovers = True
             records: list[Record] = [["end", number, ending.as_message()]]
             # Attempts behind this one stay in the pipe, and go back into the queue.
             leaving: Record = ["left", number]
@@ -277,11 +278,17 @@ def _refuse_deleted_folder() -> None:
         os._exit(1)
 
 
-def await_reading_of_output(seconds: float) -> None:
-    """Wait until the parent has read what the job printed past Python: else it may get into the log of the next one."""
+def is_output_read(seconds: float) -> bool:
+    """Wait until the parent has read what the job printed past Python, and return whether it has in time.
+
+    Otherwise it could get into the log of the next job.
+    """
     end = time.monotonic() + seconds
-    while processes.bytes_in(1) and time.monotonic() < end:
+    while processes.bytes_in(1):
+        if time.monotonic() >= end:
+            return False
         time.sleep(0.0005)
+    return True
 
 
 def has_descendants() -> bool:

@@ -234,10 +234,12 @@ class Dispatcher:
             child.attempts[0].add_line(time.time(), logging.INFO, line)
 
     def _on_end(self, child: Child, attempt: RunningAttempt, ending: dict[str, object]) -> None:
-        if processes.LINUX:
-            self.pool.channels.end_line(child)
-        else:  # elsewhere a child may not be able to tell whether its output was read
+        # With leftovers a child leaves and does not wait long for its output to be read, and outside of Linux it may
+        # not be able to tell whether it was.
+        if ending.get("leftovers") or not processes.LINUX:
             self.pool.channels.drain(child)
+        else:
+            self.pool.channels.end_line(child)
         outcome, error = ending["outcome"], str(ending.get("error", ""))
         if outcome not in OUTCOMES:
             self.pool.stop(child, 0)  # no child of ours sends that

@@ -79,6 +79,16 @@ def test_a_signal_while_the_end_is_said_has_the_process_leave_after_it(child, se
     assert kinds(sent) == ["end", "left"]
 
 
+def test_a_process_whose_output_is_not_read_in_time_runs_no_other_job(child, sent, monkeypatch):
+    """Else that output would be taken for the other job's."""
+    monkeypatch.setattr(module, "OUTPUT_WAIT", 0.0)
+    monkeypatch.setattr(module.processes, "bytes_in", lambda pipe: 1)
+    child.next_work = iter([Work(7, "testapp.noop", "{}", 1, 3, "token")] * 2).__next__
+    child.main()
+    assert kinds(sent) == ["end", "left"]
+    assert sent[0][2]["leftovers"]
+
+
 class TestAChildThatIsToHandBackWhatWaitsInIt:
     @pytest.fixture
     def several(self, child):

@@ -21,6 +21,7 @@ from qorworker.system.processes import monotonic
 from qorworker.worker.parent.channels import READS, Child
 from qorworker.worker.parent.pool import Exit
 from qorworker.worker.parent.watchdog import Watchdog
+from tests.support import log_of
 from tests.testapp import jobs
 from tests.worker.parent.support import end, flushed, given
 
@@ -438,6 +439,25 @@ def test_a_child_that_is_faster_than_the_news_of_its_fork_is_heard_after_it(disp
         hear(selector)
     assert flushed(dispatcher, job) == [("done", 1)]
     assert job.attempts.get().process_id == 4711
+    dispatcher.pool.channels.close(child)
+    os.close(work)
+    os.close(output)
+
+
+def test_output_that_a_leaving_child_could_not_wait_for_is_in_the_log_of_its_job(dispatcher, selector, monkeypatch):
+    """The parent was busy, and hears the end first."""
+    descriptors = []
+    monkeypatch.setattr(dispatcher.pool.fork_server, "send", lambda order, given=(): descriptors.extend(given))
+    child = dispatcher.pool._fork()
+    work, records, output = descriptors
+    given(dispatcher, child, job := jobs.noop.enqueue())
+    child.begun = True
+    os.write(output, b"by a subprocess\nand half a line")
+    with socket.socket(fileno=records) as end_of_child:
+        end_of_child.send(encode([end(job, leftovers=True), ["left", job.number]]))
+        dispatcher.pool.channels.catch_up(child)
+    assert flushed(dispatcher, job) == [("done", 1)]
+    assert log_of(job) == ["by a subprocess", "and half a line"]
     dispatcher.pool.channels.close(child)
     os.close(work)
     os.close(output)
