@@ -287,7 +287,8 @@ class Supervisor:
             return
         meanwhile = self._meanwhile(len(self.writer.ends))
         if self.database.call(now, lambda: self.dispatcher.exchange(claim), meanwhile) is not None:
-            self.write_delay.written(monotonic() - now)
+            written_at = monotonic()
+            self.write_delay.written(written_at, written_at - now)
 
     def _meanwhile(self, jobs: int) -> Callable[[], None] | None:
         """Return what to do while the database works on so many jobs."""

@@ -32,9 +32,9 @@ class WriteDelay:
         """When the waiting ends must be written; None if no end waits."""
         return None if self.since is None else self.since + self._delay()
 
-    def written(self, seconds: float) -> None:
-        """Note that all ends were written, and how long that took."""
-        self.since, self.last_duration = None, seconds
+    def written(self, now: float, seconds: float) -> None:
+        """Note that ends were written, and how long that took. More may have come in meanwhile."""
+        self.since, self.last_duration = now if self.dispatcher.writer.ends else None, seconds
 
     def has_waiting_jobs(self) -> bool:
         """Whether jobs wait in children: they end faster than each end could be written alone."""

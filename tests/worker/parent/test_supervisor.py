@@ -1,6 +1,7 @@
 """What people ask of a worker reaches its loop with its sign of life: here without processes."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 from django.db import OperationalError
@@ -14,6 +15,7 @@ from qorworker.worker.parent.channels import Child
 from qorworker.worker.parent.duties import Duty
 from qorworker.worker.parent.housekeeping import PROMOTION, PROMOTION_PAUSE
 from qorworker.worker.parent.supervisor import IDLE_STEP, Supervisor, WorkerOptions
+from qorworker.worker.parent.write_delay import END_DELAY
 from tests.testapp import jobs
 
 
@@ -243,3 +245,19 @@ class TestAWorkerThatMayHaveMissedAJob:
         assert looks == []
         supervisor._look_for_work(now + 0.5)
         assert looks == [1]
+
+
+def test_an_end_that_comes_in_during_a_write_waits_for_no_duty(supervisor, monkeypatch):
+    monkeypatch.setattr(type(supervisor.pool), "ready", True)
+    supervisor.wakeup.rung, supervisor.wakeup.look_at = False, math.inf
+    supervisor.duties = [Duty(lambda now: None, 60.0, at=monotonic() + 60)]
+    ends = supervisor.writer.ends
+
+    def exchange(claim):
+        ends[:] = [SimpleNamespace(attempt=None)]  # heard while the database worked
+        return 0
+
+    monkeypatch.setattr(supervisor.dispatcher, "exchange", exchange)
+    ends.append(SimpleNamespace(attempt=None))
+    supervisor._exchange(monotonic())
+    assert supervisor._seconds_until_due(monotonic()) <= END_DELAY
