@@ -38,17 +38,27 @@ class Overlap:
         self.wait()
         if self._work is None or self._caller is not None:
             return execute(*statement)
-        if self._executor is None:
-            self._executor = ThreadPoolExecutor(1, "qorworker statements")
         self._caller = threading.get_ident()
-        self._current = current = self._executor.submit(execute, *statement)
         try:
+            self._current = current = self._submit(execute, *statement)
+            if current is None:
+                return execute(*statement)
             while not _is_done(current, PAUSE):
                 self._work()
             return current.result()
         finally:
             self.wait()  # also after an error of the other work
             self._current = self._caller = None
+
+    def _submit(self, execute: Callable[..., Any], *statement: Any) -> Future[Any] | None:
+        """Have the thread carry it out. None if the system has no room for a thread."""
+        if self._executor is None:
+            self._executor = ThreadPoolExecutor(1, "qorworker statements")
+        try:
+            return self._executor.submit(execute, *statement)
+        except RuntimeError:
+            self._executor = None  # it still holds the statement, which must not be carried out twice
+            return None
 
     def wait(self) -> None:
         """Wait until no statement is being carried out. One that consists of several does not wait for itself."""

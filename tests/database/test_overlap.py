@@ -71,6 +71,23 @@ def test_an_error_of_the_other_work_waits_for_the_statement(overlap):
     assert statement.thread is threading.current_thread()
 
 
+def test_without_room_for_a_thread_the_caller_carries_it_out(overlap, monkeypatch):
+    """As when jobs have started as many processes as there may be."""
+
+    def start(thread):
+        raise RuntimeError("can't start new thread")
+
+    statement = Statement("rows")
+    statement.allowed.set()
+    with overlap.meanwhile(lambda: None):
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", start)
+            assert overlap.execute(statement) == ("rows", ())
+        assert statement.thread is threading.current_thread()
+        overlap.execute(statement)
+        assert statement.thread is not threading.current_thread()
+
+
 def test_a_statement_of_the_other_work_waits_for_its_turn(overlap):
     first, order = Statement(), []
 
