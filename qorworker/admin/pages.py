@@ -9,6 +9,7 @@ from typing import Any
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponseBase, HttpResponseNotAllowed, JsonResponse
 from django.urls import URLPattern, path
+from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters, sensitive_variables
 
 from qorworker.admin import access, links
@@ -66,6 +67,7 @@ class Pages:
 
     def _in_site(self, view: View) -> View:
         @sensitive_post_parameters()  # before anything, such as the look for the user, can fail
+        @never_cache  # Django says so of what its views return, and a refusal is raised
         @wraps(view)
         def answer(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
             links.enter(request, self.admin_site)

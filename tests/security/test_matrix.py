@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from django.contrib.auth import get_user_model
 
 from qorworker import pause_queue
 from qorworker.models import AuditEntry
@@ -68,6 +69,27 @@ def test_every_role_gets_the_answer_that_is_declared(visits, route):
             if changed != (method == "POST" and visitor.role in row.changes.split()):
                 wrong.append(f"{visitor.role} {method}: {'changed something' if changed else 'changed nothing'}")
     assert wrong == []
+
+
+@pytest.mark.parametrize("route", MATRIX)
+def test_whoever_is_no_staff_gets_nothing_whatever_their_rights(visits, route):
+    row = MATRIX[route]
+    visitor = {visitor.role: visitor for visitor, _place in visits(row)}["root"]
+    get_user_model().objects.update(is_staff=False)
+    url, before = address(route, visitor), everything()
+    data = row.sent(subject(route, visitor).pk, visitor.job)
+    for codes, answer in ((row.get, visitor.client.get(url)), (row.post, visitor.client.post(url, data))):
+        is_for_scripts = codes.startswith("401")  # people get the page to sign in
+        assert answer.status_code == (403 if is_for_scripts else 302)
+    assert everything() == before
+
+
+@pytest.mark.parametrize("route", MATRIX)
+def test_what_names_its_reader_is_kept_by_no_cache(visits, route):
+    for visitor, _place in visits(MATRIX[route]):
+        for answer in (visitor.client.get(address(route, visitor)), visitor.client.post(address(route, visitor))):
+            if f">{visitor.role}<" in text_of(answer):
+                assert {"no-store", "private"} <= set(answer.get("Cache-Control", "").split(", ")), visitor.role
 
 
 VERBS = [route for route, row in MATRIX.items() if row.changes and ("<int:pk>" in route or "/run/" in route)]
