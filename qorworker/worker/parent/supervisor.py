@@ -85,6 +85,7 @@ class Supervisor:
         self.shutdown = Shutdown(self.dispatcher, self.database.call_guard, options.grace)
         self.housekeeping = Housekeeping(self.database, self.dispatcher, self.wakeup, self.shutdown, self._takes_work)
         self.renewing = Duty(self.watchdog.renew, float(settings.LEASE) / 3, urgent=True)
+        self.slowing_down = Duty(self._slow_down, 0.2, needs_database=False)
         self.heartbeat = Heartbeat(self.writer, self.pool, self.identity, cookie, self._queue_names())
         self.heartbeat.is_for_one_job = options.only is not None
         self.write_delay = WriteDelay(self.dispatcher)
@@ -123,7 +124,7 @@ class Supervisor:
         # it loads the project does not notice that its parent is gone.
         self.pool.fork_server.maintain(monotonic())
         self.busy_duties = [
-            Duty(self._slow_down, 0.2, needs_database=False),
+            self.slowing_down,
             Duty(self.watchdog.stop_outlived, 0.2, needs_database=False),
             Duty(self.watchdog.enforce_limits, 0.2, needs_database=False),
             Duty(self.dispatcher.free_waiting, 0.5, needs_database=False),
@@ -296,6 +297,7 @@ class Supervisor:
 
     def _go_on(self) -> None:
         """Hear from the children, and hand them what is ready."""
+        self.slowing_down.attend(self.database)
         self._listen(0)
         if not self.watchdog.is_overdue():
             self.dispatcher.dispatch(monotonic())

@@ -14,7 +14,7 @@ from qorworker.worker.parent import duties, housekeeping
 from qorworker.worker.parent.channels import Child
 from qorworker.worker.parent.duties import Duty
 from qorworker.worker.parent.housekeeping import PROMOTION, PROMOTION_PAUSE
-from qorworker.worker.parent.supervisor import IDLE_STEP, Supervisor, WorkerOptions
+from qorworker.worker.parent.supervisor import BUFFER, IDLE_STEP, Supervisor, WorkerOptions
 from qorworker.worker.parent.write_delay import END_DELAY
 from tests.testapp import jobs
 
@@ -261,3 +261,9 @@ def test_an_end_that_comes_in_during_a_write_waits_for_no_duty(supervisor, monke
     ends.append(SimpleNamespace(attempt=None))
     supervisor._exchange(monotonic())
     assert supervisor._seconds_until_due(monotonic()) <= END_DELAY
+
+
+def test_children_are_slowed_down_during_a_statement_that_takes_long(supervisor, monkeypatch):
+    monkeypatch.setattr(supervisor, "_backlog", lambda: BUFFER + 1)
+    supervisor._go_on()
+    assert supervisor.pool.channels.muted
