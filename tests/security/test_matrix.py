@@ -85,10 +85,10 @@ def test_whoever_is_no_staff_gets_nothing_whatever_their_rights(visits, route):
 
 
 @pytest.mark.parametrize("route", MATRIX)
-def test_what_names_its_reader_is_kept_by_no_cache(visits, route):
+def test_no_cache_keeps_what_a_page_says(visits, route):
     for visitor, _place in visits(MATRIX[route]):
         for answer in (visitor.client.get(address(route, visitor)), visitor.client.post(address(route, visitor))):
-            if f">{visitor.role}<" in text_of(answer):
+            if answer.status_code != 404 or f">{visitor.role}<" in text_of(answer):  # Django's own page says nothing
                 assert {"no-store", "private"} <= set(answer.get("Cache-Control", "").split(", ")), visitor.role
 
 
