@@ -131,11 +131,11 @@ def _load_and_run(
     if ending.raised is not None:
         # Not where it is handled: if the back-off fails, the record of that would show what the handler raised.
         ending.delay = _delay(work, job_type)
-        _log_failure(work, ending.raised, has_secrets=bool(mask))
+        _log_failure(work, ending.raised, mask)
     return ending
 
 
-def _log_failure(work: Work, error: BaseException, *, has_secrets: bool) -> None:
+def _log_failure(work: Work, error: BaseException, mask: Mask) -> None:
     """Log a failure for the project and its error tracker. The job's own log leaves it out: its page has the error.
 
     A failure with a retry is a warning. The exceptions of jobs with secrets may contain them and are not passed on.
@@ -148,8 +148,8 @@ def _log_failure(work: Work, error: BaseException, *, has_secrets: bool) -> None
         work.name,
         work.attempt,
         work.max_attempts,
-        type(error).__name__,
-        exc_info=None if has_secrets else error,
+        mask(type(error).__name__),
+        exc_info=None if mask else error,
         extra={"job_id": work.id, "job_name": work.name, "job_attempt": work.attempt},
     )
 

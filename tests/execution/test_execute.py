@@ -296,6 +296,16 @@ class TestSecrets:
         assert "ZeroDivisionError" in caplog.text
         assert "battery" not in caplog.text
 
+    def test_the_record_of_a_failure_shows_none_in_the_name_of_the_exception(self, run, caplog):
+        """As the page of the job. The record goes to the project's handlers, too."""
+
+        def handler(password: Secret[str]) -> None:
+            raise type(f"No{password.get_secret_value()}", (Exception,), {})
+
+        self.sent_by(run, handler)
+        assert "failed in attempt 1 of 1: No••••••" in caplog.text
+        assert "battery" not in caplog.text
+
     def test_the_initial_value_of_a_given_form_is_masked_too(self, run):
         class Form(forms.Form):
             password = forms.CharField(widget=forms.PasswordInput, initial=self.SECRET)
