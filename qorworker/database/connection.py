@@ -70,8 +70,11 @@ class Database:
         self.call_guard.begin()
         try:
             self.prepare()
-            with self.overlap.meanwhile(meanwhile) if meanwhile else nullcontext():
+            if meanwhile is None:
                 result = work()
+            else:
+                with self._overlapping(meanwhile):
+                    result = work()
         except self.errors as error:
             self._failed(now, begun, error)
             return None
@@ -90,19 +93,18 @@ class Database:
             yield
             return
         wrappers = list(connection.execute_wrappers)
-        connection.execute_wrappers.append(self._execute)
-        connection.ensure_connection = self._ensure_connection
+        connection.execute_wrappers.append(self.overlap.execute)
         try:
             with self._with_time_limits(connection) if connection.vendor in NAMES else nullcontext():
                 yield
         finally:
             self.overlap.close()
-            del connection.ensure_connection
             connection.execute_wrappers = wrappers
 
     @contextmanager
     def _with_time_limits(self, connection: Any) -> Iterator[None]:
         settings_dict, watched = connection.settings_dict, self.call_guard.connections
+        connection.execute_wrappers.append(self._mark)
         self._drop()
         connection.settings_dict = network.limited(settings_dict, connection.vendor, **NAMES[connection.vendor])
         watched.append(connection)
@@ -113,20 +115,32 @@ class Database:
             watched.remove(connection)
             connection.settings_dict = settings_dict
 
-    def _execute(self, execute: Callable[..., Any], *statement: Any) -> Any:
+    def _mark(self, execute: Callable[..., Any], *statement: Any) -> Any:
         self.call_guard.mark()
         try:
-            return self.overlap.execute(execute, *statement)
+            return execute(*statement)
         finally:
             self.call_guard.mark()
 
-    def _ensure_connection(self) -> None:
-        """Stand in for the connection's own method, which everything calls before it uses the driver.
+    @contextmanager
+    def _overlapping(self, meanwhile: Callable[[], None]) -> Iterator[None]:
+        """Call *meanwhile* while statements of this block run in the thread.
 
-        The handler of a log message may do so while a statement runs in the thread.
+        It may use the connection all the same, as the handler of a log message does that writes to the database. So
+        what everything calls before it uses the driver waits for the statement.
         """
-        self.overlap.wait()
-        type(self.connection).ensure_connection(self.connection)
+        connection = self.connection
+
+        def ensure_connection() -> None:
+            self.overlap.wait()
+            type(connection).ensure_connection(connection)
+
+        connection.ensure_connection = ensure_connection
+        try:
+            with self.overlap.meanwhile(meanwhile):
+                yield
+        finally:
+            del connection.ensure_connection
 
     def prepare(self) -> None:
         """Set the limits of a new connection."""

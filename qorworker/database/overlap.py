@@ -35,8 +35,10 @@ class Overlap:
 
     def execute(self, execute: Callable[..., Any], *statement: Any) -> Any:
         """Return ``execute(*statement)``, in the thread if there is other work. For ``execute_wrappers``."""
-        self.wait()
-        if self._work is None or self._caller is not None:
+        if self._work is None:
+            return execute(*statement)
+        if self._caller is not None:
+            self.wait()
             return execute(*statement)
         self._caller = threading.get_ident()
         try:

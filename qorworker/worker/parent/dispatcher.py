@@ -188,8 +188,10 @@ class Dispatcher:
 
     def announce_begun(self) -> None:
         """Send ``job_started`` for the attempts that have begun. Its receivers may use the database."""
+        if not self._begun:
+            return
         begun, self._begun = self._begun, []
-        if begun and job_started.has_listeners(Job):
+        if job_started.has_listeners(Job):
             for job in begun:
                 job_started.send_robust(Job, job_id=job.id, name=job.name, attempt=job.attempt)
 

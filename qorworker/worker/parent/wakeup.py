@@ -72,6 +72,7 @@ class CounterWakeup(Wakeup):
         super().__init__(using, selector)
         self._looks: list[float] = []  # when to look after the last writes
         self._written_at = 0.0  # when the last write counts as done
+        self._own_changes = 0  # rows that this connection had written at the last look
         self._watch: FileWatch | None = None
         self._is_watching = False
         with suppress(OSError):
@@ -91,7 +92,11 @@ class CounterWakeup(Wakeup):
 
     def _look(self, now: float) -> None:
         self._looks = [at for at in self._looks if at > now]
-        self._arm()  # first, so that no write between the look and this remains unnoticed
+        self._is_watching = False
+        if (changes := self.connection.connection.total_changes) != self._own_changes:
+            self._own_changes, self._looks = changes, []  # a busy worker would be woken by each of its own writes
+        else:
+            self._arm()  # first, so that no write between the look and this remains unnoticed
         with self.connection.wrap_database_errors:
             version = self.connection.connection.execute("PRAGMA data_version").fetchone()[0]
         if version != self.version:
@@ -103,7 +108,6 @@ class CounterWakeup(Wakeup):
     def _arm(self) -> None:
         """Watch the files anew: one of them may have been replaced."""
         path = str(self.connection.settings_dict["NAME"])
-        self._is_watching = False
         with suppress(OSError):
             if self._watch is not None:
                 self._watch.arm([path, *([f"{path}-wal"] if self._has_log else [])])
@@ -121,7 +125,6 @@ class CounterWakeup(Wakeup):
         self._watch.clear()
         if self._written_at > now:
             return  # a look after this one is planned
-        # The worker's own writes come here, too; while it is busy, one after the other.
         self._written_at = max(now, self._written_at + SQLITE_INTERVAL)
         earlier = [at for at in self._looks if at < self._written_at]
         self._looks = [*earlier, *(self._written_at + seconds for seconds in LOOKS)]

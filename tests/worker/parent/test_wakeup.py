@@ -137,7 +137,20 @@ class TestADatabaseInAFile:
         assert len(looks) == len(LOOKS) - 1  # the last one comes after the next one that is made anyway
         assert not wakeup.rung
 
-    def test_is_not_looked_at_after_each_write_of_a_busy_worker(self, wakeup):
+    def test_is_not_watched_while_the_worker_itself_writes(self, wakeup, other):
+        wakeup.connection.connection.execute("INSERT INTO some VALUES (1)")
+        self.hear(wakeup, 100.5)
+        wakeup.look(100.5)
+        assert wakeup.look_at <= 100.5 + SQLITE_INTERVAL
+        wakeup.connection.connection.execute("INSERT INTO some VALUES (2)")
+        assert wakeup.selector.select(0) == []
+        other.execute("INSERT INTO some VALUES (3)")
+        wakeup.look(100.52)
+        assert wakeup.rung
+        wakeup.look(100.54)
+        assert wakeup.look_at >= 101.0
+
+    def test_is_not_looked_at_after_each_of_many_writes(self, wakeup):
         for number in range(1000):
             wakeup._on_write(100.5 + number / 100_000)
         assert wakeup.look_at == 100.5
