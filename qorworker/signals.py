@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 from django.dispatch import Signal, receiver
@@ -41,10 +42,11 @@ def log_enqueued(jobs: Iterable[Any]) -> None:
 
 def log_finished(job_id: int, name: str, status: str, error: str) -> None:
     """Log where an attempt has left its job. No receiver: most ended jobs then need no signal at all."""
-    if status == "exception":
-        logger.warning("Job %s (%s) failed: %s", job_id, name, visible(error))
-    elif logger.isEnabledFor(logging.INFO):
-        logger.info("Job %s (%s) is %s.", job_id, name, status)
+    with suppress(Exception):  # a handler of the project's may fail, and what was committed must not get lost over it
+        if status == "exception":
+            logger.warning("Job %s (%s) failed: %s", job_id, name, visible(error))
+        elif logger.isEnabledFor(logging.INFO):
+            logger.info("Job %s (%s) is %s.", job_id, name, status)
 
 
 @receiver(worker_started)

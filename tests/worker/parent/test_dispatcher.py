@@ -1,5 +1,6 @@
 """What a parent makes of the messages and the ends of its children; step by step, with no process."""
 
+import logging
 import math
 import os
 import secrets
@@ -555,6 +556,16 @@ class TestAFailureAfterAWrite:
 
     def test_that_nobody_can_be_told_of_a_free_place_takes_no_claim_away(self, exchange, fail, monkeypatch):
         job, running = exchange(lambda attempt: monkeypatch.setattr("qorworker.attempts.writer.wake", fail))
+        assert running == [job]
+
+    def test_that_a_handler_of_the_projects_cannot_log_takes_no_claim_away(self, exchange, fail, monkeypatch):
+        """One that writes to the database, for example, or a filter."""
+        logger = logging.getLogger("qorworker.signals")
+        monkeypatch.setattr(logger, "level", logging.INFO)
+        monkeypatch.setattr(logger, "filters", [fail])
+        logger.manager._clear_cache()
+        job, running = exchange(lambda attempt: None)
+        logger.manager._clear_cache()
         assert running == [job]
 
     def test_that_a_lost_end_cannot_be_looked_for_takes_no_claim_away(self, exchange, fail, monkeypatch):
