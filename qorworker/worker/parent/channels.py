@@ -203,7 +203,8 @@ class Channels:
             if not message:
                 # Its exit will tell more. Until then there is nothing to read.
                 self._ignore(child.records)
-                child.mute_since = processes.monotonic()
+                if child.mute_since is None:
+                    child.mute_since = processes.monotonic()
                 break
             messages.append(message)
             size += len(message)

@@ -116,6 +116,16 @@ class TestAChildThatClosedItsConnection(PoolOfOneChild):
         pool.maintain(clock[0] + 60)  # another child, for the end of the test
         assert exits == [(status, error)]
 
+    def test_is_ended_although_it_goes_on_printing(self, pool, clock):
+        self.fork(pool)
+        self.give(pool)
+        os.close(pool.child_end.pop(1))
+        (child,) = pool.children.values()
+        pool.channels._hear(child)
+        assert not self.is_stopped(pool, clock, 0.4)
+        pool.channels._hear_output(child)
+        assert self.is_stopped(pool, clock, 0.4)
+
 
 class TestAChildThatLeavesAfterItsWork:
     @pytest.fixture
