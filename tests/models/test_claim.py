@@ -298,6 +298,11 @@ class TestAClaimThatBeginsFurtherOn:
         assert claim_ids(**order) == [jobs[2].pk, jobs[1].pk]
         assert claim_ids(**order) == [jobs[3].pk]
 
+    def test_counts_a_returned_job_once_if_it_is_on_its_way_too(self):
+        """Its priority has changed since."""
+        jobs = [make_job(priority=5), make_job()]
+        assert claim_ids(returned=[jobs[0].pk], slots=2, limit=2) == [job.pk for job in jobs]
+
     @pytest.mark.parametrize(
         "fields", [{"queue_name": "mail"}, {"name": "app.other"}, {"limit_key": "app.job/"}, {"status": "scheduled"}]
     )

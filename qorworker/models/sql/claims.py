@@ -249,8 +249,9 @@ def _best_postgresql(connection: BaseDatabaseWrapper, claim: Claim, limit: int, 
     bounds = [_array([stretch[column] for _, stretch in parts]) for column in range(3)]
     params: list[Any] = [list(claim.queues), [queue for queue, _ in parts], *bounds, list(claim.names), *claim.but]
     if claim.returned:
+        # Without ALL: if the priority of a returned job has changed, it may be on a walk, too.
         query += (
-            f" UNION ALL SELECT * FROM ({job} id = ANY(%s::bigint[]) AND status || '' = 'new' AND queue_name = ANY(%s)"  # noqa: S608
+            f" UNION SELECT * FROM ({job} id = ANY(%s::bigint[]) AND status || '' = 'new' AND queue_name = ANY(%s)"  # noqa: S608
             f" AND limit_key = '' AND name = ANY(%s){_others(claim)}{lock}) AS returned"
         )
         params += [_array(claim.returned), list(claim.queues), list(claim.names), *claim.but]
