@@ -155,7 +155,7 @@ def test_a_worker_that_is_killed_before_others_know_of_it_leaves_no_process(run,
         wait_until(lambda: "no database yet" in worker.said)
         worker.pid = worker.parent()
         worker.kill()
-        assert worker.census() == []
+        wait_until(lambda: worker.census() == [])
 
 
 def test_a_deleted_folder_is_told_once_and_processes_are_not_started_all_the_time(run, tmp_path):
