@@ -55,11 +55,15 @@ def is_pooled(connection: Any) -> bool:
 
 
 def _postgresql(*, local: bool) -> str:
-    values = {
+    values: dict[str, int | str] = {
         "statement_timeout": round(statement_limit() * 1000),
         "lock_timeout": LOCK_SECONDS * 1000,
         "idle_in_transaction_session_timeout": round(statement_limit() * 1000),
     }
+    if not local:
+        # The statements of a worker are prepared. To plan a claim for its values each time takes longer than to run it.
+        # A plan that was made while the table was empty is in use when it has grown, so it must not read all of it.
+        values |= {"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off", "jit": "off"}
     return "SELECT " + ", ".join(
         f"set_config('{name}', '{value}', {'true' if local else 'false'})" for name, value in values.items()
     )
