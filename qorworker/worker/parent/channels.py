@@ -23,7 +23,6 @@ logger = logging.getLogger(__name__)
 
 READS = 500  # messages read from one child before other children get a turn
 HEARINGS = 20  # times that its messages are read before its output
-READ_BYTES = 1 << 20  # the same in bytes
 OUTPUT_BYTES = 1 << 16
 
 
@@ -184,16 +183,9 @@ class Channels:
         return not self.muted and self._hear(child) < READS
 
     def _hear(self, child: Child) -> int:
-        """Pass on some messages of a child, and return how many there were."""
-        messages = self._receive(child)
-        for message in messages:
-            self._pass_on(child, message)
-        return len(messages)
-
-    def _receive(self, child: Child) -> list[bytes]:
-        messages: list[bytes] = []
-        size = 0
-        while len(messages) < READS and size < READ_BYTES:
+        """Pass on up to ``READS`` messages of a child, and return how many there were."""
+        count = 0
+        while count < READS:
             try:
                 message = bytes(self._buffer[: child.records.recv_into(self._buffer)])
             except BlockingIOError:
@@ -206,9 +198,9 @@ class Channels:
                 if child.mute_since is None:
                     child.mute_since = processes.monotonic()
                 break
-            messages.append(message)
-            size += len(message)
-        return messages
+            count += 1
+            self._pass_on(child, message)
+        return count
 
     def _pass_on(self, child: Child, message: bytes) -> None:
         try:
