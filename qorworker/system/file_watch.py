@@ -6,9 +6,8 @@ import ctypes
 import errno
 import os
 from collections.abc import Iterable
-from functools import cache
 
-from qorworker.system.processes import LINUX
+from qorworker.system.processes import LINUX, libc
 
 IN_MODIFY, IN_ONESHOT = 0x2, 0x80000000
 FLAGS = os.O_NONBLOCK | os.O_CLOEXEC
@@ -27,7 +26,7 @@ class FileWatch:
         """
         if not LINUX:
             raise OSError(errno.ENOSYS, "inotify is a part of Linux")
-        self._descriptor = _checked(_libc().inotify_init1(FLAGS))
+        self._descriptor = _checked(libc().inotify_init1(FLAGS))
 
     def fileno(self) -> int:
         """Return the descriptor, for a selector."""
@@ -42,7 +41,7 @@ class FileWatch:
         for path in paths:
             if _file_system(path) not in LOCAL:
                 raise OSError(errno.EOPNOTSUPP, "another machine may write to its file system", path)
-            _checked(_libc().inotify_add_watch(self._descriptor, os.fsencode(path), IN_MODIFY | IN_ONESHOT))
+            _checked(libc().inotify_add_watch(self._descriptor, os.fsencode(path), IN_MODIFY | IN_ONESHOT))
 
     def clear(self) -> None:
         """Forget the writes so far."""
@@ -56,15 +55,10 @@ class FileWatch:
         os.close(self._descriptor)
 
 
-@cache
-def _libc() -> ctypes.CDLL:
-    return ctypes.CDLL(None, use_errno=True)
-
-
 def _file_system(path: str) -> int:
     """Return the number of the kind of file system, the first field of the C structure ``statfs``."""
     buffer = ctypes.create_string_buffer(STATFS_BYTES)
-    _checked(_libc().statfs(os.fsencode(path), buffer))
+    _checked(libc().statfs(os.fsencode(path), buffer))
     return ctypes.c_ulong.from_buffer(buffer).value & 0xFFFFFFFF
 
 

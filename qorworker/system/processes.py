@@ -29,12 +29,13 @@ IONBF = 2  # of setvbuf: no buffer
 
 
 @cache
-def _libc() -> ctypes.CDLL:
+def libc() -> ctypes.CDLL:
+    """Return the C library."""
     return ctypes.CDLL(None, use_errno=True)
 
 
 def _prctl(option: int, value: int) -> None:
-    if LINUX and _libc().prctl(option, value, 0, 0, 0):
+    if LINUX and libc().prctl(option, value, 0, 0, 0):
         raise OSError(ctypes.get_errno(), "prctl failed")
 
 
@@ -58,8 +59,8 @@ def bytes_in(pipe: int) -> int:
 def unbuffer_output() -> None:
     """Have C libraries print at once. From their buffer it would come out in a later job of this process, or never."""
     with contextlib.suppress(ValueError):  # a C library without this name for it
-        stream = ctypes.c_void_p.in_dll(_libc(), "stdout" if LINUX else "__stdoutp")
-        _libc().setvbuf(stream, None, IONBF, ctypes.c_size_t(0))
+        stream = ctypes.c_void_p.in_dll(libc(), "stdout" if LINUX else "__stdoutp")
+        libc().setvbuf(stream, None, IONBF, ctypes.c_size_t(0))
 
 
 def outlive_parent() -> None:
@@ -212,7 +213,7 @@ def _numbers() -> Iterator[int]:
 
 def can_mark() -> bool:
     """Return whether this system has what ``mark`` needs."""
-    return LINUX and hasattr(_libc(), "memfd_create")
+    return LINUX and hasattr(libc(), "memfd_create")
 
 
 def mark(cookie: str) -> None:
@@ -222,13 +223,13 @@ def mark(cookie: str) -> None:
     gets a mapping with the cookie as its name. Programs that it starts lose that, and have the environment.
     """
     entry = f"{COOKIE}={cookie}"
-    file = _libc().memfd_create(entry.encode(), MFD_CLOEXEC)  # Python lacks it where it was built on an old system
+    file = libc().memfd_create(entry.encode(), MFD_CLOEXEC)  # Python lacks it where it was built on an old system
     if file < 0:
         raise OSError(ctypes.get_errno(), "memfd_create failed")
     try:
         length, offset = ctypes.c_size_t(os.sysconf("SC_PAGE_SIZE")), ctypes.c_long(0)
         # The module mmap would keep a descriptor of it open.
-        if _libc().mmap(None, length, mmap.PROT_READ, mmap.MAP_SHARED, file, offset) == -1:
+        if libc().mmap(None, length, mmap.PROT_READ, mmap.MAP_SHARED, file, offset) == -1:
             raise OSError(ctypes.get_errno(), "mmap failed")
     finally:
         os.close(file)
