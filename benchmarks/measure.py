@@ -222,7 +222,7 @@ def measure_memory(chosen: argparse.Namespace) -> None:
 
 
 def measure_soak(chosen: argparse.Namespace) -> None:
-    """What a worker has gained after many jobs: memory, descriptors, children that nobody buried."""
+    """What a worker has gained after many jobs: memory, descriptors and zombies."""
     from benchmarks.benchjobs import jobs
 
     empty()

@@ -1,4 +1,4 @@
-"""The loop goes on while the database works, and nobody else notices that a thread sends the statement."""
+"""The loop goes on while the database works, and no other code needs to know that a thread sends the statement."""
 
 import threading
 
