@@ -20,7 +20,7 @@ from tempfile import TemporaryDirectory
 
 DATABASES = ("sqlite", "postgresql", "mariadb")
 MEASURES = ("enqueue", "drain", "latency", "start", "memory")
-SLOW = ("size", "soak")  # only when asked for by name
+SLOW = ("batches", "schedules", "size", "soak")  # only when asked for by name
 
 
 def main() -> int:
@@ -34,6 +34,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--jobs", type=int, default=10_000)
     parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--schedules", type=int, default=5_000)
     parser.add_argument("--output", type=Path)
     parser.add_argument("--against", metavar="REVISION", help="measure this revision in turn, and compare")
     options = parser.parse_args()
@@ -137,6 +138,7 @@ def environment_for(database: str, checkout: Path) -> dict[str, str]:
 def measure(database: str, options: argparse.Namespace, checkout: Path) -> tuple[list[dict], str]:
     """The figures of one round on one database, and why there are none."""
     chosen = ["--only", options.only, "--jobs", str(options.jobs), "--rows", str(options.rows)]
+    chosen += ["--schedules", str(options.schedules)]
     result = subprocess.run(
         [sys.executable, "-m", "benchmarks.measure", *chosen],
         cwd=checkout,

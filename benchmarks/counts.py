@@ -11,9 +11,11 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from unittest.mock import patch
 
 from django.db import connection
 
@@ -25,7 +27,11 @@ BUDGET = Path(__file__).with_name("budget.json")
 # A worker's batches are never quite alike, and before Python 3.12 a comprehension is a call.
 TOLERANCE = 1.25 if sys.version_info >= (3, 12) else 1.6
 SLACK = 0.1  # on top of it, for figures near zero
+# A parent that waits for the processor finds other numbers of single-attempt jobs ended in each of its rounds.
+BY_THE_CLOCK, CLOCK_TOLERANCE = "drain, single-attempt: ", 2.0
+TRIES = 4  # a busy machine adds to what a worker does by the clock, and never takes from it
 SMALL, LARGE = 500, 2500
+DUE = 200  # schedules that fire together
 PORTS = {"postgresql": "QORWORKER_POSTGRESQL_PORT", "mysql": "QORWORKER_MARIADB_PORT"}
 
 
@@ -37,7 +43,9 @@ def main(database: str, write: bool) -> int:
         budgets[database] = figures
         BUDGET.write_text(json.dumps(budgets, indent=1, sort_keys=True) + "\n")
     budget = budgets.get(database, {})
-    if over(budget, figures):  # a busy machine adds to what a worker does by the clock, and never takes from it
+    for _ in range(TRIES - 1):
+        if not over(budget, figures):
+            break
         figures = {name: min(value, figures[name]) for name, value in measured().items()}
     too_much = over(budget, figures)
     for name, value in figures.items():
@@ -47,7 +55,12 @@ def main(database: str, write: bool) -> int:
 
 
 def over(budget: dict[str, float], figures: dict[str, float]) -> list[str]:
-    return [name for name, value in figures.items() if value > budget.get(name, 0.0) * TOLERANCE + SLACK]
+    return [name for name, value in figures.items() if value > budget.get(name, 0.0) * _tolerance(name) + SLACK]
+
+
+def _tolerance(name: str) -> float:
+    by_the_clock = name.startswith(BY_THE_CLOCK) and not name.endswith("child calls")
+    return max(TOLERANCE, CLOCK_TOLERANCE) if by_the_clock else TOLERANCE
 
 
 def measured() -> dict[str, float]:
@@ -66,6 +79,8 @@ def measured() -> dict[str, float]:
     for what, size, times in (("one", 1, 200), ("many", 1000, 3)):
         for name, value in enqueued(jobs.again, size, times).items():
             figures[f"enqueue {what}: {name}"] = value / (size * times)
+    for name, value in fired(jobs.again, DUE).items():
+        figures[f"fire many: {name}"] = value / DUE
     return {name: round(value, 3) for name, value in figures.items()}
 
 
@@ -90,8 +105,35 @@ def drained(job_type: Any, count: int) -> Counter[str]:
 
 def enqueued(job_type: Any, size: int, times: int) -> Counter[str]:
     """What enqueuing costs this process."""
+
+    def enqueue() -> None:
+        for number in range(times):
+            if size == 1:
+                job_type.enqueue(number=number)
+            else:
+                job_type.enqueue_many([{"number": each} for each in range(size)])
+
     empty()
     job_type.enqueue_many([{"number": number} for number in range(size)])
+    return counted(enqueue)
+
+
+def fired(job_type: Any, count: int) -> Counter[str]:
+    """What so many schedules that are due in one instant cost this process, however busy its machine is."""
+    from qorworker.maintenance import scheduler as module
+    from qorworker.models import database_now
+    from tests.maintenance.support import due_together
+
+    empty()
+    due_together(count, database_now("default").replace(microsecond=0), job_type)
+    scheduler = module.Scheduler("default")
+    scheduler.prepare()
+    with patch.multiple(module, SHARE=60.0, CHECKING=60.0):
+        return counted(scheduler.fire_all)
+
+
+def counted(work: Callable[[], Any]) -> Counter[str]:
+    """What *work* costs this process."""
     counter, statements = counting.ProcessCounter(), 0
 
     def count(execute: Any, *call: Any) -> Any:
@@ -102,11 +144,7 @@ def enqueued(job_type: Any, size: int, times: int) -> Counter[str]:
     with connection.execute_wrapper(count):
         counter.start()
         try:
-            for number in range(times):
-                if size == 1:
-                    job_type.enqueue(number=number)
-                else:
-                    job_type.enqueue_many([{"number": each} for each in range(size)])
+            work()
         finally:
             counter.stop()
     return Counter({"calls": counter.calls, "statements": statements})

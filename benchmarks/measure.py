@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import datetime as dt
 import json
 import os
 import random
+import resource
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import django
 from django.core.management import call_command
 from django.db import connection
-from django.db.models import Count, F, Max, Min
+from django.db.models import Count, F, Max, Min, QuerySet
 
 BATCH = 1000
 TWO = ("--processes", "2")
@@ -29,6 +31,7 @@ def main() -> None:
     parser.add_argument("--only", required=True)
     parser.add_argument("--jobs", type=int, required=True)
     parser.add_argument("--rows", type=int, required=True)
+    parser.add_argument("--schedules", type=int, required=True)
     chosen = parser.parse_args()
     fresh_database()
     django.setup()
@@ -69,7 +72,7 @@ def worker(*options: str) -> Iterator[subprocess.Popen[bytes]]:
 
 def empty() -> None:
     with connection.cursor() as cursor:
-        for table in ("job", "attempt", "logline", "resultsrow"):
+        for table in ("job", "batch", "attempt", "logline", "resultsrow", "jobfile", "schedule", "scheduleslot"):
             cursor.execute(f"DELETE FROM qorworker_{table}")
 
 
@@ -110,6 +113,7 @@ def measure_drain(chosen: argparse.Namespace) -> None:
 
     count = chosen.jobs
     tell("drain, re-runnable", drained(jobs.again, count, *TWO), "jobs/s")
+    tell("drain, 10 log lines and 10 progress updates", drained(jobs.report, max(100, count // 5), *TWO), "jobs/s")
     tell("drain, single-attempt", drained(jobs.once, max(100, count // 10), *TWO), "jobs/s")
     tell("drain, 5 ms of work", drained(jobs.compute, max(100, count // 10), *TWO), "jobs/s")
     tell("drain, 10 ms asleep, 8 children", drained(jobs.sleep, max(100, count // 5), "--processes", "8"), "jobs/s")
@@ -152,18 +156,36 @@ def fill(count: int, status: str) -> None:
 
 
 def measure_enqueue(chosen: argparse.Namespace) -> None:
+    """Beside bare INSERTs, in turn with them: this ratio holds even where the machine is noisy."""
+    from benchmarks import bare
     from benchmarks.benchjobs import jobs
+    from benchmarks.benchjobs.models import Bare
 
-    for what, size in (("enqueue one", 1), ("enqueue many, 100", 100), ("enqueue many, 1000", 1000)):
+    with connection.schema_editor() as editor:
+        editor.create_model(Bare)
+    calls = {size: [{"number": number} for number in range(size)] for size in (100, 1000)}
+    ways: dict[str, tuple[int, Callable[[int], object], Callable[[int], object]]] = {
+        "one": (1, lambda number: jobs.again.enqueue(number=number), bare.insert_one),
+        **{
+            f"many, {size}": (size, lambda _, many=many: jobs.again.enqueue_many(many), bare.insert_many)
+            for size, many in calls.items()
+        },
+    }
+    for what, (size, ours, theirs) in ways.items():
         empty()
-        begun, done = time.perf_counter(), 0
-        while time.perf_counter() - begun < 2:
-            if size == 1:
-                jobs.again.enqueue(number=done)
-            else:
-                jobs.again.enqueue_many([{"number": number} for number in range(size)])
-            done += size
-        tell(what, done / (time.perf_counter() - begun), "jobs/s")
+        spent, used, done = [0.0, 0.0], [0.0, 0.0], [0, 0]
+        for _turn in range(20):
+            for place, step in enumerate((ours, theirs)):
+                begun, processor = time.perf_counter(), time.process_time()
+                while time.perf_counter() - begun < 0.1:
+                    step(done[0] if size == 1 else size)
+                    done[place] += size
+                spent[place] += time.perf_counter() - begun
+                used[place] += time.process_time() - processor
+        rates = [count / seconds for count, seconds in zip(done, spent, strict=True)]
+        tell(f"enqueue {what}", rates[0], "jobs/s")
+        tell(f"enqueue {what}, of the rate of a bare INSERT", 100 * rates[0] / rates[1], "%")
+        tell(f"enqueue {what}, processor time of the caller", 1e6 * used[0] / done[0], "µs a job")
 
 
 def measure_latency(chosen: argparse.Namespace) -> None:
@@ -249,10 +271,14 @@ def feed(job_type: object, count: int, done: int) -> None:
 def await_done(count: int) -> None:
     from qorworker.models import Job
 
+    await_count(Job.objects.done(), count)
+
+
+def await_count(rows: QuerySet, count: int) -> None:
     end = time.monotonic() + 600
-    while Job.objects.done().count() < count:
+    while rows.count() < count:
         if time.monotonic() > end:
-            raise RuntimeError(f"{count} jobs were not done in ten minutes")
+            raise RuntimeError(f"there were not {count} of {rows.model._meta.verbose_name_plural} in ten minutes")
         time.sleep(0.05)
 
 
@@ -298,12 +324,69 @@ def share(pid: int) -> int:
     return 1024 * sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
 
 
+def measure_schedules(chosen: argparse.Namespace) -> None:
+    """From the instant at which thousands of schedules are due to the last one that fires. Each makes one job."""
+    from benchmarks.benchjobs import jobs
+    from qorworker.models import Job, ScheduleSlot, database_now
+    from tests.maintenance.support import due_together
+
+    for workers in (1, 2):
+        empty()
+        with contextlib.ExitStack() as stack:
+            for _ in range(workers):
+                stack.enter_context(worker(*TWO))
+            due = database_now("default").replace(microsecond=0) + dt.timedelta(seconds=5 + chosen.schedules / 1000)
+            due_together(chosen.schedules, due, jobs.again)
+            await_count(ScheduleSlot.objects.all(), chosen.schedules)
+            await_count(Job.objects.done(), chosen.schedules)
+        if ScheduleSlot.objects.values("job").distinct().count() != Job.objects.count():
+            raise RuntimeError("not every time made one job")
+        last = ScheduleSlot.objects.aggregate(last=Max("fired_at"))["last"]
+        name = f"{chosen.schedules:,} schedules fire, {workers} worker{'s' if workers > 1 else ''}"
+        tell(name, (last - due).total_seconds(), "s")
+
+
+def measure_batches(chosen: argparse.Namespace) -> None:
+    """One batch of all jobs beside as many jobs without one: how they are enqueued, and how they are worked off."""
+    from benchmarks.benchjobs import jobs
+    from qorworker.models import Batch
+
+    def as_batch() -> None:
+        Batch.objects.enqueue("Benchmark", (jobs.again.bind(number=number) for number in range(chosen.jobs)))
+
+    def as_many() -> None:
+        jobs.again.enqueue_many({"number": number} for number in range(chosen.jobs))
+
+    rates: dict[str, dict[str, float]] = {}
+    for way, enqueue in (("in a batch", as_batch), ("with enqueue_many", as_many)):  # what takes less memory first
+        empty()
+        before, begun, processor = peak_memory(), time.perf_counter(), time.process_time()
+        enqueue()
+        seconds, used = time.perf_counter() - begun, time.process_time() - processor
+        tell(f"{chosen.jobs:,} jobs {way}, enqueued", chosen.jobs / seconds, "jobs/s")
+        tell(f"{chosen.jobs:,} jobs {way}, processor time of the caller", 1e6 * used / chosen.jobs, "µs a job")
+        tell(f"{chosen.jobs:,} jobs {way}, memory of the caller", (peak_memory() - before) / 2**20, "MiB more")
+        analyze()
+        rates[way] = {"enqueued": chosen.jobs / seconds, "drained": worked_off(chosen.jobs, "--batch", *TWO)}
+        tell(f"{chosen.jobs:,} jobs {way}, drained", rates[way]["drained"], "jobs/s")
+    batch, many = rates.values()
+    for what in ("enqueued", "drained"):
+        tell(f"in a batch, {what}: of the rate without one", 100 * batch[what] / many[what], "%")
+
+
+def peak_memory() -> int:
+    """The most bytes that this process has had at a time."""
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
 MEASURES = {
+    "batches": measure_batches,
     "enqueue": measure_enqueue,
     "drain": measure_drain,
     "latency": measure_latency,
     "start": measure_start,
     "memory": measure_memory,
+    "schedules": measure_schedules,
     "size": measure_size,
     "soak": measure_soak,
 }

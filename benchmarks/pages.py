@@ -99,13 +99,15 @@ def register() -> None:
 
 def pages(client: Client) -> list[Page]:
     from qorworker.models import Job
+    from qorworker.queries.dashboard import RANGES
     from qorworker.queries.job_list import TABS
 
+    one_by_one = 100 if connection.vendor == "mysql" else 0  # the newest job of each type
     base = "/admin/qorworker/job/"
     failed = Job.objects.failed().newest_first()[0]
     live = f"{base}{failed.pk}/live/?state=x&results=0&after="
     tag = client.get(f"{live}0")["ETag"]
-    state = client.get(f"{live}0").json()["state"]
+    state = client.get(f"{live}0").json()["state"]["state"]
     changed = f"{base}{failed.pk}/live/?state={state}&results={failed.results_rows}&after={failed.log_lines - 50}"
     return [
         *(Page(f"list, {tab}", f"{base}?tab={tab}", 10, 150, 40 * KB) for tab in TABS),
@@ -116,9 +118,10 @@ def pages(client: Client) -> list[Page]:
         Page("job", f"{base}{failed.pk}/change/", 12, 120, 60 * KB),
         Page("live, unchanged", f"{live}0", 2, 10, 1 * KB, {"if-none-match": tag}),
         Page("live, 50 lines", changed, 5, 25, 6 * KB),
-        Page("catalogue, 100 types", f"{base}catalogue/", 6, 100, 40 * KB),
+        Page("catalogue, 100 types", f"{base}catalogue/", 8 + one_by_one, 100, 40 * KB),
         Page("queues", "/admin/qorworker/queue/", 10, 150, 40 * KB),
-        Page("app index", "/admin/qorworker/", 8, 100, 40 * KB),
+        *(Page(f"dashboard, {key}", f"/admin/qorworker/?range={key}", 8, 100, 40 * KB) for key in RANGES),
+        Page("failures", f"{base}failures/", 8, 100, 40 * KB),
     ]
 
 

@@ -36,6 +36,7 @@ def main(jobs: int) -> None:
 
 
 def seed(jobs: int) -> None:
+    from qorworker.actions.summarising import summarise
     from qorworker.models import Attempt, AuditEntry, Job, LogLine, ResultsRow, Worker
 
     user = get_user_model()
@@ -61,6 +62,7 @@ def seed(jobs: int) -> None:
             print(f"{start + size:,} jobs", file=sys.stderr)
         long_story(cursor, jobs)
         cursor.execute("DROP TABLE numbers")
+        summarise(connection.alias)
         settle(cursor)
 
 
@@ -133,6 +135,8 @@ def of_attempt(jobs: int) -> dict[str, str]:
         "started_at": moment(ago(jobs) + " + 1"),
         "finished_at": moment(ago(jobs) + " + 1 + n % 600"),
         "outcome": "CASE WHEN n % 100 IN (2, 3, 4, 5) THEN 'failed' ELSE 'done' END",
+        "exception_class": "CASE WHEN n % 100 IN (2, 3, 4, 5) THEN 'builtins.ValueError' ELSE '' END",
+        "counted": "TRUE",
     }
 
 

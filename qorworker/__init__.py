@@ -6,14 +6,24 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from qorworker.actions.chain import Chain, chain
     from qorworker.actions.pausing import pause_queue, resume_queue
+    from qorworker.admin.jobs.selections import run_on_selection
     from qorworker.arguments.arg import Arg
+    from qorworker.arguments.row_keys import RowKeys
     from qorworker.arguments.secrets import Secret
+    from qorworker.arguments.selection import Selection
+    from qorworker.definitions.call import Call
     from qorworker.definitions.job_type import JobType
+    from qorworker.definitions.options import EnqueueOptions, FormJobOptions, JobOptions
     from qorworker.definitions.registry import job
     from qorworker.definitions.unique import Unique
-    from qorworker.exceptions import InvalidArguments
-    from qorworker.execution.context import Cell, JobContext
+    from qorworker.exceptions import InvalidArguments, NotAnswered
+    from qorworker.execution.commands import job_of_command
+    from qorworker.execution.context import JobContext
+    from qorworker.execution.results import Cell
+    from qorworker.models.batch import Batch
+    from qorworker.models.calendar import Calendar
     from qorworker.models.job import Job
     from qorworker.models.schedule import Schedule
     from qorworker.schedules.cron import Cron
@@ -24,21 +34,34 @@ if TYPE_CHECKING:
 __all__ = [
     "Arg",
     "At",
+    "Batch",
+    "Calendar",
+    "Call",
     "Cell",
+    "Chain",
     "Cron",
+    "EnqueueOptions",
     "Every",
+    "FormJobOptions",
     "InvalidArguments",
     "Job",
     "JobContext",
+    "JobOptions",
     "JobStatus",
     "JobType",
+    "NotAnswered",
     "Plan",
+    "RowKeys",
     "Schedule",
     "Secret",
+    "Selection",
     "Unique",
+    "chain",
     "job",
+    "job_of_command",
     "pause_queue",
     "resume_queue",
+    "run_on_selection",
 ]
 
 __version__ = "0.1.0.dev0"
@@ -46,21 +69,34 @@ __version__ = "0.1.0.dev0"
 _HOMES = {
     "Arg": "qorworker.arguments.arg",
     "At": "qorworker.schedules.timetable",
-    "Cell": "qorworker.execution.context",
+    "Batch": "qorworker.models",
+    "Calendar": "qorworker.models",
+    "Call": "qorworker.definitions.call",
+    "Cell": "qorworker.execution.results",
+    "Chain": "qorworker.actions.chain",
     "Cron": "qorworker.schedules.cron",
+    "EnqueueOptions": "qorworker.definitions.options",
     "Every": "qorworker.schedules.timetable",
+    "FormJobOptions": "qorworker.definitions.options",
     "InvalidArguments": "qorworker.exceptions",
     "Job": "qorworker.models",
     "JobContext": "qorworker.execution.context",
+    "JobOptions": "qorworker.definitions.options",
     "JobStatus": "qorworker.status",
     "JobType": "qorworker.definitions.job_type",
+    "NotAnswered": "qorworker.exceptions",
     "Plan": "qorworker.schedules.plan",
+    "RowKeys": "qorworker.arguments.row_keys",
     "Schedule": "qorworker.models",
     "Secret": "qorworker.arguments.secrets",
+    "Selection": "qorworker.arguments.selection",
     "Unique": "qorworker.definitions.unique",
+    "chain": "qorworker.actions.chain",
     "job": "qorworker.definitions.registry",
+    "job_of_command": "qorworker.execution.commands",
     "pause_queue": "qorworker.actions.pausing",
     "resume_queue": "qorworker.actions.pausing",
+    "run_on_selection": "qorworker.admin.jobs.selections",
 }
 
 

@@ -38,11 +38,12 @@ def make_backends() -> None:
 
 
 def make_own_jobs() -> None:
-    """Declare the job that deletes old jobs."""
-    from qorworker.maintenance import jobs
+    """Declare the jobs that delete old jobs and send messages."""
+    from qorworker.maintenance import jobs, sending
 
-    with suppress(ImproperlyConfigured):  # a check says so
-        jobs.declare()
+    for declare in (jobs.declare, sending.declare):
+        with suppress(ImproperlyConfigured):  # a check says so
+            declare()
 
 
 def uses_tasks() -> bool:

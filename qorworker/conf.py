@@ -6,12 +6,14 @@ import datetime as dt
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
 
 from qorworker import validation
 from qorworker.exceptions import InvalidSchedule
+from qorworker.messages import rules
 from qorworker.schedules.cron import Cron
 from qorworker.text.suggestion import did_you_mean
 
@@ -30,12 +32,14 @@ def _queues(value: Any) -> str:
             return f"has a queue name that is not a printable text of 1 to 100 characters: {name!r}"
         if not isinstance(queue, Mapping) or not isinstance(queue.get("BACKEND"), str):
             return f"needs a dict with a BACKEND for queue {name!r}"
-        if unknown := set(queue) - {"BACKEND", "OPTIONS", "WEIGHT"}:
+        if unknown := set(queue) - {"BACKEND", "OPTIONS", "WEIGHT", "AGEING"}:
             return f"has unknown keys for queue {name!r}: {', '.join(sorted(map(str, unknown)))}"
         if not isinstance(queue.get("OPTIONS", {}), Mapping):
             return f"needs a dict as OPTIONS of queue {name!r}"
         if problem := validation.number(0.001)(queue.get("WEIGHT", 1)):
             return f"has for queue {name!r} a WEIGHT that {problem}"
+        if problem := validation.number(0)(queue.get("AGEING", 0)):
+            return f"has for queue {name!r} an AGEING that {problem}"
     return ""
 
 
@@ -59,6 +63,14 @@ def _cron(value: Any) -> str:
     except InvalidSchedule as error:
         return f"must be a cron expression or None ({error})"
     return ""
+
+
+def _base_url(value: Any) -> str:
+    parts = urlsplit(value) if isinstance(value, str) else urlsplit("")
+    is_address = parts.scheme in ("http", "https") and parts.netloc and not (parts.query or parts.fragment)
+    if value == "" or is_address:
+        return ""
+    return "must be an address such as “https://shop.example”, or empty"
 
 
 @dataclass(frozen=True)
@@ -98,7 +110,11 @@ SETTINGS: dict[str, Setting] = {
     ),
     "ARGUMENTS_BYTES": Setting(256 * KIB, validation.whole(KIB), "Largest size of one job's stored arguments."),
     "UPLOAD_BYTES": Setting(100 * MIB, validation.whole(1), "Largest size of one uploaded argument."),
-    "UPLOAD_STORAGE": Setting("default", _text, "Alias in STORAGES that keeps uploaded arguments."),
+    "UPLOAD_STORAGE": Setting(
+        "default", _text, "Alias in STORAGES that keeps uploaded arguments, and files that jobs add."
+    ),
+    "FILE_BYTES": Setting(1024 * MIB, validation.whole(1), "Largest size of one file that a job adds."),
+    "FILES": Setting(1_000, validation.whole(0), "Files that one attempt of a job may add."),
     "LOG_LINE_CHARS": Setting(8 * KIB, validation.whole(80, 16 * KIB), "Characters of one log line; the rest is cut."),
     "LOG_LINES": Setting(
         100_000, validation.whole(1), "Log lines kept for one job; further lines are counted and dropped."
@@ -132,6 +148,11 @@ SETTINGS: dict[str, Setting] = {
         _cron,
         "Cron expression: when the app deletes jobs that `KEEP_FOR` no longer keeps; None: never.",
     ),
+    "SUMMARY_DAYS": Setting(
+        90,
+        validation.whole(1, 3650),
+        "Days for which the sums behind the dashboard are kept; it shows up to 30.",
+    ),
     "SHOW_UNAVAILABLE": Setting(
         False, validation.flag, "Whether *Run a job* names the jobs that a user may neither run nor see."
     ),
@@ -156,13 +177,35 @@ SETTINGS: dict[str, Setting] = {
         validation.whole(1000),
         "Jobs that the list of the admin covers at once; older ones are one click away.",
     ),
+    "APPROVAL_EXPIRES": Setting(
+        7 * 86_400,
+        validation.number(0),
+        "Seconds after which a job that nobody has approved or declined is cancelled, by default a week; 0: never.",
+    ),
+    "APPROVE_OWN": Setting(
+        False, validation.flag, "Whether users with the permission may approve what they have asked for themselves."
+    ),
+    "BASE_URL": Setting(
+        "",
+        _base_url,
+        "Address of the site, such as `https://shop.example`: it begins the addresses of callbacks, and those in"
+        " messages.",
+    ),
+    "MESSAGES": Setting(
+        [], rules.problem, "Rules for messages about jobs: which events are reported by mail or to a webhook."
+    ),
+    "PRIVATE_WEBHOOKS": Setting(
+        False,
+        validation.flag,
+        "Whether rules for messages that users make in the admin may post to addresses that are not public.",
+    ),
     "SECRET_KEYS": Setting(
         [], _keys, "Keys for secret arguments, newest first; empty: derived from SECRET_KEY and SECRET_KEY_FALLBACKS."
     ),
 }
 
 
-UNSHOWN = {"SECRET_KEYS", "QUEUES"}  # keys, and the OPTIONS of backends, which may have passwords
+UNSHOWN = {"SECRET_KEYS", "QUEUES", "MESSAGES"}  # keys, the OPTIONS of backends and webhooks may be secrets
 
 
 class Settings:

@@ -74,6 +74,10 @@ class InvalidSchedule(QorWorkerError, ValueError):
     """A schedule cannot be read, or would never fire. Nothing was stored."""
 
 
+class InvalidCalendar(QorWorkerError, ValueError):
+    """Days off cannot be read or stored. Nothing was stored."""
+
+
 class InvalidPause(QorWorkerError, ValueError):
     """A queue or a job type cannot be paused in this way. Nothing was stored."""
 
@@ -94,12 +98,24 @@ class ChangedMeanwhile(QorWorkerError):
     """The job got other arguments or another time after it was read. Nothing was changed."""
 
 
+class NothingToRepeat(QorWorkerError):
+    """No row of the job's results can be repeated. Nothing was stored."""
+
+
 class JobTimeout(QorWorkerError, TimeoutError):
     """The job has not ended within the time for which its end was awaited. It continues."""
 
     def __init__(self, job_id: int, status: str, seconds: float) -> None:
         self.job_id, self.status, self.seconds = job_id, status, seconds
         super().__init__(f"Job {job_id} is still {status} after {seconds:g} seconds of waiting.")
+
+
+class BatchTimeout(QorWorkerError, TimeoutError):
+    """The jobs of a batch have not all ended within the time for which that was awaited. They continue."""
+
+    def __init__(self, batch_id: int, seconds: float) -> None:
+        self.batch_id, self.seconds = batch_id, seconds
+        super().__init__(f"Batch {batch_id} still has jobs that have not ended after {seconds:g} seconds of waiting.")
 
 
 class AlreadyEnqueued(QorWorkerError):
@@ -116,8 +132,30 @@ class AlreadyEnqueued(QorWorkerError):
         return type(self), (self.job, self.message)
 
 
+class CommandFailed(QorWorkerError):
+    """The management command of a job ended with an error: a ``CommandError``, or an exit code other than 0.
+
+    ``returncode`` is what ``manage.py`` would exit with.
+    """
+
+    def __init__(self, message: str, returncode: int = 1) -> None:
+        self.message, self.returncode = message, returncode
+        super().__init__(message)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.message, self.returncode)
+
+
 class NoLongerAllowed(QorWorkerError):
     """No user who requested the job may still run it. It was not started."""
+
+
+class MayNotApprove(QorWorkerError):
+    """The user may not decide about the approval. Nothing was changed."""
+
+
+class NotApproved(QorWorkerError):
+    """What was approved is not what would run: the arguments or the code have changed. The job was not started."""
 
 
 class TooManyJobs(QorWorkerError):
@@ -166,9 +204,46 @@ class MemoryLimitExceeded(AttemptError):
     """The attempt needed more memory than its job type allows."""
 
 
+class BudgetExceeded(AttemptError):
+    """The attempt would have done more than its job type allows: queries, mails, log lines or results rows.
+
+    Raised inside its handler, where it happens, and again after it if the handler has suppressed it.
+    """
+
+
+class RehearsalRefused(AttemptError):
+    """The job has done something that a rehearsal cannot take back. It was not carried out.
+
+    The rehearsal fails, even if its handler suppresses the exception.
+    """
+
+
+class NotRehearsed(QorWorkerError):
+    """The job was no rehearsal, or has not succeeded as one, so it cannot be run for real. Nothing was stored."""
+
+
 class RowsWithErrors(AttemptError):
     """The handler returned, but rows of its results have errors."""
 
 
+class NotAnswered(QorWorkerError):
+    """Nobody answered the question of a job in time, or somebody declined to. Raised inside its handler.
+
+    A handler that does not catch it has failed, and is not tried again by itself.
+    """
+
+    def __init__(self, message: str = "", key: str = "", *, is_declined: bool = False, reason: str = "") -> None:
+        self.key, self.is_declined, self.reason = key, is_declined, reason
+        super().__init__(message)
+
+
 class SecretsUnavailable(QorWorkerError):
     """A secret argument cannot be stored or read: the extra ``secrets`` is missing, or no key fits."""
+
+
+class Undeliverable(QorWorkerError):
+    """A message could not be delivered. ``code`` is the status code of a webhook's answer; None if there was none."""
+
+    def __init__(self, text: str, code: int | None = None) -> None:
+        self.code = code
+        super().__init__(text)

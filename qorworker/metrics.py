@@ -13,10 +13,11 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from qorworker.conf import settings
-from qorworker.models import Job, Outcome, Worker, database_now
+from qorworker.models import Job, Worker, database_now
 from qorworker.queries import figures, worker_list
 from qorworker.queries.catalogue import last_durations
 from qorworker.queries.counting import CAP
+from qorworker.status import FAILURES
 
 if TYPE_CHECKING:
     from qorworker.definitions.job_type import JobType
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 __all__ = ["CAP", "Activity", "BusyWorker", "Durations", "QueueFigures", "activity", "durations", "queues", "workers"]
 
 SAMPLE, LOOKED_AT = 100, 300  # successful runs that tell durations, among this many of the last runs
-FAILURES = frozenset(Outcome) - {Outcome.DONE, Outcome.ABORTED, Outcome.INTERRUPTED}
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ class QueueFigures:
     queued: int = 0  # could start now
     latency: dt.timedelta = dt.timedelta()  # how long the oldest of these has been waiting
     scheduled: int = 0  # wait for their time, or for their next attempt
+    paused: int = 0  # wait until they are resumed
     running: int = 0
     failed: int = 0  # have ended as failed and are still kept
     workers: Sequence[Worker] = field(default=())  # alive and serving it
@@ -50,6 +51,7 @@ def queues() -> dict[str, QueueFigures]:
             queued=min(backlog.queued + backlog.due, CAP + 1),
             latency=max(now - backlog.since, dt.timedelta()) if backlog.since else dt.timedelta(),
             scheduled=max(backlog.scheduled - backlog.due, 0),
+            paused=backlog.paused,
             running=backlog.running,
             failed=backlog.failed,
             workers=[worker for worker in alive if name in worker.queues],
@@ -87,7 +89,7 @@ class Durations:
     p95: dt.timedelta  # 95 of 100 took no longer
 
 
-def durations(job_type: JobType[Any] | str) -> Durations | None:
+def durations(job_type: JobType[..., Any] | str) -> Durations | None:
     """Return how long the last successful runs of a type took, up to 100 of them; None if it had none lately."""
     name = job_type if isinstance(job_type, str) else job_type.name
     seconds = last_durations(Job.objects.all(), [name], sample=SAMPLE, looked_at=LOOKED_AT)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -17,8 +18,11 @@ from qorworker.conf import settings
 from qorworker.definitions.job_type import JobType
 from qorworker.definitions.registry import registry
 from qorworker.exceptions import TooManyJobs
-from qorworker.models import Job, JobQuerySet
+from qorworker.models import Job, JobQuerySet, Question
+from qorworker.models.approval import open_approval_of, refusal_of
+from qorworker.models.job_approval import asked_by
 from qorworker.models.schedule import Schedule
+from qorworker.models.schedule_approval import makers_of
 from qorworker.models.schedule_queries import ScheduleQuerySet
 from qorworker.models.unique import replaceable
 
@@ -34,12 +38,16 @@ PERMISSIONS: dict[str, str] = {
     "cancel": "qorworker.abort_job",
     "reschedule": "qorworker.reschedule_job",
     "retry": "qorworker.retry_job",
+    "answer": "qorworker.run_job",
     "choose_queue": "qorworker.choose_job_queue",
     "share": "qorworker.share_preset",
     "manage_schedule": "qorworker.manage_schedule",
     "pause": "qorworker.pause_job_type",
     "pause_queue": "qorworker.pause_queue",
     "manage_worker": "qorworker.manage_worker",
+    "view_message": "qorworker.view_message",
+    "view_rule": "qorworker.view_messagerule",
+    "manage_rule": "qorworker.manage_messagerule",
     "view_arguments": "qorworker.view_job_arguments",
     "view_log": "qorworker.view_job_log",
     "delete": "qorworker.delete_job",
@@ -52,31 +60,36 @@ ALL_JOBS = "qorworker.view_all_jobs"
 LOOKING = frozenset({"view", "view_arguments", "view_log"})
 
 
-def can(user: Any, action: str, job_type: JobType[Any] | None = None, job: Job | None = None) -> bool:
+def can(user: Any, action: str, job_type: JobType[..., Any] | None = None, job: Job | None = None) -> bool:
     """Return whether *user* may do *action* with *job*, or with jobs of *job_type*. The rule, in its order:
 
     1. Inactive and anonymous users may do nothing; superusers may do everything.
     2. Deleting needs ``qorworker.delete_job``, and the job must be visible (4). Choosing queue and priority of a run,
        and sharing saved arguments, need Django's permission for that and the right to run the type (3). Creating,
        changing and pausing schedules of a type needs ``qorworker.manage_schedule`` and the right to schedule it (3).
-       Pausing a type needs ``qorworker.pause_job_type`` and the right to see its jobs (4). Queues and workers belong
-       to no type: ``qorworker.pause_queue`` and ``qorworker.manage_worker`` alone decide.
+       Pausing a type needs ``qorworker.pause_job_type`` and the right to see its jobs (4). Queues, workers,
+       messages and their rules belong to no type: Django's permissions alone decide.
     3. A job type's own ``permission`` alone decides about running, scheduling, running again, aborting (and so marking
-       as failed), cancelling, rescheduling and retrying. A text is the name of a Django permission; a callable is
-       called with ``(user, job_type, action)``. A type without one needs the Django permission in ``PERMISSIONS``.
+       as failed), cancelling, rescheduling, retrying and answering. A text is the name of a Django permission; a
+       callable is called with ``(user, job_type, action)``. A type without one needs the Django permission in
+       ``PERMISSIONS``.
     4. Seeing (job, arguments, log) is allowed by the type's own permission or by Django's. Users with neither the
        right to use a type nor ``qorworker.view_job`` see nothing of its jobs. Arguments and log need a visible job,
        too.
     5. Any verb for an existing job needs that job to be visible. Running one again also needs the right to see its
        arguments, because these would be run. Changing one that waits needs the right to choose another time for it,
        to run its type, and to see its arguments.
-    6. With the setting ``OWN_JOBS_ONLY``, a job of another user is visible only with ``qorworker.view_all_jobs``,
+    6. Approving and declining need the right that the job type names for that run, the right to see the job and its
+       arguments, and that another user has asked for it: superusers, too.
+    7. With the setting ``OWN_JOBS_ONLY``, a job of another user is visible only with ``qorworker.view_all_jobs``,
        besides all other rights.
 
     Commands and code are not checked: they are trusted.
     """
     if not user.is_active or user.is_anonymous:
         return False
+    if action == "approve":
+        return may_approve(user, job) if job is not None else _may_approve_any(user, job_type)
     if user.is_superuser:
         return True
     if job is not None and job.created_by_id != user.pk and not sees_all(user):
@@ -92,21 +105,21 @@ def can(user: Any, action: str, job_type: JobType[Any] | None = None, job: Job |
     return needs is None or can(user, needs, job_type, job)
 
 
-def lacking(user: Any, action: str, job_type: JobType[Any] | None = None, job: Job | None = None) -> str:
+def lacking(user: Any, action: str, job_type: JobType[..., Any] | None = None, job: Job | None = None) -> str:
     """Return the first right that *user* lacks for an action that takes several; *action* itself if none is missing."""
     return next((part for part in TOGETHER.get(action, ()) if not can(user, part, job_type, job)), action)
 
 
-def _granted(user: Any, action: str, job_type: JobType[Any] | None) -> bool:
+def _granted(user: Any, action: str, job_type: JobType[..., Any] | None) -> bool:
     general = PERMISSIONS[action]
     own = job_type.permission if job_type is not None else None
     if own is None or action in ALWAYS:
         return bool(user.has_perm(general))
-    allowed = _allows(own, user, cast("JobType[Any]", job_type), action) if callable(own) else user.has_perm(own)
+    allowed = _allows(own, user, cast("JobType[..., Any]", job_type), action) if callable(own) else user.has_perm(own)
     return bool(allowed) or (action in LOOKING and bool(user.has_perm(general)))
 
 
-def _allows(rule: Any, user: Any, job_type: JobType[Any], action: str) -> bool:
+def _allows(rule: Any, user: Any, job_type: JobType[..., Any], action: str) -> bool:
     """Return what a type's own function says. If it fails, access is denied, and pages of other types still work."""
     try:
         answer = rule(user, job_type, action)
@@ -116,6 +129,46 @@ def _allows(rule: Any, user: Any, job_type: JobType[Any], action: str) -> bool:
     except Exception:
         logger.exception("The permission of %s failed; “%s” is refused.", job_type.name, action)
         return False
+
+
+def may_answer(user: Any, job: Job, question: Question) -> bool:
+    """Return whether *user* may answer a question: by its own permission, or else by the right to answer for the job.
+
+    Its own permission alone decides about a job that the user may see.
+    """
+    if not question.permission:
+        return can(user, "answer", job=job)
+    return can(user, "view", job=job) and bool(user.has_perm(question.permission))
+
+
+def may_approve(user: Any, job: Job) -> bool:
+    """Return whether *user* may approve a job that waits for that, or decline to; if it does not, one like it."""
+    if not can(user, "view_arguments", job=job):
+        return False
+    approval = open_approval_of(job) if job.awaits_approval else None
+    if approval is None:
+        return _may_approve_any(user, job.job_type)
+    return refusal_of(approval, user, asked_by(job, approval)) == ""
+
+
+def why_not_approve(user: Any, job: Job) -> str:
+    """Return why *user* may not approve a job that they may see; empty if there is no more to say than that."""
+    approval = open_approval_of(job) if job.awaits_approval else None
+    return refusal_of(approval, user, asked_by(job, approval)) if approval is not None else ""
+
+
+def may_approve_schedule(user: Any, schedule: Schedule) -> bool:
+    """Return whether *user* may approve a schedule that waits for that, or decline to."""
+    approval = schedule.open_approval
+    if approval is None or not can(user, "view_arguments", schedule.job_type):
+        return False
+    return refusal_of(approval, user, makers_of(schedule, approval)) == ""
+
+
+def _may_approve_any(user: Any, job_type: JobType[..., Any] | None) -> bool:
+    """Return whether *user* may approve some jobs of a type. If a callable names the right, each job decides."""
+    rule = job_type.approval if job_type is not None else None
+    return bool(user.has_perm(rule)) if isinstance(rule, str) else rule is not None
 
 
 def may_replace(user: Any, job: Job) -> bool:
@@ -228,8 +281,15 @@ def sees_all(user: Any) -> bool:
 
 def has_most_jobs(user: Any) -> bool:
     """Return whether *user* has as many unfinished jobs as the setting ``JOBS_PER_USER`` allows."""
+    return jobs_left(user) <= 0
+
+
+def jobs_left(user: Any) -> float:
+    """Return how many more jobs the setting ``JOBS_PER_USER`` allows *user* now: any number without an account."""
     limit = settings.JOBS_PER_USER
-    return bool(limit and not user.is_superuser and Job.objects.of_user(user).unfinished_up_to(limit) >= limit)
+    if not limit or user.is_superuser or user.pk is None:
+        return math.inf
+    return limit - Job.objects.of_user(user).unfinished_up_to(limit)  # type: ignore[no-any-return]
 
 
 def check_number(user: Any) -> None:
@@ -255,7 +315,22 @@ def can_view_any(user: Any) -> bool:
     )
 
 
-def required_permission(job_type: JobType[Any] | None, action: str) -> str:
+def sees_rules(user: Any) -> bool:
+    """Return whether *user* may see the rules of messages: with the right to see them, or to manage them."""
+    return can(user, "view_rule") or can(user, "manage_rule")
+
+
+def sees_messages(user: Any) -> bool:
+    """Return whether *user* may see the rules of messages, or what became of messages."""
+    return sees_rules(user) or can(user, "view_message")
+
+
+def may_see_calendars(user: Any) -> bool:
+    """Return whether *user* may see the pages of calendars, by Django's permission to view or to change them."""
+    return bool(user.has_perm("qorworker.view_calendar") or user.has_perm("qorworker.change_calendar"))
+
+
+def required_permission(job_type: JobType[..., Any] | None, action: str) -> str:
     """Return the name of the permission that *action* needs, for users who lack it; empty if code decides."""
     own = job_type.permission if job_type is not None else None
     if own is None or action in ALWAYS:

@@ -18,7 +18,10 @@ from qorworker.text.cleaning import visible
 logger = logging.getLogger(__name__)
 
 # Sender: Job. In the process that enqueued.
-job_enqueued = Signal()  # job
+job_enqueued = Signal(use_caching=True)  # job
+
+# Sender: Job. Before the commit, for a rehearsal, whose commit never comes. Not for projects.
+jobs_stored = Signal(use_caching=True)  # using, names: the types of jobs that were stored, one for each job
 
 # Sender: Job. In the worker's parent process; for other backends in the process that runs the job.
 job_started = Signal(use_caching=True)  # job_id, name, attempt: its handler is about to be called
@@ -32,12 +35,19 @@ job_finished = Signal(use_caching=True)  # job_id, name, attempt, status, outcom
 worker_started = Signal()  # worker: the row of a runworker that is ready
 worker_stopped = Signal()  # worker: the row of a runworker that ended in order
 
+# Sender: Message. In the process that finds that the last attempt at sending has failed.
+message_failed = Signal()  # message: its row, with the error
+
 
 def log_enqueued(jobs: Iterable[Any]) -> None:
     """Log that *jobs* were enqueued. No receiver: most enqueued jobs then need no signal at all."""
-    if logger.isEnabledFor(logging.DEBUG):
+    if logs_enqueued():
         for job in jobs:
             logger.debug("Job %s (%s) was enqueued.", job.pk, job.name)
+
+
+def logs_enqueued() -> bool:
+    return logger.isEnabledFor(logging.DEBUG)
 
 
 def log_finished(job_id: int, name: str, status: str, error: str) -> None:

@@ -26,20 +26,20 @@ DONE, EXCEPTION, KILLED, CANCELLED = JobStatus.DONE, JobStatus.EXCEPTION, JobSta
 TRANSITIONS: dict[JobStatus, dict[JobStatus, str]] = {
     NEW: {
         RUNNING: "claimed by a worker",
-        SCHEDULED: "moved to a later time",
+        SCHEDULED: "moved to a later time, or paused",
         CANCELLED: "withdrawn before it started",
         EXCEPTION: "cannot start: arguments no longer valid, or crash limit reached",
     },
     SCHEDULED: {
-        NEW: "due, or a person said run now",
+        NEW: "due, a person said run now, or resumed",
         CANCELLED: "withdrawn before it started",
         EXCEPTION: "cannot start: arguments no longer valid, or crash limit reached",
     },
     RUNNING: {
         DONE: "the handler returned, and no results cell carries an error",
         EXCEPTION: "failed, crashed, lost, or over a limit, with no attempt left; or results cells carry errors",
-        SCHEDULED: "the attempt failed and waits for its back-off",
-        NEW: "handed back before its handler was called, or interrupted at shutdown and re-runnable",
+        SCHEDULED: "the attempt failed and waits for its back-off; or the job is to be paused, or waits for an answer",
+        NEW: "handed back before its handler was called, interrupted at shutdown and re-runnable, or between two items",
         KILLED: "an abort that was carried out",
     },
     EXCEPTION: {NEW: "retry: one more attempt of the same job was requested"},
@@ -51,6 +51,7 @@ TRANSITIONS: dict[JobStatus, dict[JobStatus, str]] = {
 WAITING = frozenset({NEW, SCHEDULED})
 ENDED_BADLY = frozenset({EXCEPTION, KILLED})
 FINISHED = frozenset({DONE, EXCEPTION, KILLED, CANCELLED})
+UNFINISHED = frozenset(JobStatus) - FINISHED
 
 
 def can_move(source: str, target: str) -> bool:
@@ -75,9 +76,13 @@ class Outcome(TextChoices):
     MEMORY = "memory", _("Memory limit")
     ABORTED = "aborted", pgettext_lazy("outcome", "Aborted")
     INTERRUPTED = "interrupted", _("Interrupted by shutdown")
+    SUSPENDED = "suspended", _("Suspended, to go on later")
+    BUDGET = "budget", _("Over its budget")
+    UNANSWERED = "unanswered", _("Question not answered")
     REFUSED = "refused", _("Could not start")
 
 
+FAILURES = frozenset(Outcome) - {Outcome.DONE, Outcome.ABORTED, Outcome.INTERRUPTED, Outcome.SUSPENDED}
 RETRIED = frozenset({Outcome.FAILED, Outcome.CRASHED, Outcome.LOST, Outcome.TIMEOUT, Outcome.MEMORY})
 CRASH_LIMIT = 3  # attempts in a row that ended without a word; a job that does this harms its worker
 
@@ -89,8 +94,24 @@ def next_status(outcome: str, attempt: int, max_attempts: int, crashes: int) -> 
             return DONE
         case Outcome.ABORTED:
             return KILLED
+        case Outcome.SUSPENDED:
+            return NEW
         case Outcome.INTERRUPTED if max_attempts > 1:
             return NEW
     if outcome in RETRIED and attempt < max_attempts and crashes < CRASH_LIMIT:
         return SCHEDULED
     return EXCEPTION
+
+
+def heeding(status: str, *, abort: bool, pause: bool, asks: bool = False, crashes: int = 0) -> str:
+    """Return the status that a job gets in place of *status* if its abort or its pause was requested as it ran, or if
+    it has asked a question.
+
+    A job that has ended is left alone, except for one whose process ended, *crashes* times in a row, after it had
+    asked: it still waits for the answer. A paused job is scheduled, as is one that asks: neither waits for a worker.
+    """
+    if status == EXCEPTION and asks and not abort and 0 < crashes < CRASH_LIMIT:
+        return SCHEDULED
+    if status not in WAITING:
+        return status
+    return KILLED if abort else SCHEDULED if pause or asks else status

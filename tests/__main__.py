@@ -1,7 +1,7 @@
-"""``python -m tests``: the whole suite on every database that answers, with a browser, gettext and themes if there are.
+"""``python -m tests``: the whole suite on every database that answers, and with the programs that are installed.
 
-Each of them is spread over the processor's cores. What is left out is told at the end. With ``--require-all``, or where
-CI=true, leaving out or skipping anything fails.
+Those are a browser, gettext, themes and type checkers. Each run is spread over the processor's cores. The end of the
+output names what was left out. With ``--require-all``, or where CI=true, leaving out or skipping anything fails.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from pathlib import Path
 
 from tests.browser import missing_browser
 from tests.themes import missing_themes
+from tests.typing import missing_checkers
 
 ROOT = Path(__file__).resolve().parents[1]
 DRIVERS = {"sqlite": ("sqlite3", ""), "postgresql": ("psycopg", "postgresql"), "mariadb": ("MySQLdb", "mariadb")}
@@ -69,18 +70,19 @@ def main() -> int:
 def parse() -> tuple[argparse.Namespace, list[str]]:
     parser = argparse.ArgumentParser(prog="python -m tests", description=__doc__, epilog="The rest is given to pytest.")
     parser.add_argument("--require-all", action="store_true", help="fail if anything is left out or skipped")
-    names = (*DRIVERS, "browser", "gettext", "themes")
+    names = (*DRIVERS, "browser", "gettext", "themes", "types")
     parser.add_argument("--only", action="append", choices=names, help="just this one; may be repeated")
     return parser.parse_known_args()
 
 
 def planned(more: list[str]) -> Iterator[Run]:
     for database in DRIVERS:
-        unmarked = ["-m", "not browser and not gettext and not theme", *more]
+        unmarked = ["-m", "not browser and not gettext and not theme and not types", *more]
         yield Run(database, unmarked, database, left_out=missing_database(database))
     yield Run("browser", ["-m", "browser", *more], left_out=missing_browser())
     yield Run("gettext", ["-m", "gettext", *more], left_out=missing_gettext())
     yield Run("themes", ["-m", "theme", *more], left_out=missing_themes())
+    yield Run("types", ["-m", "types", *more], left_out=missing_checkers())
 
 
 def missing_database(name: str) -> str:

@@ -7,7 +7,7 @@ import datetime as dt
 from django.conf import settings
 from django.utils import timezone
 
-from qorworker.models import clock
+from qorworker.models import clock, schedule_slot
 from qorworker.models.sql import schedules
 
 
@@ -16,7 +16,7 @@ class Clock:
 
     def __init__(self, monkeypatch, now: str = "2026-11-22T12:00:00+00:00") -> None:
         self.now = dt.datetime.fromisoformat(now)
-        for module in (clock, schedules):
+        for module in (clock, schedules, schedule_slot):
             monkeypatch.setattr(module, "now_sql", self._sql)
 
     def show(self, text: str) -> None:

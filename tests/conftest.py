@@ -6,9 +6,13 @@ same holds for tests marked ``once`` and for those that use no database: they ru
 
 from __future__ import annotations
 
+import math
 import signal
 
-from django.db import connection
+import pytest
+from asgiref.sync import SyncToAsync
+from django.db import connection, connections
+from hypothesis import settings
 
 pytest_plugins = ["qorworker.testing.plugin"]  # found by itself where qorworker is installed
 
@@ -17,6 +21,8 @@ def pytest_configure(config):
     # A shell ignores SIGINT for what it starts in the background, and each worker under test would inherit that.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    settings.register_profile("unhurried", deadline=None)  # a busy machine takes long, and that is no error
+    settings.load_profile("unhurried")
     config.addinivalue_line("markers", "only_on(*vendors): about databases of these vendors")
 
 
@@ -40,3 +46,20 @@ def uses_database(item):
     marked = any(item.get_closest_marker(mark) for mark in ("django_db", "process"))
     fixtures = {"db", "transactional_db", "live_server", "django_db_setup", "admin_client"}
     return marked or not fixtures.isdisjoint(item.fixturenames)
+
+
+@pytest.fixture(autouse=True)
+def every_range_is_looked_at(monkeypatch):
+    """However slow the machine is, no claim on MariaDB leaves out priorities that it has just found empty."""
+    from qorworker.models.sql import claims_mysql
+
+    monkeypatch.setattr(claims_mysql, "SLOW_ANSWER", math.inf)
+
+
+@pytest.fixture(autouse=True)
+def no_session_of_coroutines_stays():
+    """What the thread of the asynchronous ORM has opened is closed: no database can be dropped before."""
+    yield
+    thread = SyncToAsync.single_thread_executor
+    if thread._threads:  # else there is none yet
+        thread.submit(connections.close_all).result()

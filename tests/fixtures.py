@@ -9,9 +9,10 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
+from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import connection, connections
 
 from qorworker.models import Job, Worker
 from tests import support
@@ -35,6 +36,29 @@ def transactional_db(open_database) -> Iterator[None]:
     """In the place of the fixture with this name: it flushes the database, which takes a second on some."""
     yield
     support.empty_tables(but=Worker.objects.not_stopped())
+
+
+@pytest.fixture(params=["read committed", "repeatable read", "serializable"])
+def isolation(request, monkeypatch, transactional_db) -> Iterator[str]:
+    """Connections made from now on are at this level. For PostgreSQL and MariaDB."""
+    options = {**connection.settings_dict["OPTIONS"], **_at_level(request.param)}
+    monkeypatch.setitem(connections["default"].settings_dict, "OPTIONS", options)
+    connection.close()
+    yield request.param
+    connection.close()
+
+
+def _at_level(name: str) -> dict[str, Any]:
+    if connection.vendor == "postgresql":
+        from django.db.backends.postgresql.psycopg_any import IsolationLevel
+
+        return {"isolation_level": IsolationLevel[name.upper().replace(" ", "_")]}
+    with connection.cursor() as cursor:
+        cursor.execute("SHOW VARIABLES LIKE 'innodb_snapshot_isolation'")
+        is_known = cursor.fetchone() is not None
+    # From 11.6 on it is the default, and no row can be written that has changed since it was read.
+    strict = {"init_command": "SET innodb_snapshot_isolation = ON"} if is_known and name == "repeatable read" else {}
+    return {"isolation_level": name, **strict}
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from django.apps import apps
 from django.db import connection
 
 from qorworker.models import Job, Worker
@@ -31,11 +32,7 @@ WITH_THE_TESTS = ("setpriv", "--pdeathsig", "KILL", "--")
 if not shutil.which("setpriv") or subprocess.run([*WITH_THE_TESTS, "true"], stderr=subprocess.DEVNULL).returncode:
     WITH_THE_TESTS = ()
 MARK = "QORWORKER_TEST_MARK"  # in the environment of a worker under test, and so of everything it starts
-TABLES = (
-    "qorworker_scheduleslot", "qorworker_schedule", "qorworker_job", "qorworker_attempt", "qorworker_logline",
-    "qorworker_resultsrow", "qorworker_auditentry", "qorworker_pause", "qorworker_limit", "qorworker_limitstart",
-    "testapp_shop", "auth_user_user_permissions", "auth_user",
-)  # fmt: skip
+OF_TESTS = ("testapp_shop", "auth_user_user_permissions", "auth_user")
 
 
 def wait_until(
@@ -299,7 +296,8 @@ def empty_tables(but: Iterable[Worker] = ()) -> None:
     """Delete what tests have stored, *but* not these workers; far quicker than to flush a database."""
     keep = [worker.pk for worker in but] or [0]
     with connection.cursor() as cursor:
-        for table in TABLES:
+        models = [model for model in apps.get_app_config("qorworker").get_models() if model is not Worker]
+        for table in (*(model._meta.db_table for model in models), *OF_TESTS):
             cursor.execute(f"DELETE FROM {table}")
         cursor.execute(f"DELETE FROM qorworker_worker WHERE id NOT IN ({', '.join(map(str, keep))})")
 

@@ -39,6 +39,8 @@ def test_a_setting_that_does_not_exist_is_an_error():
         ("QUEUES", {"a": {"BACKEND": "x", "OPTIONS": []}}),
         ("QUEUES", {"a": {"BACKEND": "x", "WEIGHT": 0}}),
         ("QUEUES", {"a": {"BACKEND": "x", "WEIGHT": "3"}}),
+        ("QUEUES", {"a": {"BACKEND": "x", "AGEING": -1}}),
+        ("QUEUES", {"a": {"BACKEND": "x", "AGEING": "1"}}),
         ("QUEUES", {"a" * 101: {"BACKEND": "x"}}),
         ("IMMEDIATE_WINDOW", -1),
         ("IMMEDIATE_WINDOW", "120"),
@@ -49,7 +51,11 @@ def test_a_setting_that_does_not_exist_is_an_error():
         ("ARGUMENTS_BYTES", 10),
         ("ARGUMENTS_BYTES", 1.5e6),
         ("UPLOAD_STORAGE", ""),
+        ("FILE_BYTES", 0),
+        ("FILES", -1),
         ("LOG_LINES", None),
+        ("MESSAGES", {}),
+        ("MESSAGES", [{"name": "a", "on": ["done"]}]),
         ("SECRET_KEYS", "one text"),
         ("SECRET_KEYS", [""]),
     ],
@@ -66,6 +72,7 @@ def test_a_value_that_cannot_work_is_told_with_its_name(name, value):
     ("name", "value"),
     [
         ("SECRET_KEYS", "hunter2"),
+        ("MESSAGES", [{"name": "a", "on": [], "webhook": {"url": "https://x.example/", "secret": "hunter2"}}]),
         ("QUEUES", {"mail": {"BACKEND": "x", "WEIGHT": 0, "OPTIONS": {"url": "redis://:hunter2@queue/0"}}}),
     ],
 )

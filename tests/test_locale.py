@@ -58,6 +58,7 @@ def test_nothing_is_untranslated_or_in_doubt_or_left_over(language):
     assert ids(found.fuzzy_entries()) == set()
     assert ids(found.obsolete_entries()) == set()
     assert not found.metadata_is_fuzzy
+    assert ids(entry for entry in found if entry.previous_msgid or entry.previous_msgid_plural) == set()
     assert found.metadata["Language"] == language
 
 

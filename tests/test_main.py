@@ -78,3 +78,10 @@ def test_without_xgettext_its_tests_are_left_out_and_told(monkeypatch):
     monkeypatch.setattr(suite.shutil, "which", lambda name: None)
     (left,) = (run for run in suite.planned([]) if run.name == "gettext")
     assert "left out: xgettext is not installed" in str(left)
+
+
+def test_without_a_type_checker_its_tests_are_left_out_and_the_package_is_named(monkeypatch):
+    monkeypatch.setattr(suite, "missing_database", lambda name: "")
+    monkeypatch.setattr("tests.typing.CHECKERS", ("json", "no_such_checker"))
+    (left,) = (run for run in suite.planned([]) if run.name == "types")
+    assert "left out: not installed: no_such_checker; pip install -e '.[test]'" in str(left)

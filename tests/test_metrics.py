@@ -56,8 +56,10 @@ def test_latency_is_the_age_of_the_job_that_has_waited_longest():
 def test_a_job_whose_time_has_come_waits_also_if_no_worker_has_queued_it():
     make_job("scheduled", run_after=ago(minutes=2))
     make_job("scheduled", run_after=database_now("default") + MINUTE)
+    for run_after in (ago(minutes=9), database_now("default") + MINUTE):
+        make_job("scheduled", run_after=run_after, pause_requested_at=database_now("default"))
     found = metrics.queues()["default"]
-    assert (found.queued, found.scheduled) == (1, 1)
+    assert (found.queued, found.scheduled, found.paused) == (1, 1, 2)
     assert 2 * MINUTE <= found.latency < 3 * MINUTE
 
 
@@ -137,6 +139,14 @@ def test_activity_tells_rate_failures_and_waits_of_each_queue():
     assert found["default"].per_minute == pytest.approx(0.6)
     assert found["default"].waits == metrics.Durations(3, 2 * SECOND, 9 * SECOND)
     assert (found["mail"].finished, found["mail"].failed) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "failed"), [("failed", 1), ("timeout", 1), ("aborted", 0), ("interrupted", 0), ("suspended", 0)]
+)
+def test_an_attempt_that_was_ended_on_purpose_has_not_failed(outcome, failed):
+    ended(make_job("new", run_after=ago(minutes=1)), 4, outcome=outcome)
+    assert metrics.activity()["default"].failed == failed
 
 
 def test_an_attempt_whose_job_was_retried_since_tells_nothing_of_waiting():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 
-from qorworker import job
+from qorworker import JobContext, job
 
 
 @job
@@ -16,6 +16,14 @@ def once(number: int = 0) -> None:
 @job(max_attempts=3)
 def again(number: int = 0) -> None:
     """Does nothing, and may be started again: it may wait in a child's memory."""
+
+
+@job(max_attempts=3)
+def report(context: JobContext, number: int = 0) -> None:
+    """Reports ten times how far it is, and adds ten lines to its log."""
+    for step in range(10):
+        context.set_progress(step * 10)
+        context.add_log(f"step {step} of job {number}: a line of usual length")
 
 
 @job(max_attempts=3)

@@ -17,6 +17,7 @@ from example_project.demo import data
 from example_project.demo.processes import Processes
 from example_project.demo.story import mails_in, story_of
 from example_project.newsletter.jobs import send_newsletter
+from qorworker import Secret
 from qorworker.exceptions import JobTimeout
 from qorworker.models import Job
 
@@ -59,7 +60,7 @@ def scratch_database(folder: Path) -> Iterator[str]:
 
 def newsletter(subject: str, user: AbstractUser, pause: float) -> Job:
     return send_newsletter.using(user=user).enqueue(
-        subject=subject, content="Tea is ready.", password=settings.NEWSLETTER_PASSWORD, pause=pause
+        subject=subject, content="Tea is ready.", password=Secret(settings.NEWSLETTER_PASSWORD), pause=pause
     )
 
 
@@ -67,13 +68,15 @@ Story = tuple[Job, list[int]]
 
 
 def send_to_all(user: AbstractUser, processes: Processes) -> Story:
-    job, seen = newsletter("To everybody", user, pause=0.1), []
+    job = newsletter("To everybody", user, pause=0.1)
+    seen: list[int] = []
     processes.wait_until(lambda: watch(job, seen).is_finished, f"job {job.pk} to finish")
     return job, seen
 
 
 def send_and_abort(user: AbstractUser, processes: Processes) -> Story:
-    job, seen = newsletter("To some", user, pause=1), []
+    job = newsletter("To some", user, pause=1)
+    seen: list[int] = []
     processes.wait_until(lambda: bool(watch(job, seen).progress), f"job {job.pk} to make progress")
     job.abort(by=user, reason="the demo shows it")
     job.wait(timeout=120)

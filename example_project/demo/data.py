@@ -16,10 +16,11 @@ from example_project.newsletter.models import Subscriber
 from example_project.reports.jobs import nightly_report
 from example_project.shop.jobs import import_products
 from example_project.shop.models import Product, Shop
-from qorworker import Cron, Schedule
+from qorworker import Calendar, Cron, Schedule, Secret
 from qorworker.models import Job
 
 SAMPLE = Path(__file__).parent / "sample" / "products.csv"
+HOLIDAYS = SAMPLE.with_name("holidays.ics")
 NAMES = ("Ada", "Ben", "Chloe", "Dara", "Emil", "Fay", "Gus", "Hana", "Ivo", "June", "Kim", "Lou", "Mia", "Ned", "Olga")
 
 # An operator runs the catalogue's jobs and the report, and looks at everything, but sends no newsletter.
@@ -76,16 +77,25 @@ def make_rows() -> None:
             )
 
 
+def make_holidays() -> None:
+    """Days on which no report is made: Sundays, and some of each year."""
+    calendar, created = Calendar.objects.get_or_create(name="holidays", title="Public holidays", weekdays="7")
+    if created:
+        calendar.import_ics(HOLIDAYS.read_text(encoding="utf-8"))
+
+
 def enqueue_jobs(user: AbstractUser) -> None:
     """Things to look at: a report, now and every night, an import with errors, a mail for tomorrow, one withdrawn."""
     if Job.objects.exists():
         return
-    mail = {"content": "Our new teas have arrived.", "password": settings.NEWSLETTER_PASSWORD}
-    tomorrow = timezone.now() + dt.timedelta(days=1)
+    later = send_newsletter.using(user=user, run_after=timezone.now() + dt.timedelta(days=1))
+    content, password = "Our new teas have arrived.", Secret(settings.NEWSLETTER_PASSWORD)
     nightly_report.using(user=user).enqueue()
-    Schedule.objects.create_for(nightly_report, Cron("15 4 * * *"), name="The report of the night", by=user)
+    make_holidays()
+    workdays = Cron("15 4 * * *", calendar="holidays", on_holiday="skip")
+    Schedule.objects.create_for(nightly_report, workdays, name="The report of the night", by=user)
     import_products.using(user=user).enqueue(
         file=SimpleUploadedFile(SAMPLE.name, SAMPLE.read_bytes()), shop=Shop.objects.get(name="Berlin"), mode="add"
     )
-    send_newsletter.using(user=user, run_after=tomorrow).enqueue(subject="Autumn teas", **mail)
-    send_newsletter.using(user=user, run_after=tomorrow).enqueue(subject="Summer teas", **mail).cancel(by=user)
+    later.enqueue("Autumn teas", content, password)
+    later.enqueue("Summer teas", content, password).cancel(by=user)

@@ -13,7 +13,7 @@ from example_project.newsletter.models import Delivery, Subscriber
 from qorworker import Arg, JobContext, Secret, job
 
 
-@job(group="Marketing", permission="newsletter.send_newsletter", rate_limit="30/h")
+@job(group="Marketing", permission="newsletter.send_newsletter", rate_limit="30/h", dry_run=True, max_mails=5_000)
 def send_newsletter(
     context: JobContext,
     subject: Annotated[str, Arg(max_length=120)],
@@ -36,3 +36,42 @@ def send_newsletter(
         context.add_log(f"Sent to {subscriber.email}")
         time.sleep(pause)
     context.add_log("Finished sending")
+
+
+@job(group="Marketing", permission="newsletter.send_newsletter", max_attempts=3)
+def send_offer(subscriber: Subscriber, subject: str, content: Annotated[str, Arg(multiline=True)]) -> str:
+    """Sends one mail to one subscriber."""
+    EmailMessage(subject, content.replace("{name}", subscriber.name), to=[subscriber.email]).send()
+    return str(subscriber.email)
+
+
+@job(group="Marketing", permission="newsletter.send_newsletter")
+def report_mailing(context: JobContext) -> dict[str, int]:
+    """Says how a mailing has ended. Runs by itself at the end of each."""
+    batch = context.batch
+    if batch is None:
+        raise ValueError("This runs at the end of a mailing only.")
+    for failed in batch.jobs.failed():
+        context.add_log(f"Job {failed.pk}: {failed.error}")
+    return batch.counts()
+
+
+@job(group="Marketing", permission="newsletter.send_newsletter", max_attempts=3, dry_run=True)
+def spring_mailing(
+    context: JobContext,
+    subject: Annotated[str, Arg(max_length=120)],
+    content: Annotated[str, Arg(multiline=True, help="“{name}” stands for the name of the subscriber.")],
+) -> int:
+    """Sends an offer to every active subscriber, each in a job of its own.
+
+    These jobs are a batch: one page has its progress, and the verbs for all of them.
+    """
+    calls = (
+        send_offer.bind(subscriber=subscriber, subject=subject, content=content)
+        for subscriber in Subscriber.objects.active()
+    )
+    batch = context.spawn(
+        calls, f"Spring mailing: {subject}", then=report_mailing.bind(), otherwise=report_mailing.bind()
+    )
+    context.add_log(f"{batch.total} mails are on their way")
+    return batch.total

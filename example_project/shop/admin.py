@@ -1,6 +1,8 @@
 from django.contrib import admin
 
+from example_project.shop.jobs import change_prices
 from example_project.shop.models import Product, Shop
+from qorworker import run_on_selection
 
 
 @admin.register(Shop)
@@ -14,3 +16,4 @@ class ProductAdmin(admin.ModelAdmin):
     list_filter = ("shop",)
     list_select_related = ("shop",)
     search_fields = ("sku", "name")
+    actions = (run_on_selection(change_prices, argument="products"),)

@@ -1,21 +1,27 @@
-"""Deletes jobs that have ended, with their logs, results and uploads, and records that in the audit. All processes."""
+"""Deletes jobs that have ended, with all that belongs to them, and records that in the audit. All processes."""
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from django.core.files.storage import Storage
 from django.db import connections, transaction
 
+from qorworker.actions.summarising import summarise
 from qorworker.arguments import files
+from qorworker.models import bulk
+from qorworker.models.attempt import JobFile
 from qorworker.models.audit import AuditEntry, Origin
+from qorworker.models.batch import Batch
+from qorworker.models.batch_ends import keep_counts, lock_with_callbacks
 from qorworker.models.clock import database_now
+from qorworker.models.dependents import resolve_on_commit
 from qorworker.models.job import Job
 from qorworker.models.job_queries import JobQuerySet
 from qorworker.models.limits import over
+from qorworker.models.message import Message
 from qorworker.models.own import write_database
 from qorworker.models.schedule import Schedule
 from qorworker.models.schedule_slot import ScheduleSlot
@@ -25,6 +31,8 @@ from qorworker.models.worker import Worker
 AT_ONCE = 200  # jobs in one transaction
 WORKERS_KEPT = dt.timedelta(days=7)  # after their last heartbeat
 SLOTS_KEPT = dt.timedelta(days=90)  # and as long as their jobs exist
+BATCHES_KEPT = dt.timedelta(days=90)  # after their end, and as long as their jobs exist
+MESSAGES_KEPT = dt.timedelta(days=30)  # those that are about no job
 UPLOAD_AGE = dt.timedelta(days=1)  # a younger one may belong to a job that is just being stored
 
 
@@ -40,12 +48,15 @@ def delete_ended(
     """
     with transaction.atomic(using=using):
         rows = Job.objects.using(using).filter(pk__in=[job.pk for job in jobs])
+        lock_with_callbacks(jobs, rows.unfiltered())
         ended = set(rows.finished().select_for_update().values_list("pk", flat=True))
         deleted = [job for job in jobs if job.pk in ended]
         if deleted:
+            bulk.discard_belongings(deleted, using)
+            cancelled = keep_counts(deleted, rows.unfiltered())
             rows.filter(pk__in=ended).erase()
             AuditEntry.objects.using(using).record_many(action, deleted, user=by, origin=origin)
-            transaction.on_commit(partial(_discard_uploads, deleted), using=using, robust=True)
+            resolve_on_commit(cancelled, rows.unfiltered())
     return deleted
 
 
@@ -61,11 +72,6 @@ def delete_if_ended(job: Job, *, by: Any, origin: str) -> bool:
     return False
 
 
-def _discard_uploads(jobs: Iterable[Job]) -> None:
-    for job in jobs:
-        job.discard_uploads()
-
-
 def prune(
     jobs: JobQuerySet,
     keep_for: Callable[[Job], dt.timedelta | None],
@@ -76,8 +82,9 @@ def prune(
 ) -> Iterator[Job]:
     """Delete those of *jobs* that ended too long ago, the oldest first, and yield each.
 
-    A unique job whose key is kept for a period stays until that is over. The transactions are small, so that others do
-    not wait long, and it can be interrupted at any time.
+    A unique job whose key is kept for a period stays until that is over, and a job stays until those that wait for it
+    have ended: they may use what it has returned. The transactions are small, so that others do
+    not wait long, and it can be interrupted at any time. Before the first of them it is added up how jobs have ended.
 
     :param keep_for: returns for a job how long it is kept; None: for ever.
     :param shortest: the shortest time that ``keep_for`` returns for any job.
@@ -85,8 +92,10 @@ def prune(
     :param origin: where the request comes from, for the audit.
     """
     using, last = jobs.db, 0
+    if not dry_run:
+        summarise(using)
     now = database_now(using)
-    ended = jobs.finished().filter(finished_at__lt=now - shortest).order_by("pk")
+    ended = jobs.finished().needless().filter(finished_at__lt=now - shortest).order_by("pk")
     while batch := list(ended.filter(pk__gt=last)[:AT_ONCE]):
         last = batch[-1].pk
         over = [job for job in batch if _is_over(job, keep_for(job), now)]
@@ -113,21 +122,35 @@ def prune_slots(using: str, *, dry_run: bool = False) -> int:
     return old.count() if dry_run else old.delete()[0]
 
 
+def prune_batches(using: str, *, dry_run: bool = False) -> int:
+    """Delete the rows of batches that ended long ago and whose jobs are all gone, and return how many."""
+    old = Batch.objects.using(using).forgettable(database_now(using) - BATCHES_KEPT)
+    return old.count() if dry_run else old.delete()[0]
+
+
+def prune_messages(using: str, *, dry_run: bool = False) -> int:
+    """Delete old messages that are about no job, and return how many."""
+    old = Message.objects.using(using).forgettable(database_now(using) - MESSAGES_KEPT)
+    return old.count() if dry_run else old.delete()[0]
+
+
 def prune_limits(using: str, *, dry_run: bool = False) -> int:
     """Delete the records of limits that no longer count, and return how many."""
     return sum(rows.count() if dry_run else rows.delete()[0] for rows in over(using))
 
 
 def stray_uploads(storage: Storage) -> Iterator[str]:
-    """Yield the uploads in *storage* that belong to no job and no schedule, and are older than a day.
+    """Yield the uploads and files of jobs in *storage* that belong to no job and no schedule and are older than a day.
 
-    Transactions that were rolled back leave them, and schedules that were deleted before their jobs.
+    Transactions that were rolled back leave them, schedules that were deleted before their jobs, and attempts that
+    were ended, or lost their job, before the row of a file that they had stored was written.
     """
     in_use: set[str] = set()
     for using in _databases():
         for rows in (Job.objects.using(using), Schedule.objects.using(using)):
             for arguments in rows.values_list("arguments", flat=True).iterator(2_000):
                 in_use |= files.keys(arguments)
+        in_use.update(JobFile.objects.using(using).all_keys())
     for key in files.stored(storage):
         if key not in in_use and _age(storage, key) > UPLOAD_AGE:
             yield key
@@ -140,5 +163,8 @@ def _databases() -> list[str]:
 
 
 def _age(storage: Storage, key: str) -> dt.timedelta:
-    modified = storage.get_modified_time(key)
+    try:
+        modified = storage.get_modified_time(key)
+    except FileNotFoundError:  # it was deleted since it was listed
+        return dt.timedelta(0)
     return dt.datetime.now(modified.tzinfo) - modified  # both without a zone if USE_TZ is off

@@ -38,6 +38,8 @@ REFUSALS: dict[str, Any] = {
     "reschedule": gettext_lazy("You may not choose another time for “%s”."),
     "update": gettext_lazy("You may not change “%s”."),
     "retry": gettext_lazy("You may not retry “%s”."),
+    "answer": gettext_lazy("You may not answer the questions of “%s”."),
+    "approve": gettext_lazy("You may not decide about the approval of “%s”."),
     "delete": gettext_lazy("You may not delete “%s”."),
     "manage_schedule": gettext_lazy("You may not make or change schedules of “%s”."),
     "view_arguments": gettext_lazy("You may not see the arguments of “%s”."),
@@ -51,7 +53,7 @@ def visible_job(request: HttpRequest, pk: int) -> Job | None:
     return job if job is not None and permissions.can(request.user, "view", job=job) else None
 
 
-def visible_type(request: HttpRequest, name: str) -> JobType[Any] | None:
+def visible_type(request: HttpRequest, name: str) -> JobType[..., Any] | None:
     """Return the job type *name*, or None if it does not exist or the user may neither run it nor see its jobs."""
     job_type = registry.find(name)
     if job_type is None:
@@ -62,7 +64,7 @@ def visible_type(request: HttpRequest, name: str) -> JobType[Any] | None:
 
 def chosen_type(
     model_admin: Any, request: HttpRequest, name: str, action: str, methods: list[str], landing: str
-) -> JobType[Any] | HttpResponseBase:
+) -> JobType[..., Any] | HttpResponseBase:
     """Return the job type *name* if the user may do *action* with it and its form can be shown; else the answer.
 
     *landing* names the URL of the page that is shown for a type whose definition has an error.
@@ -93,7 +95,7 @@ def deny(
     request: HttpRequest,
     action: str,
     job: Job | None = None,
-    job_type: JobType[Any] | None = None,
+    job_type: JobType[..., Any] | None = None,
     reason: str = "",
     schedule: Schedule | None = None,
 ) -> HttpResponse:

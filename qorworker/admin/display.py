@@ -12,13 +12,14 @@ from django.forms import BoundField, MultiWidget, RadioSelect
 from django.utils import formats, timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
-from django.utils.translation import get_language_bidi, gettext_lazy, ngettext
+from django.utils.translation import get_language_bidi, gettext_lazy, ngettext, pgettext_lazy
 from django.utils.translation import gettext as _
 
 from qorworker.models import Job
 from qorworker.queries import counting
 from qorworker.status import JobStatus
 from qorworker.text.cleaning import isolated, visible, visible_lines
+from qorworker.text.moments import clock
 
 register = template.Library()
 
@@ -35,12 +36,20 @@ ICONS: dict[str, str] = {
     "row_errors": "M2.5 4h11M2.5 8h5M2.5 12h5M10 8.5l4 4M14 8.5l-4 4",
     "retrying": "M13.5 8a5.5 5.5 0 1 1-1.6-3.9M13.5 1.5V5H10",
     "aborting": "M3.5 3.5h9v9h-9z",
+    "paused": "M5.5 3v10M10.5 3v10",
+    "pausing": "M5.5 3v10M10.5 3v10",
+    "asking": "M5 6a3 3 0 1 1 4.5 2.6C8.4 9.2 8 9.7 8 10.8M8 13.2v.6",
+    "awaiting": f"{CIRCLE}M5 8.2 7.2 10.5 11 5.8",
     "silent": "M8 2l6.5 12h-13zM8 6.5V10M8 12v.5",
 }
 LABELS: dict[str, Any] = {
     "row_errors": gettext_lazy("Done with row errors"),
     "retrying": gettext_lazy("Will retry"),
     "aborting": gettext_lazy("Aborting"),
+    "paused": pgettext_lazy("job status", "Paused"),
+    "pausing": pgettext_lazy("job status", "Pausing"),
+    "asking": gettext_lazy("Waiting for an answer"),
+    "awaiting": gettext_lazy("Waiting for approval"),
     "silent": gettext_lazy("Not responding"),
 }
 
@@ -48,12 +57,20 @@ LABELS: dict[str, Any] = {
 @register.filter("qw_look")
 def look_of(job: Job) -> str:
     """Return the status as people see it: the stored one, or one that follows from more than the status."""
+    if job.is_paused:
+        return "paused"
+    if job.is_asking:
+        return "asking"
+    if job.awaits_approval:
+        return "awaiting"
     if job.will_retry:
         return "retrying"
     if job.is_aborting:
         return "aborting"
     if job.not_responding:
         return "silent"
+    if job.is_pausing:
+        return "pausing"
     if job.is_done_with_row_errors:
         return "row_errors"
     return job.status
@@ -164,6 +181,18 @@ def qw_clock(value: dt.datetime) -> str:
 
 
 @register.filter
+def qw_wall(moment: dt.datetime) -> str:
+    """Show the time of day in the zone that *moment* has."""
+    return clock(moment)
+
+
+@register.simple_tag
+def qw_calendar_url(choice: Any, **changes: str) -> str:
+    """Return the address of the calendar of schedules with *changes* of what was chosen."""
+    return str(choice.url(**changes))
+
+
+@register.filter
 def qw_from_now(value: dt.datetime | None) -> str:
     """Show how far a time is from now, such as "in 17 h" or "12 min ago"; empty for None."""
     if value is None:
@@ -195,6 +224,12 @@ def qw_capped(number: int) -> str:
 def qw_number(number: int) -> str:
     """Show a number with the separators of the language, such as "1,204"."""
     return formats.number_format(number, use_l10n=True, force_grouping=True)
+
+
+@register.filter
+def qw_factor(number: float) -> str:
+    """Show how many times as much something is, such as "2.8"."""
+    return formats.number_format(number, 0 if number >= 10 else 1, use_l10n=True, force_grouping=True)
 
 
 @register.filter

@@ -164,9 +164,10 @@ class RescheduleForm(forms.Form):
 
     at = LocalMomentField(label=gettext_lazy("Starts at"))
 
-    def __init__(self, data: Any = None, **options: Any) -> None:
+    def __init__(self, data: Any = None, *, is_paused: bool = False, **options: Any) -> None:
         super().__init__(data, prefix="qw", **options)
-        self.fields["at"].help_text = f"{zone_sentence()} {window_rule()}"
+        rule = _("It does not start before it is resumed.") if is_paused else window_rule()
+        self.fields["at"].help_text = f"{zone_sentence()} {rule}"
 
 
 class ConfirmForm(forms.Form):

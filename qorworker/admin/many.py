@@ -223,6 +223,7 @@ class Many(ABC):
             checkbox=ACTION_CHECKBOX_NAME,
             action=self.request.POST.get("action", ""),
             token=tokens.new_token(self.request.user),
+            asked=self.request.POST.get("qw-asked", ""),
             status=status,
         )
 

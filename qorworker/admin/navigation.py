@@ -35,6 +35,7 @@ class Place:
     pages: tuple[str, ...]
     allowed: Callable[[Any], bool]
     figure: Callable[[Situation], str] = lambda situation: ""
+    args: tuple[str, ...] = ()  # of the URL
 
     def closeness(self, url_name: str) -> int:
         """Return how well a page fits; 0 if it belongs to another place."""
@@ -61,9 +62,10 @@ PLACES = [
         "qorworker_schedule_changelist",
         gettext_lazy("Schedules"),
         "s",
-        ("qorworker_schedule_",),
+        ("qorworker_schedule_", "qorworker_calendar_"),
         permissions.can_view_any,
     ),
+    Place("qorworker_batch_changelist", gettext_lazy("Batches"), "b", ("qorworker_batch_",), permissions.can_view_any),
     Place("qorworker_queue_changelist", gettext_lazy("Queues"), "q", ("qorworker_queue_",), permissions.can_view_any),
     Place(
         "qorworker_worker_changelist",
@@ -72,6 +74,21 @@ PLACES = [
         ("qorworker_worker_",),
         lambda user: bool(user.has_perm("qorworker.view_worker")),
         lambda situation: str(situation.workers),
+    ),
+    Place(
+        "qorworker_message_changelist",
+        gettext_lazy("Messages"),
+        "m",
+        ("qorworker_message_", "qorworker_messagerule_"),
+        permissions.sees_messages,
+    ),
+    Place(
+        "app_list",
+        gettext_lazy("Dashboard"),
+        "d",
+        ("app_list", "qorworker_job_failures"),
+        permissions.can_view_any,
+        args=("qorworker",),
     ),
 ]
 
@@ -95,5 +112,5 @@ def places(request: HttpRequest, situation: Situation) -> list[dict[str, Any]]:
             "is_current": place is current and place.closeness(here) > 0,
         }
         for place in PLACES
-        if place.allowed(request.user) and (address := links.url_if_there(request, place.url_name))
+        if place.allowed(request.user) and (address := links.url_if_there(request, place.url_name, *place.args))
     ]

@@ -12,6 +12,7 @@ from django.urls import URLPattern, path
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters, sensitive_variables
 
+from qorworker import permissions
 from qorworker.admin import access, links
 
 READING = ("GET", "HEAD")
@@ -77,6 +78,25 @@ class Pages:
                 return access.deny(self, request, "")
 
         return answer
+
+
+class ReadOnlyPages(Pages):
+    """The same for rows that code makes: users who may see any job see the pages, and no form changes a row."""
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        return permissions.can_view_any(request.user)
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return permissions.can_view_any(request.user)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
 
 
 def _for_scripts(site: Any, view: View) -> View:

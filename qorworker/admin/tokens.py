@@ -18,7 +18,7 @@ from django.db import router, transaction
 from django.db.models import F
 
 from qorworker import permissions
-from qorworker.models import Job, Schedule
+from qorworker.models import Batch, Job, Schedule
 from qorworker.queries import site
 
 Started = tuple[Job, bool]
@@ -53,16 +53,15 @@ def start_once(user: Any, token: str, start: Callable[[], Job]) -> Started:
             return job, True
 
 
-def repeat_once(user: Any, token: str, row: Job | Schedule, repeat: Callable[[], Job]) -> Started:
-    """Repeat a job or the job of a schedule, once per token and row; return the job, and whether it is new.
+def repeat_once(user: Any, token: str, row: Job | Schedule | Batch, repeat: Callable[[], Job]) -> Started:
+    """Repeat a job, the job of a schedule, or a batch, once per token and row; return the new job, of a batch the first
+    one, and whether it is new.
 
-    Raises ``TooManyJobs``.
+    A request without a token is one of its own, and waits for its turn, too: else many at once would each find that
+    one more job is allowed. Raises ``TooManyJobs``.
     """
     own = f"{token}-{row.pk}"
-    if is_token(own):
-        return start_once(user, own, repeat)
-    permissions.check_number(user)
-    return repeat(), True
+    return start_once(user, own if is_token(own) else new_token(user), repeat)
 
 
 def is_token(token: str) -> bool:

@@ -17,10 +17,11 @@ from django.utils.translation import gettext_lazy
 from qorworker import permissions
 from qorworker.admin import access, conflicts, links, rendering, tokens
 from qorworker.admin.media import MEDIA
+from qorworker.admin.parameters import number
 from qorworker.definitions.job_type import JobType
 from qorworker.exceptions import AlreadyEnqueued, QorWorkerError
 from qorworker.execution.messages import clean_text
-from qorworker.models import Job, Schedule
+from qorworker.models import Approval, Batch, Job, Schedule
 
 REASON_CHARS = 200
 MATCHED = gettext_lazy("a matching job already exists")
@@ -61,7 +62,7 @@ class Verb:
         """Return its name within names of URLs and actions."""
         return self.name.replace("-", "_")
 
-    def lacking(self, user: Any, job_type: JobType[Any] | None = None, job: Job | None = None) -> str:
+    def lacking(self, user: Any, job_type: JobType[..., Any] | None = None, job: Job | None = None) -> str:
         """Return the first right that *user* lacks to do this with *job* or *job_type*; empty if none is lacking."""
         return next((action for action in self.needs if not permissions.can(user, action, job_type, job)), "")
 
@@ -73,7 +74,9 @@ class NothingNew(Exception):
     same click.
     """
 
-    def __init__(self, message: Text, reason: Text = "", job: Job | None = None, level: int = messages.WARNING) -> None:
+    def __init__(
+        self, message: Text, reason: Text = "", job: Job | Batch | None = None, level: int = messages.WARNING
+    ) -> None:
         self.message, self.reason, self.job, self.level = message, reason, job, level
 
 
@@ -108,6 +111,12 @@ def make_once(request: HttpRequest, row: Job | Schedule, make: Callable[[], Job]
 def reason_in(text: str) -> str:
     """Return a reason as it is stored: one line of at most ``REASON_CHARS`` characters."""
     return " ".join(clean_text(text, REASON_CHARS).split())
+
+
+def seen_in(request: HttpRequest) -> Approval | None:
+    """Return the request for approval that the page showed; None for a list, which shows many."""
+    seen = number(request.POST.get("qw-seen", ""))
+    return Approval(pk=seen) if seen is not None else None
 
 
 class VerbView(ABC):
@@ -218,6 +227,7 @@ class VerbView(ABC):
             verb=self.verb,
             warning=self.warning(row),
             token=self.request.POST.get("qw-token", ""),
+            seen=self.request.POST.get("qw-seen", ""),
             back=self._url(row),
         )
 

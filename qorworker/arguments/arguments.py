@@ -1,33 +1,36 @@
 """The arguments of one job type: its form, and the way of values to the table and back. All processes.
 
-Values pass the form's fields twice: before they are stored, and again before a handler gets them.
+Values pass the form's fields twice: before they are stored, and again before a handler gets them. Plain values whose
+fields would not change them take a shortcut to the table.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
 from django import forms
-from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
+from django.core.exceptions import ValidationError
 from django.core.files import File
 from django.core.serializers.json import DjangoJSONEncoder
 from django.utils.translation import gettext as _
+from django.views.decorators.debug import sensitive_variables
 
-from qorworker.arguments import codec, entered, files, given_form, shown
+from qorworker.arguments import codec, entered, files, given_form, row_keys, shown, stored_again
 from qorworker.arguments.definition import Definition, define
 from qorworker.arguments.drift import Drift, drift_of
+from qorworker.arguments.errors import Errors, masked
 from qorworker.arguments.plain import too_large
+from qorworker.arguments.row_keys import RowKeys
 from qorworker.arguments.shown import Shown
 from qorworker.arguments.signature import MISSING, description
 from qorworker.arguments.values import python_value
 from qorworker.exceptions import InvalidArguments, JobTypeError, UploadsUnavailable
 from qorworker.text.masking import Mask
 
-Errors = dict[str, list[str]]  # messages by field
 _to_json = json.JSONEncoder(default=str).encode
 
 
@@ -38,6 +41,8 @@ class Arguments:
     :param function: its handler.
     :param form: a ``Form``, ``ModelForm`` or model class that is used instead of the handler's signature.
     """
+
+    hint = "See the table of types in the documentation, or give a form with @job(form=…)."  # for one with problems
 
     def __init__(self, job_type: str, function: Callable[..., Any], form: type[Any] | None = None) -> None:
         self.job_type = job_type
@@ -59,6 +64,11 @@ class Arguments:
     @property
     def context_parameter(self) -> str | None:
         return self.definition.context_parameter
+
+    @property
+    def row_keys_parameter(self) -> str | None:
+        """The parameter that gets the keys of the rows to repeat; None if the handler has none."""
+        return self.definition.row_keys_parameter
 
     @cached_property
     def description(self) -> str:
@@ -101,7 +111,7 @@ class Arguments:
         """
         if not values:
             return arguments
-        names = list(self.fields)
+        names = self._sound().positional
         given = dict(zip(names, values, strict=False))
         errors = {name: [_("This argument was given twice.")] for name in given if name in arguments}
         if len(values) > len(names):
@@ -119,7 +129,8 @@ class Arguments:
         :raises qorworker.exceptions.InvalidArguments: with the errors of each field.
         """
         given, fields = {**values, **(files or {})}, self.fields
-        errors = {name: [_("This argument does not exist.")] for name in given if name not in fields}
+        keys, errors = self._row_keys(given)
+        errors |= {name: [_("This argument does not exist.")] for name in given if name not in {**fields, **keys}}
         cleaned: dict[str, Any] = {}
         for name, field in fields.items():
             try:
@@ -131,8 +142,21 @@ class Arguments:
             cleaned, errors = given_form.clean(self.form_class, cleaned)
         if errors:
             secrets = [*self.definition.secret_defaults.values(), *codec.given_secrets(self.definition.fields, given)]
-            raise InvalidArguments(self.job_type, _masked(errors, secrets))
-        return cleaned
+            raise InvalidArguments(self.job_type, masked(errors, secrets))
+        return {**cleaned, **keys}
+
+    def dump_plain(self, many: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]] | None:
+        """Return what ``dump(clean(…))`` would for dicts of plain values, in less time; else None.
+
+        None says nothing about errors, only that the form must be asked.
+        """
+        shortcut = self._sound().shortcut
+        return None if shortcut is None else shortcut.stored(many)
+
+    def clean_plain(self, values: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Return what ``clean`` would for plain values that are the same in JSON, in less time; else None."""
+        shortcut = self._sound().shortcut
+        return None if shortcut is None else shortcut.cleaned(values)
 
     def dump(
         self, cleaned: Mapping[str, Any], kept: Mapping[str, Any] | None = None, *, person: Any = None
@@ -154,6 +178,8 @@ class Arguments:
                 stored[name] = kept[name] if name in kept else codec.dump(field, cleaned.get(name), by)
             except ValidationError as error:
                 errors[name] = error.messages
+        if (keys := cleaned.get(self.row_keys_parameter or "")) is not None:
+            stored[str(self.row_keys_parameter)] = list(keys)
         if not errors and self.given:
             errors = given_form.unreadable(fields, stored)
         if errors := errors or too_large(stored):
@@ -172,8 +198,12 @@ class Arguments:
         """
         if not isinstance(stored, Mapping):
             raise InvalidArguments(self.job_type, {"__all__": [_("The stored value is not a set of arguments.")]})
+        shortcut = self._sound().shortcut
+        if shortcut is not None and (loaded := shortcut.loaded(stored)) is not None:
+            return loaded
         fields = self.fields
-        errors = {name: [_("This argument no longer exists.")] for name in stored if name not in fields}
+        keys, errors = self._row_keys(stored)
+        errors |= {name: [_("This argument no longer exists.")] for name in stored if name not in {**fields, **keys}}
         reasons = {"unknown" for _name in errors}
         cleaned: dict[str, Any] = {}
         for name, field in fields.items():
@@ -187,58 +217,11 @@ class Arguments:
                 reasons.add(getattr(error, "code", ""))
         if errors:
             kind = UploadsUnavailable if reasons == {files.UNAVAILABLE} else InvalidArguments
-            raise kind(self.job_type, _masked(errors, [*self.definition.secret_defaults.values()]))
-        return self.definition.deliver(cleaned)
+            raise kind(self.job_type, masked(errors, [*self.definition.secret_defaults.values()]))
+        return {**self.definition.deliver(cleaned), **keys}
 
-    def reuse(self, stored: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the values of *stored* with *changes*, for ``clean``.
-
-        :raises qorworker.exceptions.InvalidArguments: if *changes* lack a secret, which is never copied, or if an
-            argument no longer exists.
-        """
-        values: dict[str, Any] = dict(changes)
-        errors: Errors = {}
-        for name, value in stored.items():
-            if name in changes:
-                continue
-            field = self.fields.get(name)
-            try:
-                if field is None:
-                    raise ValidationError(_("This argument no longer exists."))
-                values[name] = codec.reuse(field, value)
-            except ValidationError as error:
-                errors[name] = error.messages
-        if errors:
-            raise InvalidArguments(self.job_type, errors)
-        return values
-
-    def change(self, stored: Mapping[str, Any], changes: Mapping[str, Any], *, person: Any = None) -> dict[str, Any]:
-        """Return *stored* with *changes*, cleaned, as JSON again.
-
-        Secrets and files that are not changed stay as they are. Stored values that are no longer arguments are dropped.
-
-        :param stored: the arguments as the table stores them.
-        :param changes: the new values, by name, as code passes them.
-        :param person: the user who entered new secrets; None if they come from code.
-        :raises qorworker.exceptions.InvalidArguments: if they do not fit.
-        :raises qorworker.exceptions.SecretsUnavailable: if a secret cannot be decrypted.
-        """
-        unchanged = {name: value for name, value in stored.items() if name in self.fields and name not in changes}
-        private = {n: value for n, value in unchanged.items() if codec.is_private(self.fields[n]) and value is not None}
-        values: dict[str, Any] = {}
-        errors: Errors = {}
-        for name, value in private.items():
-            try:
-                values[name] = codec.load(self.fields[name], name, value)
-            except ValidationError as error:
-                errors[name] = error.messages
-        try:
-            if errors:
-                raise InvalidArguments(self.job_type, errors)
-            rest = {name: value for name, value in unchanged.items() if name not in private}
-            return self.dump(self.clean({**values, **self.reuse(rest, changes)}), private, person=person)
-        finally:
-            files.close_all(values)
+    reuse = stored_again.reuse
+    change = stored_again.change
 
     def identity(self, stored: Mapping[str, Any]) -> dict[str, Any]:
         """Return *stored* without what differs each time the same values are stored. It has secrets in clear text."""
@@ -248,6 +231,7 @@ class Arguments:
             for name, value in stored.items()
         }
 
+    @sensitive_variables()  # an error is logged with its frames where a schedule makes the job
     def ask(self, rule: Callable[[dict[str, Any]], Any], stored: Mapping[str, Any], failure: str) -> Any:
         """Call *rule* with the arguments, as the handler gets them, and return its answer: a JSON value.
 
@@ -264,7 +248,7 @@ class Arguments:
             errors = {"__all__": [failure % f"{type(error).__name__}: {error}"]}
             secrets = [*self.definition.secret_defaults.values(), *self.secret_values(stored)]
             # What caused it would show them in the traceback.
-            raise InvalidArguments(self.job_type, _masked(errors, secrets)) from (None if secrets else error)
+            raise InvalidArguments(self.job_type, masked(errors, secrets)) from (None if secrets else error)
         finally:
             files.close_all(loaded)
         return value
@@ -277,7 +261,21 @@ class Arguments:
 
     def compare(self, fields: Mapping[str, forms.Field], stored: Mapping[str, Any]) -> Drift:
         """Return what of *stored* does not fit *fields*, which may offer fewer rows than those of the form."""
-        return drift_of(fields, stored)
+        return drift_of(fields, {name: value for name, value in stored.items() if name != self.row_keys_parameter})
+
+    def row_keys_in(self, stored: Mapping[str, Any]) -> RowKeys | None:
+        """Return the keys of the rows for which a job with these stored arguments is; None if it is for all rows."""
+        return next(iter(self._row_keys(stored)[0].values()), None)
+
+    def kept_row_keys(self, stored: Mapping[str, Any]) -> dict[str, RowKeys | None]:
+        """Return the keys of rows in *stored* under the name of their parameter: no form has them.
+
+        :raises qorworker.exceptions.InvalidArguments: if they are no keys.
+        """
+        keys, errors = self._row_keys(stored)
+        if errors:
+            raise InvalidArguments(self.job_type, errors)
+        return keys
 
     # What users see.
 
@@ -326,6 +324,16 @@ class Arguments:
             raise JobTypeError(f"Job type {self.job_type!r} ({definition.place}): {problems}.")
         return definition
 
+    def _row_keys(self, values: Mapping[str, Any]) -> tuple[dict[str, RowKeys | None], Errors]:
+        """Return the keys of rows among *values*, under the name of their parameter, and the errors about them."""
+        name = self.row_keys_parameter
+        if name is None or name not in values:
+            return {}, {}
+        try:
+            return {name: None if values[name] is None else row_keys.cleaned(values[name])}, {}
+        except ValidationError as error:
+            return {name: None}, {name: error.messages}
+
     def _default(self, name: str, field: forms.Field) -> Any:
         """Return the value of an argument that was left out, or raise ``ValidationError`` if it has none."""
         default = self.definition.defaults.get(name, MISSING)
@@ -336,19 +344,9 @@ class Arguments:
         raise ValidationError(str(field.error_messages["required"]), code="required")
 
     def _keep_uploads(self, stored: dict[str, Any]) -> dict[str, Any]:
-        uploads = [name for name, value in stored.items() if isinstance(value, File)]
+        uploads = {name: value for name, value in stored.items() if isinstance(value, File)}
         if not uploads:
             return stored
-        if files.relative_location() == "":  # they would land in the folder where this process started
-            text = _("Uploads have no folder on this site. Its MEDIA_ROOT must be set.")
-            raise InvalidArguments(self.job_type, {name: [text] for name in uploads})
+        if errors := files.problems(uploads):
+            raise InvalidArguments(self.job_type, errors)
         return files.keep_all(stored, self.fields)
-
-
-def _masked(errors: Mapping[str, list[str]], secrets: list[str]) -> Errors:
-    """Return *errors* without the secrets that a validator may have quoted."""
-    mask = Mask(secrets)
-    return {
-        "__all__" if name == NON_FIELD_ERRORS else name: [mask(str(message)) for message in messages]
-        for name, messages in errors.items()
-    }

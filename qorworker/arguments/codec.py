@@ -1,7 +1,7 @@
 """The way of one argument from its cleaned value to JSON and back. All processes.
 
-Secrets, files and rows are stored as objects with one of three tags. The field alone decides what a value may be, never
-what the table has.
+Secrets, files, rows and selections are stored as objects with one of four tags. The field alone decides what a value
+may be, never what the table has.
 """
 
 from __future__ import annotations
@@ -20,14 +20,16 @@ from django.forms.utils import pretty_name
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from qorworker.arguments import fields, files, secrets
+from qorworker.arguments import fields, files, secrets, selection
 from qorworker.arguments.plain import encode
 from qorworker.arguments.secrets import Secret
-from qorworker.arguments.values import python_value
+from qorworker.arguments.selection import Selection
+from qorworker.arguments.selection_field import SelectionField
+from qorworker.arguments.values import is_password, python_value
 from qorworker.exceptions import SecretsUnavailable
 from qorworker.text.masking import NOTHING, Mask
 
-SECRET, MODEL, FILE = "$secret", "$model", files.TAG
+SECRET, MODEL, FILE, SELECTION = "$secret", "$model", files.TAG, selection.TAG
 ERASED = {SECRET: None}  # what remains of a secret when its job has ended
 ENTERED_BY = "by"  # beside a secret: the key of the user who entered it, unless it came from code
 
@@ -36,18 +38,11 @@ def is_secret(field: forms.Field) -> bool:
     """Return whether the value of a field, or a part of it, must never be shown. A password input in a given form
     counts.
     """
-    if isinstance(field, fields.SecretField) or _is_password(field.widget):
+    if isinstance(field, fields.SecretField) or is_password(field.widget):
         return True
     if isinstance(field, fields.ListField):
         return is_secret(field.item)
     return isinstance(field, forms.MultiValueField) and any(map(is_secret, field.fields))
-
-
-def _is_password(widget: forms.Widget) -> bool:
-    """Return whether a widget is a password input, or has one beside others."""
-    if isinstance(widget, forms.MultiWidget):
-        return any(map(_is_password, widget.widgets))
-    return isinstance(widget, forms.PasswordInput)
 
 
 def secret_problem(field: forms.Field) -> str:
@@ -81,6 +76,8 @@ def dump(field: forms.Field, value: Any, entered_by: str = "") -> Any:
         return None  # a form gives False or "" for a file that was not chosen
     if isinstance(field, forms.JSONField):
         return encode(value)
+    if isinstance(value, Selection):
+        return value.stored()
     if isinstance(value, Model):
         return _reference(field, value)
     if isinstance(field, forms.ModelMultipleChoiceField) and isinstance(value, (QuerySet, list, tuple)):
@@ -115,15 +112,20 @@ def load(field: forms.Field, name: str, stored: Any) -> Any:
         return None if text is None else Secret(text)
     value = python_value(field, readable(field, stored))
     try:
-        return field.clean(value)
+        cleaned = field.clean(value)
+        if isinstance(field, SelectionField):
+            field.check_exists(cleaned)
+        return cleaned
     except ValidationError as error:
-        if error.code == "invalid_choice" or any(e.code == "invalid_choice" for e in error.error_list):
+        if any(each.code == "invalid_choice" for each in error.error_list):
             _tell_gone(field, stored)
         raise
 
 
 def readable(field: forms.Field, stored: Any) -> Any:
     """Return *stored* as ``python_value`` takes it: the key of a reference, and any other value as it is."""
+    if isinstance(field, SelectionField) and isinstance(stored, Mapping):
+        return Selection.from_stored(field.model, stored)
     if isinstance(field, forms.ModelMultipleChoiceField) and isinstance(stored, list):
         return [_key(field, item) for item in stored]
     if isinstance(field, forms.ModelChoiceField) and stored is not None:
@@ -306,6 +308,8 @@ def identity(field: forms.Field, name: str, stored: Any) -> Any:
         return _secret_text(field, name, stored)
     if isinstance(field, forms.FileField) and isinstance(stored, Mapping):
         return [stored.get("name"), stored.get("sha256")]
+    if isinstance(field, SelectionField):
+        return stored
     if isinstance(field, forms.DecimalField) and isinstance(stored, str):
         return str(Decimal(stored).normalize())
     return readable(field, stored)
@@ -316,6 +320,8 @@ def kind_of(field: forms.Field) -> list[Any]:
     kind: list[Any] = [type(field).__qualname__, field.required, getattr(field, "nullable", None)]
     if isinstance(field, forms.ModelChoiceField) and field.queryset is not None:
         kind.append(field.queryset.model._meta.label_lower)
+    if isinstance(field, SelectionField):
+        kind.append(field.model._meta.label_lower)
     if isinstance(field, fields.ListField):
         kind += kind_of(field.item)
     return kind

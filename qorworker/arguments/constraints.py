@@ -27,6 +27,19 @@ class Bound:
             raise ValidationError(message % {"limit": self.limit}, code="bound")
 
 
+class MultipleOf(StepValueValidator):
+    """A limit of which the value must be a multiple. Whole numbers are compared exactly, however large they are."""
+
+    def compare(self, value: Any, limit: Any) -> bool:
+        """Return whether *value* is refused."""
+        if isinstance(value, int) and isinstance(limit, int):
+            return value % limit != 0
+        try:
+            return super().compare(value, limit)
+        except (OverflowError, ValueError):  # no float can hold the value, so it cannot be compared
+            return True
+
+
 def constraints(metadata: Iterable[Any]) -> dict[str, Any]:
     """Return the options of ``Arg`` that correspond to *metadata*."""
     options: dict[str, Any] = {}
@@ -43,7 +56,7 @@ def _constraint(item: Any) -> dict[str, Any]:
         case "MinLen" | "MaxLen" | "Len":
             return _given(item, "min_length", "max_length")
         case "MultipleOf":
-            return {"validators": [StepValueValidator(item.multiple_of)]}
+            return {"validators": [MultipleOf(item.multiple_of)]}
     if type(item).__module__.partition(".")[0] == "annotated_types":
         raise JobTypeError(f"the constraint {item!r} is not known")
     return {}

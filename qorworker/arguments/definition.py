@@ -19,6 +19,7 @@ from qorworker.arguments import codec, given_form, signature
 from qorworker.arguments.mapping import form_field, key_problem
 from qorworker.arguments.plain import check_depth, is_too_deep
 from qorworker.arguments.secrets import Secret
+from qorworker.arguments.shortcut import Shortcut, shortcut_of
 from qorworker.arguments.signature import MISSING, Parameter
 
 TOGETHER = "arguments"  # the parameter that gets all values of a given form together
@@ -35,11 +36,18 @@ class Definition:
     given: bool
     problems: dict[str, str] = field(default_factory=dict)
     is_ready: bool = True  # False: it queries rows that the database does not have yet
+    row_keys_parameter: str | None = None
+    positional: tuple[str, ...] = ()  # the arguments that may be given by position, in their order
 
     @property
     def defaults(self) -> dict[str, Any]:
         """The defaults in the signature; a form has initial values instead."""
         return {} if self.given else {name: parameter.default for name, parameter in self.parameters.items()}
+
+    @cached_property
+    def shortcut(self) -> Shortcut | None:
+        """The way of plain values past the form. A given form is always used: it may do anything."""
+        return None if self.given else shortcut_of(self.fields, self.defaults)
 
     @cached_property
     def secret_defaults(self) -> dict[str, str]:
@@ -77,9 +85,14 @@ def define(job_type: str, function: Callable[..., Any], form: type[Any] | None) 
     read = signature.read(function)
     made = _from_form(read, form) if form is not None else _from_signature(job_type, read)
     made.place = signature.place_of(function)
+    made.row_keys_parameter = read.row_keys_parameter
+    keys = read.row_keys_parameter
+    made.positional = (*made.fields, *([keys] if keys is not None else [])) if made.given else read.positional
     for name, each in made.fields.items():
         if problem := codec.secret_problem(each):
             made.problems[name] = problem
+    if keys is not None and keys in made.fields:
+        made.problems[keys] = "the parameter is for the keys of rows, and a field of the form has the same name"
     if CSRF in made.fields:
         made.problems[CSRF] = "every form of a page has a field of this name already"
     return made

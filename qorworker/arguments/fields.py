@@ -20,8 +20,10 @@ from django.utils.translation import gettext as _
 
 from qorworker.arguments.plain import conforms, parse_json, storable_text
 from qorworker.arguments.secrets import Secret
-from qorworker.arguments.values import ExactText, items_of, python_value, text_of
+from qorworker.arguments.values import ExactText, is_password, items_of, python_value, text_of
 from qorworker.conf import settings
+
+MOST_ERRORS = 20  # of one list: after so many errors it is most likely a list of something else
 
 
 class MultilineInput(AdminTextareaWidget):
@@ -39,7 +41,7 @@ class TextField(forms.CharField):
     nullable = False
 
     def from_python(self, value: Any) -> ExactText:
-        return ExactText(text_of(value))
+        return ExactText(text_of(value, may_be_secret=is_password(self.widget)))
 
     def to_python(self, value: Any) -> Any:
         value = str(value) if isinstance(value, ExactText) else super().to_python(value)
@@ -58,7 +60,7 @@ class SecretField(forms.CharField):
         super().__init__(strip=False, **options)
 
     def from_python(self, value: Any) -> str:
-        return text_of(value)
+        return text_of(value, may_be_secret=True)
 
     def clean(self, value: Any) -> Any:
         text = super().clean(value)
@@ -160,10 +162,14 @@ class ListField(forms.Field):
         if value in (None, ""):
             return []
         lines = [line.strip() for line in value.splitlines()] if isinstance(value, str) else list(value)
-        items, errors = [], []
+        items: list[Any] = []
+        errors: list[str] = []
         for place, line in enumerate(lines, 1):
             if line == "" and not isinstance(line, ExactText):
                 continue
+            if len(errors) >= MOST_ERRORS:
+                errors.append(_("The lines from %(line)s on were not checked.") % {"line": place})
+                break
             try:
                 items.append(self.item.clean(line))
             except ValidationError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import logging
 import os
 import re
@@ -11,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from django import forms
-from django.core.exceptions import SuspiciousOperation, ValidationError
+from django.core.exceptions import ImproperlyConfigured, SuspiciousOperation, ValidationError
 from django.core.files import File
 from django.core.files.storage import FileSystemStorage, InvalidStorageError, Storage, storages
 from django.core.files.uploadedfile import UploadedFile
@@ -23,7 +24,8 @@ logger = logging.getLogger(__name__)
 
 FOLDER = "qorworker/"
 TAG = "$file"
-KEY = re.compile(FOLDER + r"[0-9a-f]{4}/[0-9a-f]{32}(_\w{1,20})?", re.ASCII)  # a storage may extend a taken name
+TOKEN = re.compile(r"[0-9a-f]{32}(_\w{1,20})?", re.ASCII)  # a storage may extend a taken name
+KEY = re.compile(FOLDER + r"[0-9a-f]{4}/" + TOKEN.pattern, re.ASCII)
 UNAVAILABLE = "unavailable"  # the code of an error that may pass
 KEPT = {TAG, "storage", "name", "size", "sha256", "content_type"}
 _UNKNOWN = forms.FileField()  # for a job type that is gone: the random name of an upload must be enough
@@ -37,7 +39,7 @@ def keep(file: File[Any]) -> dict[str, Any]:
         digest.update(chunk if isinstance(chunk, bytes) else chunk.encode())
     file.seek(0)
     size, alias = file.size, settings.UPLOAD_STORAGE
-    key = storages[alias].save(f"{FOLDER}{secrets.token_hex(2)}/{secrets.token_hex(16)}", file)
+    key = as_chosen(storages[alias].save(new_key(), file))
     return {
         TAG: key,
         "storage": alias,
@@ -46,6 +48,42 @@ def keep(file: File[Any]) -> dict[str, Any]:
         "sha256": digest.hexdigest(),
         "content_type": str(getattr(file, "content_type", "") or "")[:100],
     }
+
+
+def new_key() -> str:
+    """Return a random name for a file in the storage."""
+    return f"{FOLDER}{secrets.token_hex(2)}/{secrets.token_hex(16)}"
+
+
+def as_chosen(key: str) -> str:
+    """Return *key*, under which a storage has stored a file.
+
+    :raises django.core.exceptions.ImproperlyConfigured: if the storage has chosen another folder or name: no such file
+        is ever opened or deleted.
+    """
+    if not _is_key(key):
+        raise ImproperlyConfigured(
+            f"The storage {settings.UPLOAD_STORAGE!r} keeps files under names of its own, such as {key!r}: "
+            f"QORWORKER['UPLOAD_STORAGE'] needs one that keeps the names that it is given."
+        )
+    return key
+
+
+def problems(uploads: Mapping[str, File[Any]]) -> dict[str, list[str]]:
+    """Return why files cannot be stored, by name; empty if nothing is known that prevents it."""
+    if relative_location() == "":  # they would land in the folder where this process started
+        text = _("Uploads have no folder on this site. Its MEDIA_ROOT must be set.")
+        return {name: [text] for name in uploads}
+    return {name: [_("This file is closed.")] for name, file in uploads.items() if _is_closed(file)}
+
+
+def _is_closed(file: File[Any]) -> bool:
+    """Return whether a file cannot be read any more. The file of a model's field opens itself."""
+    try:
+        file.seek(0)
+    except ValueError as error:
+        return not isinstance(error, io.UnsupportedOperation)  # which says that a stream has no beginning to go to
+    return False
 
 
 def keep_all(values: Mapping[str, Any], fields: Mapping[str, forms.Field]) -> dict[str, Any]:
@@ -78,7 +116,8 @@ def relative_location() -> str | None:
 
 def display_name(name: str) -> str:
     base = os.path.basename(name.replace("\\", "/"))
-    return "".join(character for character in base if character.isprintable())[-200:] or "file"
+    shown = "".join(character for character in base if character.isprintable())[-200:]
+    return "file" if shown in ("", ".", "..") else shown  # Django opens no file with such a name
 
 
 def fetch(stored: Any) -> UploadedFile[Any]:
@@ -118,6 +157,20 @@ def discard(arguments: Mapping[str, Any], form_fields: Mapping[str, forms.Field]
             storage.delete(key)
 
 
+def discard_stored(alias: str, key: str) -> None:
+    """Delete a file from the storage *alias*; a failure is logged. ``prunejobs`` finds what stays there."""
+    try:
+        if _is_key(key):
+            storages[alias].delete(key)
+    except Exception:  # clients of remote storages raise errors of their own
+        logger.exception("The file %s could not be deleted from the storage %s.", key, alias)
+
+
+def token_of(key: str) -> str:
+    """Return the random part of the key of a file."""
+    return key.rpartition("/")[2]
+
+
 def unused(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
     """Return those of the arguments *before* that *after* does not have."""
     return {name: value for name, value in before.items() if after.get(name) != value}
@@ -145,6 +198,15 @@ def stored(storage: Storage) -> Iterator[str]:
 def lend(arguments: Mapping[str, Any], owner: int) -> dict[str, Any]:
     """Return *arguments* for a job whose uploads belong to schedule *owner*: ``discard`` leaves them alone."""
     return {name: {**value, "owner": owner} if _is_upload(value) else value for name, value in arguments.items()}
+
+
+def is_kept(stored: Any) -> bool:
+    """Return whether *stored* has the form of what ``keep`` returns, and is in the storage of today's settings."""
+    if not _is_upload(stored) or stored["storage"] != settings.UPLOAD_STORAGE:
+        return False
+    size = stored["size"]
+    is_size = isinstance(size, int) and not isinstance(size, bool) and 0 <= size < 2**63
+    return is_size and all(isinstance(stored[name], str) for name in ("name", "sha256", "content_type"))
 
 
 def _is_upload(stored: Any) -> bool:

@@ -32,7 +32,8 @@ def clean(form_class: type[Any], values: Mapping[str, Any]) -> tuple[dict[str, A
 def initial(field: forms.Field) -> Any:
     """Return the value of an argument that was left out: the initial value of its field."""
     value = field.initial() if callable(field.initial) else field.initial
-    return False if value is None and isinstance(field, forms.BooleanField) else value
+    is_checkbox = isinstance(field, forms.BooleanField) and not isinstance(field, forms.NullBooleanField)
+    return False if value is None and is_checkbox else value
 
 
 def unreadable(fields: Mapping[str, forms.Field], stored: Mapping[str, Any]) -> Errors:

@@ -24,6 +24,8 @@ from django.utils.translation import gettext_lazy as _
 from qorworker.arguments import fields
 from qorworker.arguments.plain import is_json_shape
 from qorworker.arguments.secrets import Secret
+from qorworker.arguments.selection import Selection
+from qorworker.arguments.selection_field import SelectionField
 from qorworker.arguments.signature import MISSING, Parameter
 from qorworker.arguments.spec import Spec, spec_of, unwrap, without_none
 from qorworker.arguments.widgets import ModelSelect, ModelSelectMultiple
@@ -65,6 +67,8 @@ def _builder(kind: Any) -> Callable[[Spec], forms.Field] | None:
     origin, inner = typing.get_origin(kind), typing.get_args(kind)
     if kind in (Any, object):
         return _json
+    if Selection in (kind, origin):
+        return _selection
     if origin is Literal:
         return _literal
     if origin is list and inner:
@@ -240,6 +244,15 @@ def _queryset(spec: Spec) -> forms.Field:
 def _several(spec: Spec, rows: dict[str, Any], **options: Any) -> forms.Field:
     widget = ModelSelectMultiple(rows["queryset"].model, spec.job_type, spec.name)
     return spec.make(fields.ModelListField, empty=True, widget=widget, **rows, **options)
+
+
+def _selection(spec: Spec) -> forms.Field:
+    model = next(iter(typing.get_args(spec.kind)), None)
+    if not (isinstance(model, type) and issubclass(model, Model)) or model._meta.abstract:
+        raise JobTypeError("a selection needs its model: Selection[Product]")
+    if problem := key_problem(model):
+        raise JobTypeError(problem)
+    return spec.make(SelectionField, model=model)
 
 
 def _upload(spec: Spec) -> forms.Field:

@@ -14,6 +14,7 @@ from django.forms.utils import pretty_name
 from django.template.defaultfilters import filesizeformat
 from django.utils import formats, timezone
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from qorworker.arguments import codec
 from qorworker.arguments.values import python_value
@@ -22,6 +23,7 @@ from qorworker.text.masking import MASK
 from qorworker.text.moments import clock, date_and_clock, local
 
 NOTHING = "\u2013"
+LINKED = 100  # rows of a selection that one address of a list names
 
 
 @dataclass(frozen=True)
@@ -34,10 +36,11 @@ class Shown:
     name: str
     label: str
     text: str
-    kind: str  # text, number, bool, date, choice, model, list, file, json, secret, unknown
+    kind: str  # text, number, bool, date, choice, model, selection, list, file, json, secret, unknown
     model: str = ""
     pk: Any = None
     url: str = ""
+    query: str | None = None  # of a selection: that of the list with its rows
 
 
 def display(form_fields: Mapping[str, forms.Field], stored: Mapping[str, Any]) -> list[Shown]:
@@ -51,7 +54,9 @@ def _visible(one: Shown) -> Shown:
 
 def summary(form_fields: Mapping[str, forms.Field], stored: Mapping[str, Any], limit: int, labels: bool) -> str:
     parts: list[str] = []
-    for one in display(form_fields, stored):
+    # Each item of a list shows a character at least, or the comma behind it.
+    shortened = {name: value[: limit * 2] if isinstance(value, list) else value for name, value in stored.items()}
+    for one in display(form_fields, shortened):
         if one.text not in ("", NOTHING):
             parts.append(f"{one.label if labels else one.name}: {' '.join(one.text[: limit * 2].split())}")
         if sum(map(len, parts)) > limit:
@@ -83,11 +88,19 @@ def _masked(value: Any) -> Any:
         return _mask(value)
     if _tagged(value, codec.FILE):
         return {key: value.get(key) for key in ("name", "size", "content_type")}
+    if _tagged(value, codec.SELECTION):
+        return _masked_selection(value)
     if _tagged(value, codec.MODEL):
         return {"model": value[codec.MODEL], "pk": value.get("pk"), "label": value.get("label", "")}
     if isinstance(value, Mapping):
         return {key: _masked(item) for key, item in value.items()}
     return [_masked(item) for item in value] if isinstance(value, list) else value
+
+
+def _masked_selection(value: Mapping[str, Any]) -> dict[str, Any]:
+    listed = value.get("list")
+    query = listed.get("query") if isinstance(listed, Mapping) else None
+    return {"model": value[codec.SELECTION], **({"pks": value["pks"]} if "pks" in value else {"query": query})}
 
 
 def _mask(value: Any) -> str | None:
@@ -128,6 +141,15 @@ def _shown(name: str, field: forms.Field | None, value: Any) -> Shown:
         return Shown(name, label, _row_text(value), "model", str(value[codec.MODEL]), value.get("pk"))
     if _tagged(value, codec.FILE):
         return Shown(name, label, f"{value.get('name', '')} ({filesizeformat(value.get('size', 0))})", "file")
+    if _tagged(value, codec.SELECTION):
+        return Shown(
+            name,
+            label,
+            _selection_text(field, value),
+            "selection",
+            str(value[codec.SELECTION]),
+            query=_selection_query(value),
+        )
     if isinstance(value, list):
         return Shown(name, label, ", ".join(_one(field, item)[0] for item in value) or NOTHING, "list")
     return Shown(name, label, *_one(field, value))
@@ -187,6 +209,31 @@ def _moment(field: forms.Field | None, value: str) -> str | None:
     if isinstance(moment, dt.time):
         return clock(moment)
     return str(moment) if isinstance(moment, (str, dt.timedelta)) else str(formats.localize(moment))
+
+
+def _shown_selection(name: str, label: str, field: forms.Field | None, value: Mapping[str, Any]) -> Shown:
+    model, query = str(value[codec.SELECTION]), _selection_query(value)
+    return Shown(name, label, _selection_text(field, value), "selection", model, query=query)
+
+
+def _selection_text(field: forms.Field | None, value: Mapping[str, Any]) -> str:
+    model = getattr(field, "model", None)
+    if isinstance(pks := value.get("pks"), list):
+        name = ngettext("row", "rows", len(pks))
+        if model is not None:
+            name = model._meta.verbose_name if len(pks) == 1 else model._meta.verbose_name_plural
+        return f"{formats.number_format(len(pks), force_grouping=True)} {name}"
+    name = model._meta.verbose_name_plural if model is not None else value[codec.SELECTION]
+    if query := _selection_query(value):
+        return _("The %(rows)s that match “%(query)s” when the job starts") % {"rows": name, "query": query}
+    return _("All %(rows)s that there are when the job starts") % {"rows": name}
+
+
+def _selection_query(value: Mapping[str, Any]) -> str | None:
+    if isinstance(pks := value.get("pks"), list):
+        return f"pk__in={','.join(map(str, pks))}" if len(pks) <= LINKED else None
+    listed = value.get("list")
+    return str(listed.get("query", "")) if isinstance(listed, Mapping) else ""
 
 
 def _row_text(value: Mapping[str, Any]) -> str:

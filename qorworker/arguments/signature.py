@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
+from qorworker.arguments.row_keys import is_row_keys
 from qorworker.exceptions import JobTypeError
 
 MISSING: Any = inspect.Parameter.empty
@@ -36,6 +37,8 @@ class Signature:
     parameters: dict[str, Parameter]
     context_parameter: str | None
     problems: dict[str, str]  # parameter -> why it cannot be an argument
+    row_keys_parameter: str | None = None  # the one that gets ``RowKeys``; no form asks for it
+    positional: tuple[str, ...] = ()  # the arguments that may be given by position, in their order
 
 
 def read(function: Callable[..., Any]) -> Signature:
@@ -43,6 +46,8 @@ def read(function: Callable[..., Any]) -> Signature:
     parameters: dict[str, Parameter] = {}
     problems: dict[str, str] = {}
     context: str | None = None
+    row_keys: str | None = None
+    positional: list[str] = []
     for name, parameter in inspect.signature(function).parameters.items():
         try:
             annotation = resolved(inspect.unwrap(function), parameter)
@@ -50,10 +55,16 @@ def read(function: Callable[..., Any]) -> Signature:
                 context = name
                 continue
             _refuse_kind(parameter)
+            if parameter.kind is not parameter.KEYWORD_ONLY:
+                positional.append(name)
+            if is_row_keys(annotation):
+                _refuse_row_keys(parameter, row_keys)
+                row_keys = name
+                continue
             parameters[name] = Parameter(name, annotation, parameter.default, helps.get(name, ""))
         except JobTypeError as error:
             problems[name] = str(error)
-    return Signature(parameters, context, problems)
+    return Signature(parameters, context, problems, row_keys, tuple(positional))
 
 
 def is_context(annotation: Any) -> bool:
@@ -85,6 +96,13 @@ def _refuse_kind(parameter: inspect.Parameter) -> None:
         raise JobTypeError("a job has no form for *args and **kwargs; name each argument")
     if parameter.kind is parameter.POSITIONAL_ONLY:
         raise JobTypeError("arguments are passed by name, so it cannot be positional-only")
+
+
+def _refuse_row_keys(parameter: inspect.Parameter, earlier: str | None) -> None:
+    if parameter.default is not None:
+        raise JobTypeError("its default must be None, which stands for all rows: RowKeys | None = None")
+    if earlier is not None:
+        raise JobTypeError(f"the keys of rows go to {earlier} already")
 
 
 def docstring_parameters(docstring: str) -> dict[str, str]:

@@ -56,10 +56,23 @@ def _none(field: forms.Field) -> None:
         raise ValidationError(_("This argument cannot be None."), code="none")
 
 
-def text_of(value: Any) -> str:
+def is_password(widget: forms.Widget | type[forms.Widget]) -> bool:
+    """Return whether a widget is a password input, or has one beside others. Browsers show dots in each of them."""
+    if isinstance(widget, type):
+        widget = widget()
+    if isinstance(widget, forms.MultiWidget):
+        return any(map(is_password, widget.widgets))
+    return getattr(widget, "input_type", "") == "password"
+
+
+def text_of(value: Any, *, may_be_secret: bool = False) -> str:
+    """Return a text as a plain one.
+
+    :param may_be_secret: whether a ``Secret`` is opened. A field that is none would store and show it in clear text.
+    """
     if isinstance(value, enum.Enum) and isinstance(value, str):
         return str(value.value)
-    if isinstance(value, Secret):
+    if isinstance(value, Secret) and may_be_secret:
         value = value.get_secret_value()
     if not isinstance(value, (str, Promise)):
         raise wrong_type(_("a text"), value)
@@ -67,7 +80,7 @@ def text_of(value: Any) -> str:
 
 
 def _text(field: forms.Field, value: Any) -> Any:
-    return text_of(value)
+    return text_of(value, may_be_secret=is_password(field.widget))
 
 
 def _number(field: forms.Field, value: Any) -> Any:

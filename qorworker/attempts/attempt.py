@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import math
 import signal
 import time
 from dataclasses import dataclass, field
@@ -13,18 +14,33 @@ from django.conf import settings as django_settings
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from qorworker.arguments import files
 from qorworker.arguments.codec import may_hold_secrets
+from qorworker.arguments.row_keys import ROW_KEY_CHARS
+from qorworker.attempts.vitals import FIRST, Vitals
 from qorworker.conf import settings
 from qorworker.definitions.backoff import STRATEGIES, seconds
 from qorworker.definitions.registry import mask_of, registry
 from qorworker.execution import recheck
-from qorworker.execution.messages import ERROR_CHARS, RETURN_CHARS, TRACEBACK_CHARS, Record, Work, clean_text
+from qorworker.execution.messages import (
+    CHECKPOINT_CHARS,
+    ERROR_CHARS,
+    REHEARSAL_CHARS,
+    RETURN_CHARS,
+    TRACEBACK_CHARS,
+    Record,
+    Work,
+    clean_text,
+)
 from qorworker.models import Outcome
+from qorworker.models.job_vitals import stored_stack
 from qorworker.models.sql import AttemptUpdate, Claimed
 from qorworker.status import CRASH_LIMIT, next_status
 from qorworker.system import memory
 from qorworker.system.processes import monotonic
+from qorworker.system.usage import Usage
 from qorworker.text.masking import NOTHING, Mask
+from qorworker.text.titles import Title
 
 MIB = 1024 * 1024
 LEASE_MARGIN = 1.0  # seconds by which an owner gives up before its lease ends in the database
@@ -48,27 +64,48 @@ class RunningAttempt:
     progress: int | None = None
     progress_text: str | None = None
     log: list[tuple[Any, ...]] = field(default_factory=list)  # lines to be written
+    log_limits: tuple[int, int, int] | None = None  # lines, characters, characters of a line; read at the first one
     rows: list[tuple[Any, ...]] = field(default_factory=list)  # results rows to be written
-    buffered: int = 0  # bytes of both
+    columns: str = ""  # JSON of the titles of the results columns, to be written
+    files: tuple[tuple[Any, ...], ...] = ()  # that were added, to be written
+    files_added: int = 0
+    buffered: int = 0  # bytes of all these
     reported_end: dict[str, Any] = field(default_factory=dict)  # how it ended, as its own process reports it
     changed: bool = False
     failures: int = 0  # writes of this attempt alone that failed for a passing reason
     refusals: int = 0  # writes of its state that the database refused
     returned: str = ""  # JSON of what the handler has returned
+    rehearsal: str = ""  # JSON of what a rehearsal has found, to be written
+    checkpoint: str | None = None  # JSON of its loops, to be written; empty: it is over
+    iterates: bool = False  # it has sent a checkpoint, so it may be able to end between two items
+    asked_to_suspend: bool = False
     has_reported: bool = False  # anything but its end
+    vitals: Vitals | None = None  # once it has run for a moment
+    queries: tuple[int, float] = (0, 0.0)  # and the seconds that they took, as its own process reports them
+    samples: str | None = None  # JSON of its vitals, to be written
+    stack_asked_at: dt.datetime | None = None  # the last request for its stack that was heeded
+    reported_stack: str | None = None  # what its own process has sent since then
+    stack: str | None = None  # JSON of the answer, to be written
 
     def __post_init__(self) -> None:
         self.has_secrets = may_hold_secrets(self.job.arguments)
         self.mask = mask_of(self.job.name, self.job.arguments)
 
-    @property
-    def work(self) -> Work:
-        """The message that has a child run it."""
+    def work(self, policy: str) -> Work:
+        """Return the message that has a child run it. *policy* is the setting ``RECHECK_PERMISSIONS``."""
         job = self.job
-        is_due = not job.is_trusted and recheck.is_due(job.has_waited)
+        is_due = not job.is_trusted and recheck.is_due(policy, job.has_waited)
         created_by = str(job.created_by or "") if is_due else None
         return Work(
-            job.id, job.name, job.arguments, job.attempt, job.max_attempts, job.token, self.database, created_by
+            job.id,
+            job.name,
+            job.arguments,
+            job.attempt,
+            job.max_attempts,
+            job.token,
+            self.database,
+            created_by,
+            bool(job.is_dry_run),
         )
 
     @property
@@ -95,11 +132,12 @@ class RunningAttempt:
     def was_stopped(self) -> bool:
         """Whether it ended because it was asked to.
 
-        A handler that returns after the request has not done its work. A handler that returned before it has.
+        A handler that returns after the request has not done its work. A handler that returned before it has, and one
+        whose loop was suspended before it goes on in another attempt.
         """
         if not self.stop_reason or self.reported_end.get("committed") is True:
             return False
-        if not self.has_returned:
+        if not self.has_returned and self.reported_end.get("outcome") != Outcome.SUSPENDED:
             return True
         returned_at = number(self.reported_end.get("returned_at"))
         return self.asked_to_end_at is not None and returned_at is not None and returned_at >= self.asked_to_end_at
@@ -125,8 +163,25 @@ class RunningAttempt:
                 self.changed = True
             case ["row", _, cells]:
                 self.add_row(cells)
+            case ["row", _, cells, key]:
+                self.add_row(cells, key)
+            case ["columns", _, titles]:
+                self.set_columns(titles)
+            case ["file", _, at, kept]:
+                self.add_file(at, kept)
             case ["return", _, text]:
                 self.add_returned(text)
+            case ["rehearsal", _, text]:
+                self.add_rehearsal(text)
+            case ["checkpoint", _, text]:
+                if len(text) <= CHECKPOINT_CHARS and text.isascii():  # only a manipulated child sends another one
+                    self.checkpoint, self.iterates, self.changed = text or self.checkpoint, True, True
+            case ["moved", _]:
+                self.job.crashes, self.changed = 0, True  # those before led somewhere
+            case ["queries", _, count, seconds]:
+                self.queries = max(0, count), number(seconds) or 0.0
+            case ["stack", _, text]:
+                self.reported_stack = text
 
     def add_returned(self, text: str) -> None:
         """Add a part of what the handler returned. Only a manipulated child sends more than the limit."""
@@ -134,34 +189,100 @@ class RunningAttempt:
         if len(self.returned) + len(part) <= RETURN_CHARS:
             self.returned += part
 
+    def add_rehearsal(self, text: str) -> None:
+        """Add a part of what a rehearsal has found. Only a manipulated child sends what is too long or not ASCII."""
+        if len(self.rehearsal) + len(text) <= REHEARSAL_CHARS and text.isascii():
+            self.rehearsal += text
+            self.changed = True
+
     def add_line(self, at: float, level: int, text: str) -> None:
         """Add a line to the log, or count it as dropped beyond the limit."""
         self.has_reported = True
         job = self.job
-        if job.log_lines >= settings.LOG_LINES or job.log_bytes >= settings.LOG_BYTES:
+        if self.log_limits is None:
+            self.log_limits = settings.LOG_LINES, settings.LOG_BYTES, settings.LOG_LINE_CHARS
+        lines, size, chars = self.log_limits
+        if job.log_lines >= lines or job.log_bytes >= size:
             job.log_dropped += 1
             self.changed = True
             return
-        text = clean_text(self.mask(text), settings.LOG_LINE_CHARS)
+        text = clean_text(self.mask(text), chars)
         job.log_lines += 1
         job.log_bytes += len(text)
         self.buffered += len(text) + 100
         self.log.append((job.id, job.log_lines, job.attempt, moment(at), max(0, min(level, 100)), text))
         self.changed = True
 
-    def add_row(self, cells: list[list[Any]]) -> None:
+    def set_columns(self, titles: list[Title]) -> None:
+        """Set the titles of the results columns. Only a manipulated child sends more than a row may have."""
+        stored = [
+            [self._clean(part) for part in title] if isinstance(title, list) else self._clean(title) for title in titles
+        ]
+        text = json.dumps(stored, ensure_ascii=False)
+        if len(text) <= settings.RESULTS_ROW_BYTES:
+            self.columns = text
+            self.buffered += len(text)
+            self.changed = True
+
+    def add_file(self, at: float, kept: dict[str, Any]) -> None:
+        """Add a file, which is in the storage already. Only a manipulated child sends what was not stored by ours."""
+        if not files.is_kept(kept) or self.files_added >= settings.FILES:
+            return
+        name, kind = (clean_text(self.mask(kept[each]), 1000) for each in ("name", "content_type"))
+        row = (self.job.id, self.job.attempt, moment(at), files.display_name(name), kept["size"])
+        self.files += ((*row, clean_text(kept["sha256"], 64), kind[:100], kept["storage"], kept[files.TAG]),)
+        self.files_added += 1
+        self.buffered += 500
+        self.changed = True
+
+    def add_row(self, cells: list[list[Any]], key: str | None = None) -> None:
         """Add a row to the results, up to their limit."""
         job = self.job
         if job.results_rows >= settings.RESULTS_ROWS:
             return
-        stored = [{"value": self._clean(value), "error": self._clean(error)} for value, error in cells]
+        clean = self._clean
+        stored = [{"value": clean(cell[0]), "error": clean(cell[1])} for cell in cells]
+        if max(map(len, cells), default=0) > 2:
+            stored = [{**cell, **_link(*sent[2:])} for cell, sent in zip(stored, cells, strict=True)]
         has_error = any(cell["error"] for cell in stored)
         job.results_rows += 1
         job.results_errors += has_error
         text = json.dumps(stored, ensure_ascii=False)
         self.buffered += len(text) + 100
-        self.rows.append((job.id, job.results_rows, job.attempt, text, has_error))
+        row = (job.id, job.results_rows, job.attempt, text, has_error)
+        self.rows.append((*row, clean_text(self.mask(key), ROW_KEY_CHARS)) if key else row)
         self.changed = True
+
+    @property
+    def sample_due_at(self) -> float:
+        """When its next sample is to be taken, on the parent's clock."""
+        if self.begun is None:
+            return math.inf
+        return self.begun + FIRST if self.vitals is None else self.vitals.due_at
+
+    def take_sample(self, now: float, usage: Usage, together: int = 1) -> None:
+        """Add a sample of its process to its vitals, to be written if it runs for longer."""
+        if self.begun is None:
+            return
+        if self.vitals is None:
+            self.vitals = Vitals(self.begun)
+        job = self.job
+        output = (job.log_lines, job.log_dropped, job.results_rows, self.progress, self.progress_text)
+        if self.vitals.take(now, usage, self.queries, output, together):
+            self.samples = self.vitals.text(job.attempt)
+            self.changed = self.has_reported = True
+
+    def answer_stack(self, text: str, source: str) -> None:
+        """Answer the last request for its stack."""
+        if self.stack_asked_at is not None:
+            self.stack = stored_stack(self.masked(text), source, moment(time.time()), self.stack_asked_at)
+            self.changed = self.has_reported = True
+
+    def forget_reports(self) -> None:
+        """Forget the log lines, titles, rows and files that were to be written: they are stored, or cannot be."""
+        # New objects: the old ones may be restored.
+        self.log, self.columns, self.rows, self.files, self.buffered = [], "", [], (), 0
+        self.samples = self.stack = None
 
     def _clean(self, value: Any) -> Any:
         value = self.mask.in_value(value)
@@ -193,6 +314,8 @@ class RunningAttempt:
         job = self.job
         is_crash = outcome in (Outcome.CRASHED, Outcome.LOST)
         job.crashes = job.crashes + 1 if is_crash else 0
+        if outcome in RETURNED and self.iterates:
+            self.checkpoint = ""  # the work is done: a retry of a job whose rows have errors does all of it again
         update = self.update()
         update.status = next_status(outcome, job.attempt, job.max_attempts, job.crashes)
         update.error = clean_text(self.mask(error), ERROR_CHARS) if outcome != Outcome.DONE else ""
@@ -208,6 +331,11 @@ class RunningAttempt:
     def masked(self, text: str) -> str:
         """Return a traceback without secrets, as it can be stored."""
         return clean_text(self.mask(text), TRACEBACK_CHARS)
+
+
+def _link(token: str = "") -> dict[str, str]:
+    """Return what a cell stores of its link to a file; nothing for what is no token of a file."""
+    return {"file": token} if files.TOKEN.fullmatch(token) else {}
 
 
 def number(value: Any, limit: float = 10 * 366 * 24 * 3600) -> float | None:

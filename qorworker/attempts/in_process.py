@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import sys
 import threading
 import time
 from collections import deque
@@ -26,13 +27,19 @@ from qorworker.attempts.limited_claims import give_key, is_stray
 from qorworker.attempts.writer import End, Writer
 from qorworker.conf import settings
 from qorworker.database.answers import was_answered
+from qorworker.exceptions import BudgetExceeded
+from qorworker.execution import stacks
 from qorworker.execution.context import JobContext
-from qorworker.execution.execute import Ending, execute
+from qorworker.execution.endings import Ending
+from qorworker.execution.execute import execute
 from qorworker.execution.messages import Record
+from qorworker.execution.queries import Tally, counted
 from qorworker.models import Job, Outcome, Pause, Worker
+from qorworker.models.job_vitals import StackSource
 from qorworker.models.sql import Claim, Claimed, claim_one, claimed_with
 from qorworker.signals import job_started
 from qorworker.system.processes import monotonic
+from qorworker.system.usage import usage_of
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +78,7 @@ def run_stored(
         give_key(using, claimed)
         writer.hand_back(RunningAttempt(claimed, using))
         writer.flush(())
-        claimed, claimed_at = _claim(using, job_id, replace(order, token=secrets.token_hex(16)))
+        claimed, claimed_at = _claim(using, job_id, replace(order, token=secrets.token_hex(16)), early=early)
     if claimed is None:
         Job.objects.using(using).limited().forget_handed_over(job_id)  # its backend is notified again soon
         return None
@@ -79,18 +86,19 @@ def run_stored(
     job_started.send_robust(Job, job_id=claimed.id, name=claimed.name, attempt=claimed.attempt)
     monitor = AttemptMonitor(attempt, writer, watch)
     monitor.renewed_at = claimed_at
-    with monitor.running():
+    with monitor.running(), counted(monitor.tally):
         ending = execute(
-            attempt.work,
+            attempt.work(settings.RECHECK_PERMISSIONS),
             monitor.collect,
             abort_requested=abort_requested or monitor.abort_requested,
+            suspend_requested=monitor.suspend_requested,
             surroundings=surroundings or logged,
             mask=attempt.mask,
         )
     return monitor.finish(ending, 0.0 if worker_id is None else PATIENCE)
 
 
-def _claim(using: str, job_id: int, order: Claim, *, early: bool = True) -> tuple[Claimed | None, float]:
+def _claim(using: str, job_id: int, order: Claim, *, early: bool) -> tuple[Claimed | None, float]:
     """Claim a job, and return it with a time at which its whole lease was still to come.
 
     If the answer is lost, the claim may have been carried out: then no other process could claim the job.
@@ -132,7 +140,7 @@ def _is_paused(job_id: int, using: str) -> bool:
 
 
 class AttemptMonitor:
-    """Renews the lease of an attempt in this process, writes its progress, and notices requests to abort it.
+    """Renews the lease of an attempt in this process, writes its progress, and notices requests to abort or pause it.
 
     It runs in a thread with its own database connection, opened only for a job that takes longer than a moment.
     Inside an open transaction, as in a ``TestCase``, another connection would not see the job: then there is no
@@ -146,7 +154,10 @@ class AttemptMonitor:
         connection: Any = connections[writer.using]
         self.errors: tuple[type[Exception], ...] = Error, connection.Database.Error
         self.records: deque[Record] = deque()
-        self.is_abort_requested = False
+        self.is_abort_requested = self.is_pause_requested = False
+        self.is_leaving = False  # this process is to end
+        self.tally = Tally(0)
+        self.handler_thread = threading.get_ident()
         self.renewed_at = self.looked_at = monotonic()
         self.is_locked = False  # the last renewal failed because the row is locked; the next step tries again
         self.stopped = threading.Event()
@@ -165,11 +176,19 @@ class AttemptMonitor:
 
     def abort_requested(self) -> bool:
         """Whether the attempt should end."""
-        if self.thread is None and monotonic() - self.looked_at >= WRITE_INTERVAL:
-            self._check_requests()
+        self._look()
         if self.is_abort_requested:
             self.attempt.ask_to_end(Outcome.ABORTED, _("Aborted."), politely=True)
         return self.is_abort_requested or self.attempt.lost
+
+    def suspend_requested(self) -> bool:
+        """Whether a loop of the attempt should end between two items."""
+        self._look()
+        return self.is_pause_requested or self.is_leaving
+
+    def _look(self) -> None:
+        if self.thread is None and monotonic() - self.looked_at >= WRITE_INTERVAL:
+            self._check_requests()
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -246,6 +265,7 @@ class AttemptMonitor:
         self.watch(self)
         try:
             self._apply_records()
+            self._sample()
             if self.attempt.changed and not self.attempt.lost:
                 self.writer.flush([self.attempt])
             if self.is_locked or monotonic() - self.renewed_at >= float(settings.LEASE) / 3:
@@ -270,14 +290,30 @@ class AttemptMonitor:
             self.attempt.apply(self.records.popleft())
 
     def _check_requests(self) -> None:
-        """Read whether an abort was requested, and whether the attempt still owns its job."""
+        """Read what was requested, and whether the attempt still owns its job."""
         self.looked_at = monotonic()
-        abort_requests = Job.objects.using(self.using).abort_requests(self._token())
-        pk = self.attempt.job.id
-        if pk in abort_requests:
-            self.is_abort_requested = abort_requests[pk]
-        else:
+        requested = Job.objects.using(self.using).requests(self._token()).get(self.attempt.job.id)
+        if requested is None:
             self.attempt.lost = True
+        else:
+            self.is_abort_requested, self.is_pause_requested, stack_at = requested
+            if stack_at is not None and stack_at != self.attempt.stack_asked_at:
+                self.attempt.stack_asked_at = stack_at
+                self._answer_stack()
+
+    def _sample(self) -> None:
+        """Take a sample of this process if it is due."""
+        attempt, now = self.attempt, monotonic()
+        if now < attempt.sample_due_at:
+            return
+        if (usage := usage_of(os.getpid())) is not None:
+            attempt.queries = self.tally.count, self.tally.seconds
+            attempt.take_sample(now, usage)
+
+    def _answer_stack(self) -> None:
+        frame = sys._current_frames().get(self.handler_thread)
+        text = stacks.of_process(frame, self.handler_thread) if frame is not None else ""
+        self.attempt.answer_stack(text, StackSource.PYTHON if text else StackSource.NONE)
 
     def _token(self) -> dict[int, str]:
         return {self.attempt.job.id: self.attempt.job.token}
@@ -297,6 +333,8 @@ class ContextLogHandler(logging.Handler):
             return
         try:
             context.add_log(self.format(record), level=record.levelno)
+        except BudgetExceeded:
+            raise
         except Exception:  # logging must not fail the job
             self.handleError(record)
 

@@ -80,4 +80,6 @@ def _claimed(job: Job) -> Claimed:
         results_errors=job.results_errors,
         token=job.attempt_token or "",
         limit_key=job.limit_key,
+        has_dependents=job.has_dependents,
+        batch_id=job.batch_id,
     )

@@ -80,7 +80,7 @@ class Separation:
         if end is None:
             logger.error("The progress of job %s cannot be stored: %s", attempt.job.id, error)
             if attempt.refusals >= MAX_REFUSALS:
-                attempt.log, attempt.rows, attempt.buffered = [], [], 0
+                attempt.forget_reports()
             return set()
         if attempt.refusals > MAX_REFUSALS + 1:
             logger.error("The end of job %s cannot be stored; giving up: %s", attempt.job.id, error)

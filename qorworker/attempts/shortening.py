@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from django.db import models, transaction
 from django.utils.translation import gettext as _
 
+from qorworker.arguments.row_keys import ROW_KEY_CHARS
 from qorworker.attempts.attempt import RunningAttempt
 from qorworker.execution.messages import ERROR_CHARS, clean_text
 from qorworker.models import LogLine, ResultsRow
@@ -23,7 +24,10 @@ if TYPE_CHECKING:
 
 LOG_COLUMNS = ("job_id", "number", "attempt", "at", "level", "text")
 ROW_COLUMNS = ("job_id", "number", "attempt", "cells", "has_error")
-PROGRESS_TEXT_CHARS = 200
+FILE_COLUMNS = ("job_id", "attempt", "at", "name", "size", "sha256", "content_type", "storage", "key")
+KEYED_ROW_COLUMNS = (*ROW_COLUMNS, "key")
+PROGRESS_TEXT_CHARS = NAME_CHARS = 200
+_TEXTS = ("progress_text", "log", "columns", "files", "rows", "returned", "buffered")  # attributes of a running attempt
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +42,7 @@ class Snapshot:
     @classmethod
     def of(cls, attempt: RunningAttempt, end: End | None) -> Snapshot:
         """Copy an attempt and its end."""
-        job, texts = attempt.job, (attempt.progress_text, attempt.log, attempt.rows, attempt.returned, attempt.buffered)
+        job, texts = attempt.job, tuple(getattr(attempt, name) for name in _TEXTS)
         counts = job.log_lines, job.log_bytes, job.log_dropped
         if end is None:
             return cls(texts, counts)
@@ -47,7 +51,8 @@ class Snapshot:
     def restore(self, attempt: RunningAttempt, end: End | None) -> None:
         """Put the copy back."""
         job = attempt.job
-        attempt.progress_text, attempt.log, attempt.rows, attempt.returned, attempt.buffered = self.texts
+        for name, value in zip(_TEXTS, self.texts, strict=True):
+            setattr(attempt, name, value)
         job.log_lines, job.log_bytes, job.log_dropped = self.counts
         if end is not None and self.update is not None:
             end.update = replace(self.update)
@@ -76,7 +81,7 @@ def shortenings(using: str, attempt: RunningAttempt, end: End | None, error: Exc
     _drop_returned(attempt)
     _log_shortening(attempt, end, _ascii(_shortened(error)))
     yield
-    attempt.log, attempt.rows, attempt.buffered = [], [], 0
+    attempt.forget_reports()
     _apply(attempt, end, lambda text: "")
     if end is not None and end.update.status != "done":
         end.update.error = "What it ended with could not be stored."
@@ -100,7 +105,12 @@ def _apply(attempt: RunningAttempt, end: End | None, fit: Fit) -> None:
     if attempt.progress_text is not None:
         attempt.progress_text = clean_text(fit(attempt.progress_text), PROGRESS_TEXT_CHARS)
     attempt.log = [(*line[:-1], fit(line[-1])) for line in attempt.log]  # a new list: the old one may be restored
-    attempt.rows = [(*row[:3], _fit_json(row[3], fit), row[4]) for row in attempt.rows]
+    attempt.columns = _fit_json(attempt.columns, fit)
+    attempt.files = tuple((*file[:3], clean_text(fit(file[3]), NAME_CHARS), *file[4:]) for file in attempt.files)
+    attempt.rows = [
+        (*row[:3], _fit_json(row[3], fit), row[4], *(clean_text(fit(key), ROW_KEY_CHARS) for key in row[5:]))
+        for row in attempt.rows
+    ]
     attempt.returned = _fit_json(attempt.returned, fit)
     if end is not None:
         end.update.progress_text = attempt.progress_text
@@ -131,12 +141,23 @@ def _replace_refused(using: str, attempt: RunningAttempt) -> None:
     """Replace each line and row that the database refuses by a remark, after a trial that is rolled back."""
     with transaction.atomic(using=using):
         lines = set(_refused(using, LogLine, LOG_COLUMNS, attempt.log))
-        rows = set(_refused(using, ResultsRow, ROW_COLUMNS, attempt.rows))
+        rows = {
+            number
+            for columns, some in by_columns(attempt.rows)
+            for number in _refused(using, ResultsRow, columns, some)
+        }
         transaction.set_rollback(True, using=using)
     line, row = _("This line could not be stored."), _("This row could not be stored.")
     cells = json.dumps([{"value": row, "error": ""}])
     attempt.log = [(*each[:-1], line) if each[1] in lines else each for each in attempt.log]
     attempt.rows = [(*each[:3], cells, each[4]) if each[1] in rows else each for each in attempt.rows]
+
+
+def by_columns(rows: Sequence[tuple[Any, ...]]) -> Iterator[tuple[Sequence[str], list[tuple[Any, ...]]]]:
+    """Yield results rows together with their columns: rows without a key cost nothing more for it."""
+    for columns in (ROW_COLUMNS, KEYED_ROW_COLUMNS):
+        if some := [row for row in rows if len(row) == len(columns)]:
+            yield columns, some
 
 
 def _refused(

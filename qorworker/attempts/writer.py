@@ -12,13 +12,15 @@ from functools import partial
 
 from django.db import Error, OperationalError, connections, transaction
 
+from qorworker.attempts import story
 from qorworker.attempts.attempt import RunningAttempt
+from qorworker.attempts.batch_ends import BatchEnds
+from qorworker.attempts.reports import report
 from qorworker.attempts.separation import Piece, Separation, has_failed_often
-from qorworker.attempts.shortening import LOG_COLUMNS, ROW_COLUMNS
-from qorworker.definitions.registry import registry
+from qorworker.definitions.registry import limits_of, registry
 from qorworker.execution.messages import EXCEPTION_CLASS_CHARS, clean_text
-from qorworker.models import Attempt, Job, LogLine, Outcome, ResultsRow
-from qorworker.models.job_verbs import wake
+from qorworker.models import Attempt, Job, Outcome
+from qorworker.models.dependents import SECONDS, resolve
 from qorworker.models.locks import short_waits, waited_in_vain
 from qorworker.models.refusals import FAILURES, describe, is_refusal
 from qorworker.models.sql import (
@@ -31,7 +33,7 @@ from qorworker.models.sql import (
     insert,
     note_columns,
 )
-from qorworker.signals import job_finished, job_progressed, log_finished
+from qorworker.models.waking import wake
 from qorworker.status import FINISHED
 from qorworker.system.processes import monotonic
 
@@ -82,6 +84,11 @@ class End:
         self.update.error, self.outcome, self.is_plain = error, Outcome.FAILED, False
 
     @property
+    def has_more(self) -> bool:
+        """Whether there is more to store in the row than its end."""
+        return self.has_result or bool(self.attempt.rehearsal)
+
+    @property
     def has_result(self) -> bool:
         """Whether to store what the handler returned, also with errors in rows."""
         done = self.update.status == "done" and bool(self.attempt.returned)
@@ -97,6 +104,8 @@ class Writer:
         self.worker_name = worker_name
         self.after_commit = after_commit  # send signals only once the open transaction has committed
         self.ends: list[End] = []
+        self.has_resolved = False  # whether jobs that wait for others were looked at since this was last reset
+        self.batches = BatchEnds(using, after_commit=after_commit)
         self.limits_freed = False  # whether jobs of limited types ended since this was last reset
         self.returned: deque[Claimed] = deque(maxlen=RETURNED)  # jobs that wait again since the last claim
         self.next_retry = math.inf  # when the first retry of the attempts written here is due
@@ -110,23 +119,26 @@ class Writer:
     def hand_back(self, attempt: RunningAttempt) -> None:
         """Put a job whose handler was not called back into the queue, as if it had never been claimed."""
         update = attempt.update()
-        update.status, update.uncounted = "new", True
+        update.status, update.uncounted, update.unstarted = "new", True, True
         self.ends.append(End(attempt, update, HANDED_BACK))
 
-    def flush(self, running: Iterable[RunningAttempt]) -> list[RunningAttempt]:
-        """Write everything new, and return the attempts that turned out to be lost."""
+    def flush(self, running: Iterable[RunningAttempt], most: int | None = None) -> list[RunningAttempt]:
+        """Write everything new, and return the attempts that turned out to be lost.
+
+        :param most: how many ends to write; those that were deferred come first.
+        """
         self.ends, self.deferred = self.deferred + self.ends, []
-        return self.write_and_claim(None, running)[0]
+        return self.write_and_claim(None, running, most)[0]
 
     def write_and_claim(
-        self, claim: Claim | None, running: Iterable[RunningAttempt] = ()
+        self, claim: Claim | None, running: Iterable[RunningAttempt] = (), most: int | None = None
     ) -> tuple[list[RunningAttempt], list[Claimed] | None]:
-        """Write everything new and make a claim, together.
+        """Write everything new, but *most* of the ends, and make a claim, together.
 
         Returns the attempts that turned out to be lost, and the claimed jobs: None if no claim was made after all.
         After a database error the next call writes all of it again, without doubling what was committed.
         """
-        ends, progressed = self._next(running)
+        ends, progressed = self._next(running, most)
         if not ends and not progressed and claim is None:
             return [], None
         try:
@@ -141,13 +153,15 @@ class Writer:
         self.ends = [end for end in self.ends if id(end) not in tried]
         self.deferred += [end for end in ends if end.attempt.job.id in locked]
         written = [end for end in ends if end.attempt.job.id not in locked and not end.given_up]
-        send_signals = partial(self._send_signals, written, progressed)
+        send_signals = partial(report, self.using, written, progressed)
         if self.after_commit:
             transaction.on_commit(send_signals, using=self.using, robust=True)
         else:
             send_signals()
+        self._resolve_dependents(written)
+        self.has_resolved |= self.batches.settle(written, claimed or ())
         self.returned += (end.attempt.job for end in written if end.update.status == "new")
-        delays = [end.update.delay or 0.0 for end in written if end.update.status == "scheduled"]
+        delays = [end.update.delay for end in written if end.update.delay is not None]
         self.next_retry = min(self.next_retry, monotonic() + min(delays, default=math.inf))
         if any(end.attempt.job.limit_key for end in ends):
             self.limits_freed = True
@@ -155,14 +169,14 @@ class Writer:
                 wake(self.using)
         return [attempt for attempt in progressed if attempt.lost], claimed
 
-    def _next(self, running: Iterable[RunningAttempt]) -> tuple[list[End], list[RunningAttempt]]:
+    def _next(self, running: Iterable[RunningAttempt], most: int | None) -> tuple[list[End], list[RunningAttempt]]:
         """Return what to write now: everything, or after failures a part of it, with the fewest failures first."""
         # A job may have two ends: the one whose write was not confirmed comes first, the other one next time.
         ends = list({end.attempt.job.id: end for end in reversed(self.ends)}.values())[::-1]
         ending = {end.attempt.job.id for end in ends}
         progressed = [attempt for attempt in running if attempt.changed and attempt.job.id not in ending]
         if self.batch_limit is None:
-            return ends, progressed
+            return ends[:most], progressed
         ends.sort(key=lambda end: end.attempt.failures)
         progressed.sort(key=lambda attempt: attempt.failures)
         ends = ends[: self.batch_limit]
@@ -200,28 +214,44 @@ class Writer:
         """Write a batch. Return the ids of jobs whose rows are locked, and the claimed jobs."""
         attempts = [*(end.attempt for end in ends), *progressed]
         doubtful = [end for end in ends if end.is_doubtful]
-        has_more = any(each.log or each.rows or each.returned or each.has_secrets for each in attempts)
+        has_more = any(
+            each.log or each.rows or each.columns or each.files or each.returned or each.has_secrets
+            for each in attempts
+        )
+        has_more = has_more or any(
+            each.checkpoint is not None or each.samples is not None or each.stack is not None for each in attempts
+        )
         # Whatever follows the exchange has to be in its transaction, or the claimed jobs get lost if that fails.
-        has_more = has_more or any(end.committed or end.has_result for end in ends if not end.is_plain)
+        has_more = has_more or any(end.committed or end.has_more for end in ends if not end.is_plain)
+        handed_back = [end.attempt.job for end in ends if end.outcome == HANDED_BACK]
+        unstarted = {job.id: job.token for job in handed_back if job.limit_key and limits_of(job.limit_key).rate}
+        has_more = has_more or bool(unstarted)
         alone = not (doubtful or has_more) and not connections[self.using].in_atomic_block
         with nullcontext() if alone else transaction.atomic(using=self.using):
             undecided = self._settle_doubtful(doubtful) if doubtful else set()
+            if unstarted:
+                Job.objects.using(self.using).forget_starts(unstarted)
             plain = [self._plain(end) for end in ends if end.is_plain]
             updates = [end.update for end in ends if not end.is_plain and end.attempt.job.id not in undecided]
             updates += [attempt.update() for attempt in progressed]
             notes = [self._note(end) for end in ends if end.outcome and not end.is_plain and end not in doubtful]
             result = exchange(self.using, updates, notes, claim, plain)
             owned, locked = result.ours, result.busy | undecided
+            for end in ends:
+                end.attempt.job.has_dependents |= end.attempt.job.id in result.parents
             self._complete([end for end in ends if end.committed and end.attempt.job.id in owned])
-            self._insert_log_and_rows([attempt for attempt in attempts if attempt.job.id in owned])
+            story.store(self.using, [attempt for attempt in attempts if attempt.job.id in owned])
             self._erase_secrets([end for end in ends if end.attempt.job.id in owned])
             returned = {end.update.id: end.attempt.returned or "null" for end in ends if end.has_result}
             Job.objects.using(self.using).keep_return_values({pk: returned[pk] for pk in returned if pk in owned})
+            if reports := {end.update.id: end.attempt.rehearsal for end in ends if end.attempt.rehearsal}:
+                Job.objects.using(self.using).keep_rehearsals({pk: reports[pk] for pk in reports if pk in owned})
         for attempt in attempts:
             if attempt.job.id in locked:
                 attempt.changed = True
             else:
-                attempt.log, attempt.rows, attempt.buffered = [], [], 0
+                attempt.forget_reports()
+                attempt.checkpoint = None
                 attempt.lost, attempt.failures = attempt.job.id not in owned, 0
         return locked, result.claimed if claim else None
 
@@ -275,19 +305,6 @@ class Writer:
             note.survivors = end.survivors
         attempts.bulk_update(notes, ["worker_id", "worker_name", "process_id", "peak_memory", "survivors"])
 
-    def _written_before(self, end: End) -> bool:
-        """Whether an earlier write without an answer stored this end after all. False if that is unknown."""
-        job = end.attempt.job
-        with suppress(Error):
-            return Job.objects.using(self.using).ended_as(job.id, job.attempt, end.update.status).exists()
-        return False
-
-    def _insert_log_and_rows(self, attempts: list[RunningAttempt]) -> None:
-        if lines := [line for attempt in attempts for line in attempt.log]:
-            insert(self.using, LogLine, LOG_COLUMNS, lines)
-        if rows := [row for attempt in attempts for row in attempt.rows]:
-            insert(self.using, ResultsRow, ROW_COLUMNS, rows)
-
     def _erase_secrets(self, ends: list[End]) -> None:
         over = [end.update.id for end in ends if end.attempt.has_secrets and end.update.status in FINISHED]
         if over:
@@ -326,46 +343,23 @@ class Writer:
             counted=True if counted or not end.update.uncounted else None,
         )
 
-    def _send_signals(self, ends: list[End], progressed: list[RunningAttempt]) -> None:
-        for end in ends:
-            if not end.outcome and (end.attempt.lost or end.update.status not in FINISHED):
-                continue  # it only went back into the queue, unless its abort had been requested
-            if end.attempt.lost and not self._written_before(end):
-                logger.warning(
-                    "Job %s was taken over while this worker ran it; its end (%s) was not written.",
-                    end.attempt.job.id,
-                    end.outcome,
-                )
-            else:
-                _announce(end)
-        if job_progressed.has_listeners(Job):
-            for attempt in progressed:
-                job_progressed.send_robust(
-                    Job,
-                    job_id=attempt.job.id,
-                    name=attempt.job.name,
-                    progress=attempt.progress,
-                    text=attempt.progress_text or "",
-                )
-
-
-def _announce(end: End) -> None:
-    job, update = end.attempt.job, end.update
-    log_finished(job.id, job.name, update.status, update.error)
-    if job_finished.has_listeners(Job):
-        job_finished.send_robust(
-            Job,
-            job_id=job.id,
-            name=job.name,
-            attempt=job.attempt - (end.outcome == HANDED_BACK),
-            status=update.status,
-            outcome=str(end.outcome),
-            error=update.error,
-            duration=end.duration,
-        )
+    def _resolve_dependents(self, written: list[End]) -> None:
+        """Let the jobs follow that wait for those that have ended."""
+        parents = [
+            end.attempt.job.id for end in written if end.attempt.job.has_dependents and end.update.status in FINISHED
+        ]
+        if not parents:
+            return
+        self.has_resolved = True
+        resolve_them = partial(resolve, Job.objects.using(self.using), parents, SECONDS)
+        if self.after_commit:
+            transaction.on_commit(resolve_them, using=self.using, robust=True)
+            return
+        with suppress(Error):  # a worker does it later; the claimed jobs must not get lost over it
+            resolve_them()
 
 
 def is_atomic(name: str) -> bool:
     """Whether jobs of this type end in their own transaction."""
     job_type = registry.find(name)
-    return job_type is not None and job_type.atomic
+    return job_type is not None and job_type.atomic is True

@@ -157,8 +157,7 @@ def _work(using: str, backends: list[CrontabBackend]) -> None:
 def _until(supervisor: Supervisor, deadline: float) -> Any:
     def stop_claiming(now: float) -> None:
         if time.monotonic() >= deadline:
-            claimer = supervisor.dispatcher.claimer
-            claimer.limit = claimer.claimed
+            supervisor.dispatcher.claimer.limit = 0
 
     return stop_claiming
 

@@ -30,7 +30,7 @@ def check_arguments(**kwargs: Any) -> list[checks.CheckMessage]:
             messages.append(
                 checks.Error(
                     f"Argument {name!r} of {job_type.place}: {problem}.",
-                    hint="See the table of types in the documentation, or give a form with @job(form=…).",
+                    hint=job_type.arguments.hint,
                     obj=job_type,
                     id="qorworker.E003",
                 )
@@ -40,7 +40,7 @@ def check_arguments(**kwargs: Any) -> list[checks.CheckMessage]:
     return messages
 
 
-def _check_defaults(job_type: JobType[Any]) -> Iterable[checks.CheckMessage]:
+def _check_defaults(job_type: JobType[..., Any]) -> Iterable[checks.CheckMessage]:
     for name, default in job_type.arguments.definition.defaults.items():
         problem = "" if default is MISSING else _default_problem(job_type.arguments.fields[name], name, default)
         if problem:

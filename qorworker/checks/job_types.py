@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import unicodedata
+from collections.abc import Iterable
 from typing import Any
 
 from django.apps import apps
@@ -12,19 +12,21 @@ from django.core.exceptions import ImproperlyConfigured
 
 from qorworker import conf
 from qorworker.arguments import codec
+from qorworker.checks.names import plain
 from qorworker.checks.offline import register
 from qorworker.definitions.job_type import JobType
 from qorworker.definitions.registry import registry
 from qorworker.execution import middleware
+from qorworker.execution.commands import CommandType
 
 
 @register()
 def check_names(**kwargs: Any) -> list[checks.CheckMessage]:
     """E002: names that some databases cannot tell apart. (Equal names are refused by ``@job`` itself.)"""
     messages: list[checks.CheckMessage] = []
-    seen: dict[str, JobType[Any]] = {}
+    seen: dict[str, JobType[..., Any]] = {}
     for job_type in registry.all():
-        other = seen.setdefault(_plain(job_type.name), job_type)
+        other = seen.setdefault(plain(job_type.name), job_type)
         if other is not job_type:
             messages.append(
                 checks.Error(
@@ -35,11 +37,6 @@ def check_names(**kwargs: Any) -> list[checks.CheckMessage]:
                 )
             )
     return messages
-
-
-def _plain(name: str) -> str:
-    """Return *name* without the differences that many collations ignore: case and accents."""
-    return "".join(char for char in unicodedata.normalize("NFKD", name.casefold()) if not unicodedata.combining(char))
 
 
 @register()
@@ -84,20 +81,40 @@ def check_middleware(**kwargs: Any) -> list[checks.CheckMessage]:
     """E012: middleware that cannot be imported, called, or put around the handlers."""
     types = registry.all()
     try:
-        places = [("QORWORKER['MIDDLEWARE']", conf.settings.MIDDLEWARE, types)]
+        of_project = conf.settings.MIDDLEWARE
     except ImproperlyConfigured:
         return []  # E001 says so
-    places += [(f"@job(middleware=…) of {job_type.place}", job_type.middleware, [job_type]) for job_type in types]
-    return [
-        checks.Error(
-            f"{place}: {problem}",
-            hint="A middleware is a callable that takes call_next and returns a callable that takes the context.",
-            id="qorworker.E012",
-        )
-        for place, chosen, around in places
-        for each in chosen
-        if (problem := middleware.problem(each, around))
+    others = [job_type for job_type in types if not job_type.concurrency]
+    messages = [
+        _wrong_middleware("QORWORKER['MIDDLEWARE']", problem)
+        for each in of_project
+        if (problem := middleware.problem(each, others))
     ]
+    for job_type in types:
+        place = f"@job(middleware=…) of {job_type.place}"
+        problems = [(place, middleware.problem(each, [job_type])) for each in job_type.middleware]
+        messages += [_wrong_middleware(place, problem) for place, problem in problems if problem]
+    return messages or _unfit_for_coroutines(of_project, types)
+
+
+def _unfit_for_coroutines(of_project: Any, types: Iterable[JobType[..., Any]]) -> list[checks.CheckMessage]:
+    """Return an error for each type that only cannot have the middleware of the project: all others can run."""
+    return [
+        _wrong_middleware("QORWORKER['MIDDLEWARE']", problem, job_type)
+        for job_type in types
+        if job_type.concurrency
+        for each in of_project
+        if (problem := middleware.problem(each, [job_type]))
+    ]
+
+
+def _wrong_middleware(place: str, problem: str, job_type: JobType[..., Any] | None = None) -> checks.CheckMessage:
+    return checks.Error(
+        f"{place}: {problem}",
+        hint="A middleware is a callable that takes call_next and returns a callable that takes the context.",
+        obj=job_type,
+        id="qorworker.E012",
+    )
 
 
 @register()
@@ -105,20 +122,25 @@ def check_permissions(**kwargs: Any) -> list[checks.CheckMessage]:
     """E007: a permission that is not ``app.codename`` of an app. W007: a permission that no model declares."""
     messages: list[checks.CheckMessage] = []
     for job_type in registry.all():
-        if not isinstance(job_type.permission, str):
-            continue
-        app_label, dot, codename = job_type.permission.partition(".")
-        if not (dot and codename.strip()) or app_label not in {config.label for config in apps.get_app_configs()}:
-            text = (
-                f"The permission {job_type.permission!r} of {job_type.place} is not “app.codename” of an installed app."
-            )
-            hint = "For example “shop.change_product”."
-            messages.append(checks.Error(text, hint=hint, obj=job_type, id="qorworker.E007"))
-        elif codename not in _declared_permissions(app_label):
-            text = f"No model of {app_label!r} declares the permission {job_type.permission!r} of {job_type.place}."
-            hint = "List it in Meta.permissions of a model; unless something else creates it, only superusers have it."
-            messages.append(checks.Warning(text, hint=hint, obj=job_type, id="qorworker.W007"))
+        for option in ("permission", "approval"):
+            name = getattr(job_type.options, option)
+            if isinstance(name, str) and (message := _problem_of_permission(option, name, job_type)) is not None:
+                messages.append(message)
     return messages
+
+
+def _problem_of_permission(option: str, name: str, job_type: JobType[..., Any]) -> checks.CheckMessage | None:
+    app_label, dot, codename = name.partition(".")
+    if not (dot and codename.strip()) or app_label not in {config.label for config in apps.get_app_configs()}:
+        text = f"The {option} {name!r} of {job_type.place} is not “app.codename” of an installed app."
+        return checks.Error(text, hint="For example “shop.change_product”.", obj=job_type, id="qorworker.E007")
+    if codename not in _declared_permissions(app_label):
+        text = f"No model of {app_label!r} declares the permission {name!r} of {job_type.place}."
+        if option == "approval":
+            text = f"No model of {app_label!r} declares the permission {name!r}, the approval of {job_type.place}."
+        hint = "List it in Meta.permissions of a model; unless something else creates it, only superusers have it."
+        return checks.Warning(text, hint=hint, obj=job_type, id="qorworker.W007")
+    return None
 
 
 def _declared_permissions(app_label: str) -> set[str]:
@@ -126,6 +148,21 @@ def _declared_permissions(app_label: str) -> set[str]:
     metas = [model._meta for model in apps.get_app_config(app_label).get_models()]
     own = {codename for meta in metas for codename, _name in meta.permissions}
     return own | {get_permission_codename(action, meta) for meta in metas for action in meta.default_permissions}
+
+
+@register()
+def check_commands(**kwargs: Any) -> list[checks.CheckMessage]:
+    """W017: a job type whose command cannot be loaded. A warning: the command alone stops no other command, either."""
+    return [
+        checks.Warning(
+            f"The command of {job_type.place}: {problem}.",
+            hint="Until that is mended its jobs are refused.",
+            obj=job_type,
+            id="qorworker.W017",
+        )
+        for job_type in registry.all()
+        if isinstance(job_type, CommandType) and (problem := job_type.arguments.load_problem)
+    ]
 
 
 @register(deploy=True)

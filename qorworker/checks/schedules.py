@@ -12,7 +12,7 @@ from qorworker.checks.offline import offline, register
 from qorworker.definitions.job_type import JobType
 from qorworker.definitions.registry import registry
 from qorworker.exceptions import InvalidArguments
-from qorworker.models import Schedule
+from qorworker.models import Calendar, Schedule
 from qorworker.schedules.plan import Plan
 
 
@@ -20,7 +20,7 @@ from qorworker.schedules.plan import Plan
 def check_schedules(**kwargs: Any) -> list[checks.CheckMessage]:
     """E009: a declared schedule whose arguments do not fit, whatever the tables hold, or whose name is not unique."""
     messages: list[checks.CheckMessage] = []
-    owners: dict[str, JobType[Any]] = {}
+    owners: dict[str, JobType[..., Any]] = {}
     for job_type in registry.ready():
         for plan in job_type.plans:
             other = owners.setdefault(plan.name, job_type)
@@ -45,7 +45,30 @@ def check_schedule_rows(databases: Sequence[str] | None = None, **kwargs: Any) -
     ]
 
 
-def _of_schedule(job_type: JobType[Any], plan: Plan, problem: str) -> tuple[str, str]:
+@checks.register(checks.Tags.database)
+def check_schedule_calendars(databases: Sequence[str] | None = None, **kwargs: Any) -> list[checks.CheckMessage]:
+    """W019: a declared schedule whose calendar does not exist. It makes no jobs until somebody creates it."""
+    if router.db_for_write(Schedule) not in (databases or ()):
+        return []
+    plans = [(job_type, plan) for job_type in registry.ready() for plan in job_type.plans]
+    named = {name for _job_type, plan in plans if (name := getattr(plan.when, "calendar", ""))}
+    try:
+        known = set(Calendar.objects.filter(name__in=named).values_list("name", flat=True)) if named else set()
+    except DatabaseError:
+        return []  # not migrated yet
+    return [
+        checks.Warning(
+            f"The schedule {plan.name!r} of {job_type.place} names the calendar {name!r}, which does not exist.",
+            "Create it in the admin, or with Calendar.objects.create(name=…). Until then the schedule makes no jobs.",
+            obj=job_type,
+            id="qorworker.W019",
+        )
+        for job_type, plan in plans
+        if (name := getattr(plan.when, "calendar", "")) and name not in known
+    ]
+
+
+def _of_schedule(job_type: JobType[..., Any], plan: Plan, problem: str) -> tuple[str, str]:
     """Return the text and the hint of a message about a schedule."""
     return (
         f"The schedule {plan.name!r} of {job_type.place} cannot be made: {problem}",
@@ -53,7 +76,7 @@ def _of_schedule(job_type: JobType[Any], plan: Plan, problem: str) -> tuple[str,
     )
 
 
-def _plan_problem(job_type: JobType[Any], plan: Plan) -> str:
+def _plan_problem(job_type: JobType[..., Any], plan: Plan) -> str:
     """Return the problem of a declared schedule's arguments as far as rows can be read, or an empty text."""
     if job_type.arguments.problems():
         return ""  # E003 says so

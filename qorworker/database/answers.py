@@ -7,6 +7,7 @@ import sqlite3
 from qorworker.conf import settings
 
 LOST = ("08", "57")  # classes of PostgreSQL's errors: the connection, and "operator intervention"
+LOCK_TIMEOUTS = ("55P03", 1205)  # PostgreSQL's and MariaDB's errors for a lock that was not available in time
 CLOSING = (1053, 1927)  # MariaDB: the server shuts down, or it has killed the connection
 
 
@@ -29,6 +30,12 @@ def is_locked(error: BaseException) -> bool:
     """Whether another connection holds the lock of SQLite's file."""
     code = getattr(error.__cause__, "sqlite_errorcode", 0) & 0xFF
     return code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+def waited_for_lock(error: BaseException) -> bool:
+    """Whether another connection holds a lock that the statement needed."""
+    sqlstate = getattr(error.__cause__, "sqlstate", None)
+    return is_locked(error) or sqlstate == LOCK_TIMEOUTS[0] or error.args[:1] == LOCK_TIMEOUTS[1:]
 
 
 def write_limit() -> float:

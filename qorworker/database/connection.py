@@ -13,7 +13,7 @@ from django.db import Error, connections
 
 from qorworker.conf import settings
 from qorworker.database import network
-from qorworker.database.answers import is_locked, was_answered, write_limit
+from qorworker.database.answers import is_locked, waited_for_lock, was_answered, write_limit
 from qorworker.database.call_guard import CallGuard, answer_limit
 from qorworker.database.overlap import Overlap
 from qorworker.database.session_limits import set_limits
@@ -40,6 +40,7 @@ class Database:
         self.retry_at = 0.0
         self.failed_at = 0.0  # when a call last failed in a way that would also fail the writes of others
         self.failures = 0
+        self.is_failing = False  # the last call failed, and not for a lock
         self._prepared: object = None
         self._plans_kept = True
 
@@ -82,7 +83,7 @@ class Database:
             self.call_guard.end()
         if self.failures:
             _warn("The database answers again.")
-            self.failures = 0
+            self.failures, self.is_failing = 0, False
         return result
 
     @contextmanager
@@ -165,7 +166,7 @@ class Database:
         self.failures += 1
         if getattr(error.__cause__, "sqlstate", "") in FOREIGN_SESSION:
             self._plans_kept = False
-        failed = monotonic()
+        failed, self.is_failing = monotonic(), not waited_for_lock(error)
         self.retry_at = max(now, failed) + pause
         if is_locked(error) or not was_answered(error) or failed - begun > write_limit():
             self.failed_at = failed

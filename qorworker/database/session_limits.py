@@ -28,7 +28,8 @@ def set_limits(connection: Any) -> bool:
     """Set limits on a new session, so that no statement can block the worker. Return whether it owns the session."""
     if connection.vendor == "postgresql" and is_pooled(connection):
         if _limit_transaction not in connection.execute_wrappers:
-            connection.execute_wrappers.append(_limit_transaction)
+            # Around all others: the thread that may carry out a statement would begin a transaction of its own.
+            connection.execute_wrappers.insert(0, _limit_transaction)
         return False
     seconds, mariadb = statement_limit(), bool(getattr(connection, "mysql_is_mariadb", False))
     statements: dict[str, list[str]] = {

@@ -1,12 +1,14 @@
-"""How long a failed job waits for its next attempt. Pure."""
+"""How long a failed job waits for its next attempt. All processes."""
 
 from __future__ import annotations
 
 import datetime as dt
-import math
+import logging
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+
+logger = logging.getLogger(__name__)
 
 Delay = float | int | dt.timedelta
 Backoff = Callable[[int], Delay]
@@ -53,14 +55,23 @@ class Constant:
 STRATEGIES: dict[str, Backoff] = {"exponential": Exponential(), "linear": Linear(), "constant": Constant()}
 
 
-def seconds(delay: Delay) -> float:
-    """Return *delay* as seconds.
+def seconds(delay: Delay, name: str = "A back-off") -> float:
+    """Return *delay* as seconds. *name* begins the text of errors.
 
     :raises ValueError: if it is not a time from 0 to a year.
     """
     value = delay.total_seconds() if isinstance(delay, dt.timedelta) else delay
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise ValueError(f"A back-off must be seconds or a timedelta, not {delay!r}.")
-    if not (math.isfinite(value) and 0 <= value <= LONGEST):
-        raise ValueError(f"A back-off must be between 0 seconds and a year, not {delay!r}.")
+        raise ValueError(f"{name} must be seconds or a timedelta, not {delay!r}.")
+    if not 0 <= value <= LONGEST:  # NaN is not, either
+        raise ValueError(f"{name} must be between 0 seconds and a year, not {delay!r}.")
     return float(value)
+
+
+def seconds_after(backoff: Backoff, attempt: int, name: str) -> float:
+    """Return the seconds to wait after a failed attempt of the job type *name*. This never raises."""
+    try:
+        return seconds(backoff(attempt))
+    except Exception:
+        logger.exception("The back-off of %s failed; the default is used instead.", name)
+        return seconds(STRATEGIES["exponential"](attempt))

@@ -100,7 +100,7 @@ def key_problem(given: Any) -> str:
 # What is stored with each job of a limited type: the type and the key, "" for all others.
 
 
-def limit_key(job_type: JobType[Any], stored: Mapping[str, Any]) -> str:
+def limit_key(job_type: JobType[..., Any], stored: Mapping[str, Any]) -> str:
     """Return the key by which a job with these stored arguments shares its limits; empty if its type has no limit.
 
     :raises qorworker.exceptions.InvalidArguments: if the callable of the type fails.
@@ -109,11 +109,11 @@ def limit_key(job_type: JobType[Any], stored: Mapping[str, Any]) -> str:
     """
     if not job_type.is_limited:
         return ""
-    key = job_type.defaults.concurrency_key or key_of(job_type, stored)
+    key = job_type.defaults.get("concurrency_key") or key_of(job_type, stored)
     return prefix_of(job_type.name) + _plain(key, KEY_CHARS)
 
 
-def key_of(job_type: JobType[Any], stored: Mapping[str, Any]) -> str:
+def key_of(job_type: JobType[..., Any], stored: Mapping[str, Any]) -> str:
     """Return the key of these arguments by the rule of the type; empty without a rule: all its jobs share one key."""
     rule = job_type.options.concurrency_key
     if rule is None:

@@ -6,8 +6,8 @@ import datetime as dt
 import inspect
 import json
 import sys
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from django import forms
@@ -22,8 +22,9 @@ from django.utils.functional import Promise
 from qorworker import validation
 from qorworker.arguments.plain import parse_json
 from qorworker.arguments.signature import place_of
-from qorworker.definitions import backoff, limits, unique
+from qorworker.definitions import approval, backoff, budgets, dependencies, limits, sharing, unique
 from qorworker.definitions.backoff import Backoff
+from qorworker.definitions.dependencies import Policy
 from qorworker.definitions.limits import Rate
 from qorworker.definitions.unique import Unique
 from qorworker.exceptions import JobTypeError
@@ -32,6 +33,7 @@ from qorworker.text.suggestion import did_you_mean
 
 if TYPE_CHECKING:
     from qorworker.definitions.job_type import JobType
+    from qorworker.models.job import Job
     from qorworker.schedules.plan import Plan
     from qorworker.schedules.timetable import Rule
 
@@ -44,42 +46,59 @@ SYNONYMS = {
     "time_limit": "timeout", "soft_time_limit": "timeout", "cron": "schedule", "crontab": "schedule",
     "verbose_name": "title", "retry_backoff": "backoff", "retention": "keep_for", "result_ttl": "keep_for",
     "countdown": "run_after", "eta": "run_after", "delay": "run_after", "scheduled_at": "run_after",
-    "schedule_at": "run_after", "created_by": "user", "by": "user",
+    "schedule_at": "run_after", "created_by": "user", "by": "user", "depends_on": "after", "dependencies": "after",
 }  # fmt: skip
 
 
 class JobOptions(TypedDict, total=False):
-    """The options of ``@job``, for type checkers and editors. ``job`` describes each of them."""
+    """The options of ``@job`` with their types, except for ``form``. ``job`` describes each of them.
+
+    The names that ``job`` accepts are those that stand here and in ``FormJobOptions``.
+    """
 
     name: str
     title: str | Promise
     group: str | Promise
-    form: type[forms.BaseForm | Model] | None
     queue_name: str
     priority: int
     max_attempts: int
     backoff: Literal["exponential", "linear", "constant"] | Backoff
     timeout: float | dt.timedelta | None
     memory_limit: int | None
-    permission: str | Callable[[Any, JobType[Any], str], bool] | None
+    max_queries: int | None
+    max_mails: int | None
+    max_log_lines: int | None
+    max_rows: int | None
+    permission: str | Callable[[Any, JobType[..., Any], str], bool] | None
+    approval: str | Callable[[Any, JobType[..., Any], dict[str, Any]], str | None] | None
+    dry_run: bool
     schedulable: bool
     schedule: Rule | Plan | Sequence[Rule | Plan] | None
     isolation: Literal["warm", "process"]
+    concurrency: int | None
     max_concurrency: int | None
     rate_limit: str | tuple[int, dt.timedelta] | Rate | None
     concurrency_key: str | Sequence[str] | Callable[[dict[str, Any]], Any] | None
     unique: bool | Unique | None
-    atomic: bool
+    atomic: bool | Literal["chunk"]
     confirm: str | Promise
     on_row_errors: Literal["exception", "done"]
     middleware: Sequence[str | Callable[..., Any]]
     keep_for: RetentionLimit | Mapping[str, RetentionLimit] | None
 
 
+class FormJobOptions(JobOptions):
+    """The options of a job type whose form the project gives. Its fields are unknown to type checkers."""
+
+    form: type[forms.BaseForm | Model]
+
+
 class EnqueueOptions(TypedDict, total=False):
-    """The options of ``JobType.using``, for type checkers and editors. ``using`` describes each of them."""
+    """The options of ``JobType.using`` with their types. ``using`` describes each of them, and accepts no others."""
 
     run_after: dt.datetime | dt.timedelta | None
+    after: Job | int | Iterable[Job | int] | None
+    after_failure: Policy | None
     priority: int | None
     queue_name: str | None
     max_attempts: int | None
@@ -92,11 +111,12 @@ class EnqueueOptions(TypedDict, total=False):
     schedule: Any
     database: str | None
     meta: Mapping[str, Any] | None
+    dry_run: bool | None
 
 
 @dataclass(frozen=True)
 class Options:
-    """The options of a job type with their defaults. ``job`` describes each of them."""
+    """The values that a job type has for its options. ``job`` describes each of them."""
 
     name: str
     title: str | Promise
@@ -108,22 +128,29 @@ class Options:
     backoff: Any = "exponential"
     timeout: float | None = None
     memory_limit: int | None = None
+    max_queries: int | None = None
+    max_mails: int | None = None
+    max_log_lines: int | None = None
+    max_rows: int | None = None
     permission: Any = None
+    approval: Any = None
+    dry_run: bool = False
     schedulable: bool = True
     schedule: Any = None
     isolation: str = "warm"
+    concurrency: int | None = None
     max_concurrency: int | None = None
     rate_limit: Any = None
     concurrency_key: Any = None
     unique: Any = None
-    atomic: bool = False
+    atomic: bool | Literal["chunk"] = False
     confirm: str | Promise = ""
     on_row_errors: str = "exception"
     middleware: Any = ()
     keep_for: Any = None
 
     @classmethod
-    def chosen_for(cls, function: Callable[..., Any], chosen: JobOptions) -> Options:
+    def chosen_for(cls, function: Callable[..., Any], chosen: Mapping[str, Any]) -> Options:
         """Merge *chosen* into the defaults.
 
         :raises qorworker.exceptions.JobTypeError: if an option is unknown or has a wrong value; it names the place.
@@ -144,6 +171,13 @@ class Options:
                 raise JobTypeError(f"@job({name}={value!r}) at {where}: {problem}.")
         if chosen.get("concurrency_key") and not (chosen.get("max_concurrency") or chosen.get("rate_limit")):
             raise JobTypeError(f"@job(concurrency_key=…) at {where} needs a max_concurrency or a rate_limit.")
+        if chosen.get("atomic") and inspect.iscoroutinefunction(function):
+            raise JobTypeError(
+                f"@job(atomic={chosen['atomic']!r}) at {where} needs a plain function: a transaction belongs to a"
+                " thread, and what a coroutine asks of the database runs in another one."
+            )
+        if chosen.get("concurrency") is not None and (problem := sharing.problem_of(function, chosen)):
+            raise JobTypeError(f"@job(concurrency={chosen['concurrency']}) at {where} {problem}.")
         if "name" not in chosen and not function.__name__.isidentifier():
             raise JobTypeError(f"@job at {where} has no name of its own: give it one with @job(name=…).")
         values: dict[str, Any] = {"name": default_name(function), "title": default_title(function), **chosen}
@@ -156,7 +190,8 @@ class Options:
         return cls(**values)
 
 
-NAMES = frozenset(option.name for option in fields(Options))
+NAMES = frozenset((*FormJobOptions.__required_keys__, *FormJobOptions.__optional_keys__))
+ENQUEUE_NAMES = EnqueueOptions.__optional_keys__
 
 
 def default_name(function: Callable[..., Any]) -> str:
@@ -178,7 +213,7 @@ def _app_label(module: str) -> str:
     return packages[-1] if last == "jobs" and packages else last
 
 
-def same_definition(registered: JobType[Any], new: JobType[Any]) -> bool:
+def same_definition(registered: JobType[..., Any], new: JobType[..., Any]) -> bool:
     """Return whether both stem from one definition: its module was imported anew, or its ``def`` was executed again."""
     # A decorator below @job gives all its functions the same code: the function inside is the one that counts.
     if inspect.unwrap(registered.function).__code__ is inspect.unwrap(new.function).__code__:
@@ -196,12 +231,13 @@ def import_of(function: Callable[..., Any]) -> Any:
     return getattr(sys.modules.get(function.__module__), "__spec__", None)
 
 
-def check_defaults(name: str, defaults: Mapping[str, Any], names: Collection[str]) -> None:
-    """Raise for what ``using`` cannot take: a name that is none of *names*, or a wrong value."""
+def check_defaults(name: str, defaults: Mapping[str, Any]) -> None:
+    """Raise for what ``using`` cannot take: an unknown option, or a wrong value."""
     for option in defaults:
-        if option not in names:
-            hint = did_you_mean(option, names, SYNONYMS)
-            raise TypeError(f"{name}.using() has no option {option!r}.{hint} There are: {', '.join(sorted(names))}.")
+        if option not in ENQUEUE_NAMES:
+            hint = did_you_mean(option, ENQUEUE_NAMES, SYNONYMS)
+            known = ", ".join(sorted(ENQUEUE_NAMES))
+            raise TypeError(f"{name}.using() has no option {option!r}.{hint} There are: {known}.")
     for option in ("priority", "max_attempts", "queue_name"):
         if defaults.get(option) is not None and (problem := _RULES[option](defaults[option])):
             raise ValueError(f"{name}.using({option}={defaults[option]!r}): {problem}.")
@@ -210,8 +246,14 @@ def check_defaults(name: str, defaults: Mapping[str, Any], names: Collection[str
     for option, problem_of_it in (("unique", unique.problem_of), ("unique_key", unique.key_problem)):
         if problem := problem_of_it(defaults.get(option)):
             raise ValueError(f"{name}.using({option}={defaults[option]!r}): {problem}.")
+    if problem := dependencies.policy_problem(defaults.get("after_failure")):
+        raise ValueError(f"{name}.using(after_failure={defaults['after_failure']!r}): {problem}.")
     if problem := _meta(defaults.get("meta")):
         raise ValueError(f"{name}.using(meta={defaults['meta']!r}): {problem}.")
+    if defaults.get("dry_run") is not None and (problem := validation.flag(defaults["dry_run"])):
+        raise ValueError(f"{name}.using(dry_run={defaults['dry_run']!r}): {problem}.")
+    if defaults.get("dry_run") and defaults.get("schedule") is not None:
+        raise ValueError(f"{name}.using(dry_run=True): the jobs of a schedule are no rehearsals.")
     when = defaults.get("run_after")
     if when is None or isinstance(when, dt.timedelta):
         return
@@ -287,15 +329,19 @@ _RULES: dict[str, Callable[[Any], str]] = {
     "backoff": _backoff,
     "timeout": validation.seconds,
     "memory_limit": validation.size,
+    **dict.fromkeys(budgets.NAMES, budgets.problem_of),
     "permission": _permission,
+    "approval": approval.problem_of,
+    "dry_run": validation.flag,
     "schedulable": validation.flag,
     "schedule": problem_of,
     "isolation": validation.one_of("warm", "process"),
+    "concurrency": sharing.number_problem,
     "max_concurrency": lambda value: "" if value is None else validation.whole(1, limits.MOST)(value),
     "rate_limit": limits.rate_problem,
     "concurrency_key": limits.rule_problem,
     "unique": unique.problem_of,
-    "atomic": validation.flag,
+    "atomic": lambda value: "" if value == "chunk" else validation.flag(value) and 'must be True, False or "chunk"',
     "confirm": _text,
     "on_row_errors": validation.one_of("exception", "done"),
     "middleware": _middleware,

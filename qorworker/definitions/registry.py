@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from functools import partial
-from typing import Any, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, Unpack, overload
 
 from qorworker.arguments import codec
 from qorworker.definitions import options
+from qorworker.definitions.decorators import Anything, FormJobDecorator, JobDecorator
 from qorworker.definitions.job_type import JobType
 from qorworker.definitions.limits import NONE, Limits, prefix_in, prefix_of
-from qorworker.definitions.options import JobOptions
+from qorworker.definitions.options import FormJobOptions, JobOptions
 from qorworker.exceptions import JobTypeError, UnknownJobType
 from qorworker.text.masking import Mask
 from qorworker.text.suggestion import did_you_mean
 
+if TYPE_CHECKING:
+    from qorworker.execution.context import JobContext
+
+P = ParamSpec("P")
 R = TypeVar("R")
 
 
@@ -22,10 +27,11 @@ class Registry:
     """The job types of this process, by name."""
 
     def __init__(self) -> None:
-        self._types: dict[str, JobType[Any]] = {}
+        self._types: dict[str, JobType[..., Any]] = {}
         self._left_out: set[str] = set()
+        self._hidden: set[str] = set()
 
-    def register(self, job_type: JobType[Any]) -> None:
+    def register(self, job_type: JobType[..., Any]) -> None:
         """Add *job_type*.
 
         :raises qorworker.exceptions.JobTypeError: if another function already has its name.
@@ -41,7 +47,7 @@ class Registry:
     def unregister(self, name: str) -> None:
         self._types.pop(name, None)
 
-    def get(self, name: str) -> JobType[Any]:
+    def get(self, name: str) -> JobType[..., Any]:
         """Return the type called *name*.
 
         :raises qorworker.exceptions.UnknownJobType: if this process does not have it; the message suggests a similar
@@ -52,7 +58,7 @@ class Registry:
         except KeyError:
             raise UnknownJobType(name, did_you_mean(name, self._types)) from None
 
-    def find(self, name: str) -> JobType[Any] | None:
+    def find(self, name: str) -> JobType[..., Any] | None:
         """Return the type called *name*; None if this process does not have it."""
         return self._types.get(name)
 
@@ -60,6 +66,11 @@ class Registry:
         """Whether each attempt at a job of the type *name* gets a new process."""
         job_type = self._types.get(name)
         return job_type is not None and job_type.isolation == "process"
+
+    def concurrency_of(self, name: str) -> int | None:
+        """Return how many jobs of the type *name* may share a child; None if each needs one for itself."""
+        job_type = self._types.get(name)
+        return None if job_type is None else job_type.concurrency
 
     def names(self) -> list[str]:
         return sorted(self._types)
@@ -72,11 +83,20 @@ class Registry:
         """Return the names of the types whose jobs this process starts."""
         return sorted(self._types.keys() - self._left_out)
 
-    def all(self) -> list[JobType[Any]]:
-        """Return every type: those without a group first, then by group and title."""
-        return sorted(self._types.values(), key=lambda t: (str(t.group).casefold(), str(t.title).casefold(), t.name))
+    def hide(self, name: str) -> None:
+        """Offer the type *name*, which the app needs for itself, nowhere."""
+        self._hidden.add(name)
 
-    def ready(self) -> list[JobType[Any]]:
+    def all(self) -> list[JobType[..., Any]]:
+        """Return every type that is not hidden: those without a group first, then by group and title."""
+        types = [job_type for name, job_type in self._types.items() if name not in self._hidden]
+        return sorted(types, key=lambda t: (str(t.group).casefold(), str(t.title).casefold(), t.name))
+
+    def with_hidden(self) -> list[JobType[..., Any]]:
+        """Return every type, in no particular order."""
+        return list(self._types.values())
+
+    def ready(self) -> list[JobType[..., Any]]:
         """Return every type but those whose form reads choices from a table that does not exist yet.
 
         ``migrate`` runs the system checks before it creates that table.
@@ -87,11 +107,24 @@ class Registry:
 registry = Registry()
 
 
+# Those that take a function are the same as in ``JobDecorator``.
 @overload
-def job(function: Callable[..., R], /) -> JobType[R]: ...
+def job(function: Callable[Concatenate[Anything, P], Any], /) -> JobType[..., Any]: ...
 @overload
-def job(**chosen: Unpack[JobOptions]) -> Callable[[Callable[..., R]], JobType[R]]: ...
-def job(function: Callable[..., Any] | None = None, /, **chosen: Unpack[JobOptions]) -> Any:
+def job(
+    function: Callable[Concatenate[JobContext, P], Coroutine[Any, Any, R]], /
+) -> JobType[P, R, Coroutine[Any, Any, R]]: ...
+@overload
+def job(function: Callable[Concatenate[JobContext, P], R], /) -> JobType[P, R, R]: ...
+@overload
+def job(function: Callable[P, Coroutine[Any, Any, R]], /) -> JobType[P, R, Coroutine[Any, Any, R]]: ...
+@overload
+def job(function: Callable[P, R], /) -> JobType[P, R, R]: ...
+@overload
+def job(**options: Unpack[FormJobOptions]) -> FormJobDecorator: ...
+@overload
+def job(**options: Unpack[JobOptions]) -> JobDecorator: ...
+def job(function: Callable[..., Any] | None = None, /, **chosen: Any) -> Any:
     """Make a function a job type, with or without options.
 
     :param name: the key in the table, 1 to 200 characters; by default ``"<app label>.<function>"``.
@@ -105,17 +138,28 @@ def job(function: Callable[..., Any] | None = None, /, **chosen: Unpack[JobOptio
         ``"constant"``, or a callable that takes the attempt's number and returns seconds or a timedelta.
     :param timeout: how long an attempt may take, in seconds or as a timedelta; None (the default): no limit.
     :param memory_limit: how much memory an attempt may take, in bytes; None (the default): no limit.
+    :param max_queries: how many database queries one attempt may make; None (the default): no limit.
+    :param max_mails: how many mails it may send; None: no limit.
+    :param max_log_lines: how many lines it may add to its log; None: no limit.
+    :param max_rows: how many rows it may add to its results; None: no limit.
     :param permission: who may run it: ``"app.codename"``, or a callable ``(user, job_type, action) -> bool``.
+    :param approval: the permission that another user needs to approve a run before it starts: ``"app.codename"``, or a
+        callable ``(user, job_type, arguments)`` that returns one, or None for a run that needs no approval.
+    :param dry_run: whether it can be rehearsed: run so that its writes are rolled back, its mail is caught, and its
+        page shows what would have changed; by default False.
     :param schedulable: whether people may choose a time; by default True.
     :param schedule: when it runs by itself: a ``Cron``, ``Every``, ``At`` or ``Plan``, or a list of them.
     :param isolation: ``"warm"`` (the default): attempts share a process; ``"process"``: each gets a new one.
+    :param concurrency: how many jobs of this type, a coroutine that may be run again, one process may run at the same
+        time, from 2 to 1,000; None (the default): one.
     :param max_concurrency: how many jobs may run at once, over all workers, from 1 to 10,000; None: no limit.
     :param rate_limit: how many jobs may start in a period, over all workers: ``"10/m"`` (units s, m, h, d), or
         ``(10, timedelta(minutes=1))``; None: no limit.
     :param concurrency_key: what these two limits count separately: the name of an argument, a list of names, or a
         callable that takes the dict of arguments and returns a key.
     :param unique: True, or a ``Unique``: no second job like another.
-    :param atomic: whether the attempt's writes and its end are committed together; by default False.
+    :param atomic: True: the attempt's writes and its end are committed together; ``"chunk"``: so are some items of
+        each ``JobContext.iterate`` and its checkpoint; by default False.
     :param confirm: a question that people answer before the job starts.
     :param on_row_errors: how a job ends whose results carry errors: ``"exception"`` (the default) or ``"done"``.
     :param middleware: factories or their dotted paths, the outermost first; they run inside those of the project.
@@ -133,8 +177,8 @@ def job(function: Callable[..., Any] | None = None, /, **chosen: Unpack[JobOptio
     return _declare(function, chosen)
 
 
-def _declare(function: Callable[..., R], chosen: JobOptions) -> JobType[R]:
-    job_type = JobType(function, chosen)
+def _declare(function: Callable[..., Any], chosen: Mapping[str, Any]) -> JobType[..., Any]:
+    job_type: JobType[..., Any] = JobType(function, chosen)
     registry.register(job_type)
     return job_type
 

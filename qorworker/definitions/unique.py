@@ -91,16 +91,16 @@ def key_problem(key: Any) -> str:
     return "" if fits else f"must be a text of 1 to {LONGEST_KEY} characters"
 
 
-def rule_of(job_type: JobType[Any]) -> Unique | None:
+def rule_of(job_type: JobType[..., Any]) -> Unique | None:
     """Return the rule for the jobs that *job_type* enqueues next; None if they need not be unique."""
-    defaults = job_type.defaults
-    given = defaults.unique if defaults.unique is not None else job_type.options.unique
-    if given is True or (not given and defaults.unique_key is not None and defaults.unique is None):
+    chosen, key = (job_type.defaults.get(name) for name in ("unique", "unique_key"))
+    given = job_type.options.unique if chosen is None else chosen
+    if given is True or (not given and key is not None and chosen is None):
         return Unique()
     return given if isinstance(given, Unique) else None
 
 
-def key_of(job_type: JobType[Any], rule: Unique, stored: Mapping[str, Any]) -> str:
+def key_of(job_type: JobType[..., Any], rule: Unique, stored: Mapping[str, Any]) -> str:
     """Return a text that is the same for jobs that match, and only for those. It reveals nothing about their arguments.
 
     It is an HMAC with ``SECRET_KEY`` of the type's name and of the explicit key, the chosen arguments, or the return
@@ -109,7 +109,7 @@ def key_of(job_type: JobType[Any], rule: Unique, stored: Mapping[str, Any]) -> s
     :raises qorworker.exceptions.InvalidArguments: if the callable fails.
     :raises qorworker.exceptions.SecretsUnavailable: if a secret cannot be decrypted.
     """
-    explicit = job_type.defaults.unique_key
+    explicit = job_type.defaults.get("unique_key")
     if explicit is not None:
         alike: Any = ["key", explicit]
     elif callable(rule.by):
@@ -121,7 +121,7 @@ def key_of(job_type: JobType[Any], rule: Unique, stored: Mapping[str, Any]) -> s
     return salted_hmac("qorworker.definitions.unique", text, algorithm="sha256").hexdigest()
 
 
-def _chosen(job_type: JobType[Any], rule: Unique, stored: Mapping[str, Any]) -> dict[str, Any]:
+def _chosen(job_type: JobType[..., Any], rule: Unique, stored: Mapping[str, Any]) -> dict[str, Any]:
     every = job_type.arguments.identity(stored)
     if rule.by == ALL:
         return every

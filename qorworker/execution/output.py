@@ -11,15 +11,25 @@ import logging.handlers
 import os
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from typing import Any
+from contextlib import suppress
+from typing import Any, Protocol
 
+from qorworker.exceptions import BudgetExceeded
 from qorworker.execution.context import JobContext
 from qorworker.text.masking import NOTHING, Mask
 
 LOGGED = "qorworker_logged"  # the mark of a record that is in the log
+OWNER = "qorworker_owner"  # what has the log for a record, if it is not that of the job that runs
 LINE_BYTES = 100_000  # a longer line without an end is split here
+
+
+class Log(Protocol):
+    """What takes lines: the context of a job, or what finds the one that a line is for."""
+
+    mask: Mask
+
+    def add_log(self, text: object, *, level: int = logging.INFO) -> None:
+        """Add a text to the log."""
 
 
 class Lines(io.BufferedIOBase):
@@ -108,12 +118,14 @@ class LogHandler(logging.Handler):
         self.capture = capture
 
     def emit(self, record: logging.LogRecord) -> None:
-        context = self.capture.context
+        context = getattr(record, OWNER, None) or self.capture.context
         if context is None or getattr(record, LOGGED, False):
             return
         setattr(record, LOGGED, True)
         try:
             context.add_log(self.format(record), level=record.levelno)
+        except BudgetExceeded:
+            raise
         except Exception:  # logging must not fail the job
             self.handleError(record)
 
@@ -125,31 +137,38 @@ class Capture:
     """
 
     def __init__(self) -> None:
-        self.context: JobContext | None = None  # of the job that runs
+        self.context: Log | None = None  # of the job that runs
         self.streams: tuple[LogStream, LogStream] | None = None
         self.buffers: list[logging.handlers.MemoryHandler] = []  # of the project: what they keep back is for the log
 
-    @contextmanager
-    def __call__(self, context: JobContext) -> Iterator[None]:
+    def __call__(self, context: JobContext) -> Capturing:
         """Send printed text to a job's log: standard output as information, standard error as a warning."""
-        if self.streams is None or not all(stream.is_usable for stream in self.streams):
+        return Capturing(self, context)
+
+    def begin(self, context: JobContext) -> tuple[Any, Any]:
+        """Replace the streams by those of *context*, and return what they were."""
+        if self.streams is None or not (self.streams[0].is_usable and self.streams[1].is_usable):
             self.streams = LogStream(self, logging.INFO, 1), LogStream(self, logging.WARNING, 2)
-        before, streams = (sys.stdout, sys.stderr), self.streams
-        sys.stdout, sys.stderr = streams
+        before = sys.stdout, sys.stderr
+        sys.stdout, sys.stderr = self.streams
         self.context = context
-        try:
-            yield
-        finally:
-            sys.stdout, sys.stderr = before
-            for stream in streams:
-                stream.finish()
-            for buffer in self.buffers:  # else its records would land in the log of a later job
-                with suppress(Exception):  # logging must not fail the job
-                    buffer.flush()
-            self.context = None
-            for real in before:
-                with suppress(ValueError, OSError):  # the job may have closed it
-                    real.flush()
+        return before
+
+    def end(self, streams: tuple[Any, Any]) -> None:
+        """Log what was printed last, and restore the *streams*."""
+        captured = self.streams
+        sys.stdout, sys.stderr = streams
+        for stream in captured or ():
+            stream.finish()
+        for buffer in self.buffers:  # else its records would land in the log of a later job
+            with suppress(Exception):  # logging must not fail the job
+                buffer.flush()
+        self.context = None
+        for real in streams:
+            try:
+                real.flush()
+            except (ValueError, OSError):  # the job has closed it
+                continue
 
     def replace_console(self) -> None:
         """Replace console handlers of logging by the job's log, which contains printed text already."""
@@ -175,6 +194,21 @@ class Capture:
         handler = LogHandler(self, console.level)
         handler.filters[:] = console.filters
         return handler
+
+
+class Capturing:
+    """A block whose output goes to the log of a job. A class, because it surrounds each job."""
+
+    __slots__ = ("before", "capture", "context")
+
+    def __init__(self, capture: Capture, context: JobContext) -> None:
+        self.capture, self.context = capture, context
+
+    def __enter__(self) -> None:
+        self.before = self.capture.begin(self.context)
+
+    def __exit__(self, *raised: object) -> None:
+        self.capture.end(self.before)
 
 
 def _is_console(handler: logging.Handler) -> bool:

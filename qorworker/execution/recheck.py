@@ -11,7 +11,6 @@ from django.contrib.auth import get_user_model
 from django.utils.translation import gettext as _
 
 from qorworker import permissions
-from qorworker.conf import settings
 from qorworker.definitions.job_type import JobType
 from qorworker.exceptions import NoLongerAllowed
 from qorworker.models import AuditEntry
@@ -24,16 +23,15 @@ REQUESTS = {
 GAVE_ARGUMENTS = ("update", "replace arguments")
 
 
-def is_due(has_waited: bool) -> bool:
+def is_due(policy: str, has_waited: bool) -> bool:
     """Whether to check the rights of a job. The worker's parent decides this, where it costs nothing.
 
     Jobs that code started are checked, too: a user may have changed their arguments since.
     """
-    policy = settings.RECHECK_PERMISSIONS
     return policy == "always" or (policy == "scheduled" and has_waited)
 
 
-def check(job_id: int, created_by: str, job_type: JobType[Any], using: str) -> None:
+def check(job_id: int, created_by: str, job_type: JobType[..., Any], using: str) -> None:
     """Raise ``NoLongerAllowed`` unless a user who requested the job in the admin may still do so.
 
     These are the users who started, retried or moved it; after a change of its arguments, the last user who changed

@@ -15,6 +15,7 @@ from django.core.serializers.json import DjangoJSONEncoder
 from django.db import InterfaceError, OperationalError
 from django.utils.crypto import salted_hmac
 from django.utils.translation import gettext as _
+from django.views.decorators.debug import sensitive_variables
 
 from qorworker.arguments.codec import SECRET
 from qorworker.definitions.job_type import JobType
@@ -23,6 +24,7 @@ from qorworker.exceptions import InvalidArguments, InvalidSchedule, JobTypeError
 from qorworker.maintenance import jobs
 from qorworker.models import Origin, Schedule, database_now
 from qorworker.models.clock import aware
+from qorworker.models.schedule_queries import with_holidays
 from qorworker.schedules.plan import Plan
 
 logger = logging.getLogger(__name__)
@@ -36,28 +38,39 @@ def sync_declared(using: str) -> None:
     declared = {plan.name: (job_type, plan) for job_type in registry.all() for plan in job_type.plans}
     stored = {schedule.name: schedule for schedule in Schedule.objects.using(using).declared()}
     for name, (job_type, plan) in declared.items():
-        try:
-            _sync_one(job_type, plan, stored.get(name), using)
-        except (OperationalError, InterfaceError):
-            raise
-        except (InvalidArguments, InvalidSchedule, JobTypeError, SecretsUnavailable) as error:
-            logger.error("The schedule “%s” that %s declares cannot be made: %s", name, job_type.place, error)
-            _note_unmakeable(job_type, plan, stored.get(name), str(error), using)
-        except Exception as error:  # a form's own code, which may quote a secret
-            kind, cause = type(error).__name__, None if job_type.arguments.has_secret_fields() else error
-            text = "The schedule “%s” that %s declares cannot be made: %s"
-            logger.error(text, name, job_type.place, kind, exc_info=cause)
-            _note_unmakeable(job_type, plan, stored.get(name), kind, using)
+        with suppress(Schedule.DoesNotExist):  # deleted since it was read; the next worker that starts makes it anew
+            _sync_or_complain(job_type, plan, stored.get(name), using)
     for name, schedule in stored.items():
-        if name in declared or not (schedule.enabled or schedule.is_unmakeable):
-            continue
-        if schedule.job_name == jobs.NAME:  # the settings have switched it off
-            schedule.remove(origin=Origin.WORKER)
-        elif registry.find(schedule.job_name) is not None:
-            schedule.leave_code(_("The code of %(job)s no longer declares it.") % {"job": schedule.job_name})
+        if name not in declared and (schedule.enabled or schedule.is_unmakeable):
+            with suppress(Schedule.DoesNotExist):
+                _leave(schedule)
 
 
-def _sync_one(job_type: JobType[Any], plan: Plan, schedule: Schedule | None, using: str) -> None:
+def _sync_or_complain(job_type: JobType[..., Any], plan: Plan, schedule: Schedule | None, using: str) -> None:
+    try:
+        _sync_one(job_type, plan, schedule, using)
+    except (OperationalError, InterfaceError, Schedule.DoesNotExist):
+        raise
+    except (InvalidArguments, InvalidSchedule, JobTypeError, SecretsUnavailable) as error:
+        logger.error("The schedule “%s” that %s declares cannot be made: %s", plan.name, job_type.place, error)
+        _note_unmakeable(job_type, plan, schedule, str(error), using)
+    except Exception as error:  # a form's own code, which may quote a secret
+        kind, cause = type(error).__name__, None if job_type.arguments.has_secret_fields() else error
+        text = "The schedule “%s” that %s declares cannot be made: %s"
+        logger.error(text, plan.name, job_type.place, kind, exc_info=cause)
+        _note_unmakeable(job_type, plan, schedule, kind, using)
+
+
+def _leave(schedule: Schedule) -> None:
+    """Switch off a schedule that the code no longer declares, if this process knows its job type."""
+    if schedule.job_name == jobs.NAME:  # the settings have switched it off
+        schedule.remove(origin=Origin.WORKER)
+    elif registry.find(schedule.job_name) is not None:
+        schedule.leave_code(_("The code of %(job)s no longer declares it.") % {"job": schedule.job_name})
+
+
+@sensitive_variables()  # where cron calls this, an outage of the database is logged with its frames
+def _sync_one(job_type: JobType[..., Any], plan: Plan, schedule: Schedule | None, using: str) -> None:
     dumped = job_type.arguments.dump(job_type.arguments.clean(plan.arguments))
     digest = _digest(job_type, plan, dumped)
     if schedule is not None:
@@ -72,7 +85,9 @@ def _sync_one(job_type: JobType[Any], plan: Plan, schedule: Schedule | None, usi
             raise
 
 
-def _note_unmakeable(job_type: JobType[Any], plan: Plan, schedule: Schedule | None, error: str, using: str) -> None:
+def _note_unmakeable(
+    job_type: JobType[..., Any], plan: Plan, schedule: Schedule | None, error: str, using: str
+) -> None:
     """Show the error on the schedule itself: people do not look for it in the log."""
     reason = _("The declaration in code is invalid: %(error)s") % {"error": error}
     if schedule is not None:
@@ -82,7 +97,7 @@ def _note_unmakeable(job_type: JobType[Any], plan: Plan, schedule: Schedule | No
         Schedule.objects.using(using).create_unmakeable(job_type, plan, reason)
 
 
-def _digest(job_type: JobType[Any], plan: Plan, dumped: dict[str, Any]) -> str:
+def _digest(job_type: JobType[..., Any], plan: Plan, dumped: dict[str, Any]) -> str:
     """Return a digest of what the code declares. Secrets count by their text: each encryption differs."""
     plain = {name: value for name, value in dumped.items() if not (isinstance(value, dict) and SECRET in value)}
     declared = [job_type.name, repr(replace(plan, arguments={})), plain, job_type.arguments.secret_values(dumped)]
@@ -91,14 +106,14 @@ def _digest(job_type: JobType[Any], plan: Plan, dumped: dict[str, Any]) -> str:
 
 
 def follow_zones(using: str) -> None:
-    """Move each schedule to the instant that its local time is by today's rules of time zones."""
+    """Move each schedule to the instant that its local time is by today's rules of time zones and holidays."""
     schedules = Schedule.objects.using(using)
     now = aware(database_now(using))
-    for schedule in schedules.by_the_wall():
+    for schedule in with_holidays(schedules.that_may_move()):
         try:
             slot = schedule.moved_slot(now)
         except ValueError as error:  # its rule cannot be read, or its row was written by hand
             logger.error("The schedule “%s” cannot be read: %s", schedule.name, error)
             continue
         if slot != schedule.waits_for and schedules.move_on(schedule, slot):
-            logger.info("The rules of %s have changed: the schedule “%s” follows.", schedule.zone, schedule.name)
+            logger.info("The rules of %s or the holidays have changed: “%s” follows.", schedule.zone, schedule.name)

@@ -1,4 +1,7 @@
-"""Cancels jobs of schedules that did not start in time. Parent process, ticks of cron, tasks of Celery."""
+"""Cancels jobs of schedules that did not start in time, and jobs that nobody has approved in time.
+
+Parent process, ticks of cron, tasks of Celery.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +10,15 @@ import math
 from django.db import transaction
 from django.utils.translation import gettext as _
 
-from qorworker.models import Job, Origin, Schedule, bulk
+from qorworker.definitions.registry import registry
+from qorworker.models import Approval, ApprovalState, Job, Origin, Schedule, bulk
 from qorworker.system.processes import monotonic
 
 BATCH = 500  # jobs of a schedule in one call
 
 
 def expire(using: str) -> int:
-    """Cancel jobs of schedules that did not start in time, and return how many. Other jobs are left waiting."""
+    """Cancel jobs that did not start, or were not approved, in time; return how many. Others are left waiting."""
     return Expiry(using).run()
 
 
@@ -27,7 +31,7 @@ class Expiry:
 
     def run(self, seconds: float = math.inf) -> int:
         """Go on for up to *seconds*, and return how many jobs were cancelled."""
-        expired, end = 0, monotonic() + seconds
+        expired, end = self._unapproved(), monotonic() + seconds
         for pk, name, expires in Schedule.objects.using(self.using).that_expire(after=self.last):
             expired += self._cancel(pk, name, expires)
             self.last = pk
@@ -48,6 +52,25 @@ class Expiry:
             still = set(overdue.filter(pk__in=[job.pk for job in free]).values_list("pk", flat=True))
             free = [job for job in free if job.pk in still]  # the others have moved on since they were found
             return len(bulk.cancel(free, self.using, reason=reason, origin=Origin.WORKER)) if free else 0
+
+    def _unapproved(self) -> int:
+        """Cancel jobs that nobody has approved in time. Where no job type asks for approval, nothing is looked up."""
+        if all(job_type.approval is None for job_type in registry.all()):
+            return 0
+        expired = Approval.objects.using(self.using).expired()
+        ids = list(expired.order_by("expires_at").values_list("job_id", flat=True)[:BATCH])
+        if not ids:
+            return 0
+        with transaction.atomic(using=self.using):
+            free = self._unlocked(ids)
+            gone = {*ids} - set(Job.objects.using(self.using).filter(pk__in=ids).values_list("pk", flat=True))
+            # Looked at again under the lock: a change of the job may have asked anew.
+            over = expired.filter(job_id__in=[*gone, *(job.pk for job in free)])
+            whose = set(over.values_list("job_id", flat=True))
+            over.close(ApprovalState.EXPIRED)
+            waiting = [job for job in free if job.pk in whose and job.awaits_approval]
+            reason = _("Nobody approved it in time.")
+            return len(bulk.cancel(waiting, self.using, reason=reason, origin=Origin.WORKER)) if waiting else 0
 
     def _unlocked(self, ids: list[int]) -> list[Job]:
         """Lock those of these jobs that no other transaction has locked, and return them: the others wait for later."""

@@ -25,7 +25,7 @@ NAME = "qorworker.delete_old_jobs"  # of the job type, and of its schedule
 
 
 def delete_old_jobs(context: JobContext) -> None:
-    """Deletes jobs that ended long enough ago, with their logs, results and uploads.
+    """Deletes jobs that ended long enough ago, with their logs, results, files and uploads.
 
     How long each is kept is said by keep_for of its job type, else by the setting KEEP_FOR. What was deleted stays
     in the audit.
@@ -49,8 +49,7 @@ def _progress_text(number: int) -> str:
 
 def declare() -> None:
     """Declare the job type and its schedule, if the settings name a time and a queue can hold it."""
-    queues = sorted(settings.QUEUES, key=lambda name: name != "default")
-    queue = next((name for name in queues if not backend_of(name).runs_in_caller), None)
+    queue = queue_that_waits()
     if settings.PRUNE_AT is not None and queue is not None:
         job(
             name=NAME,
@@ -64,13 +63,19 @@ def declare() -> None:
         )(delete_old_jobs)
 
 
+def queue_that_waits() -> str | None:
+    """Return a queue whose jobs do not run where they are enqueued, "default" if it is one; None if there is none."""
+    queues = sorted(settings.QUEUES, key=lambda name: name != "default")
+    return next((name for name in queues if not backend_of(name).runs_in_caller), None)
+
+
 def jobs_that_are_over(
     jobs: JobQuerySet, age: dt.timedelta | None = None, *, dry_run: bool = False, origin: str
 ) -> Iterator[Job]:
     """Delete those of *jobs* whose time is over, or that ended longer ago than *age*. Yield each."""
     if age is not None:
         return pruning.prune(jobs, lambda job: age, age, dry_run=dry_run, origin=origin)
-    shortest = retention.shortest(registry.all())
+    shortest = retention.shortest(registry.with_hidden())
     if shortest is None:
         return iter(())
     rule = lambda job: retention.keep_for(job.job_type, job.status)  # noqa: E731
@@ -81,7 +86,9 @@ def prune_rest(using: str, *, dry_run: bool = False) -> Iterator[tuple[int, str]
     """Delete other outdated rows and uploads. Yield how many of what, where there were any."""
     workers = pruning.prune_workers(using, dry_run=dry_run)
     slots = pruning.prune_slots(using, dry_run=dry_run)
+    batches = pruning.prune_batches(using, dry_run=dry_run)
     limits = pruning.prune_limits(using, dry_run=dry_run)
+    messages = pruning.prune_messages(using, dry_run=dry_run)
     storage = storages[settings.UPLOAD_STORAGE]
     strays = list(pruning.stray_uploads(storage))
     for key in strays if not dry_run else ():
@@ -89,7 +96,9 @@ def prune_rest(using: str, *, dry_run: bool = False) -> Iterator[tuple[int, str]
     rest = (
         (workers, "workers that are gone"),
         (slots, "old times of schedules"),
+        (batches, "batches whose jobs are gone"),
         (limits, "rows of limits that count no more"),
+        (messages, "messages that are about no job"),
         (len(strays), "uploads that belong to no job"),
     )
     return ((count, what) for count, what in rest if count)

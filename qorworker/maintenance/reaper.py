@@ -28,6 +28,7 @@ from qorworker.system.resting import rest_after
 
 logger = logging.getLogger(__name__)
 
+ENDING = 2.0  # seconds at most for the fork server of a dead neighbour to end what its jobs have started
 SHARE = 0.5  # seconds of one round, so that this worker's own leases are renewed in time
 
 
@@ -81,6 +82,7 @@ class Reaper:
         for number, worker in enumerate(gone):
             if number and not self.has_time():
                 return rescued
+            processes.await_end(worker.cookie, min(ENDING, float(settings.LEASE) / 6))
             killed = processes.kill_with_cookie(worker.cookie)
             logger.warning("Worker %s is gone; %s processes that it left were ended.", worker.name, killed)
             for job in Job.objects.using(self.using).of_worker(worker.pk):
@@ -95,7 +97,7 @@ class Reaper:
                 text = _("The worker %s ended without finishing this job.") % worker.name
                 rescued += self._unless_refused(job.pk, partial(rescue.end_lost, self.using, job, worker, text))
                 self.tried.add(job.pk)
-            Worker.objects.using(self.using).stop(worker.pk)
+            Worker.objects.using(self.using).stop_dead(worker.pk)
         self.tried.clear()
         return rescued
 

@@ -1,63 +1,57 @@
-"""Fires due schedules: each slot makes one job, however many processes do this. Parents, cron, Celery's beat."""
+"""Looks again and again which schedules are due, and has them fire in turn. Parents, cron, Celery's beat."""
 
 from __future__ import annotations
 
-import datetime as dt
-import json
 import logging
+import random
+from collections import deque
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
-from typing import Any
+from typing import TYPE_CHECKING
 
-from django.contrib.auth import get_user_model
-from django.contrib.auth.models import AnonymousUser
-from django.core.files import File
-from django.db import InterfaceError, InternalError, OperationalError, transaction
-from django.utils.translation import gettext as _
+from django.db import InterfaceError, InternalError, OperationalError
 
-from qorworker import permissions
-from qorworker.arguments import files
-from qorworker.conf import settings
-from qorworker.definitions.job_type import JobType
 from qorworker.definitions.registry import registry
-from qorworker.definitions.unique import key_of, rule_of
-from qorworker.exceptions import (
-    AlreadyEnqueued,
-    InvalidArguments,
-    InvalidSchedule,
-    InvalidTransition,
-    JobTypeError,
-    SecretsUnavailable,
-    UploadsUnavailable,
-)
+from qorworker.maintenance.candidates import candidates
 from qorworker.maintenance.declared import follow_zones, sync_declared
-from qorworker.models import Job, Origin, Schedule, ScheduleSlot, database_now
-from qorworker.models.clock import aware, stored
-from qorworker.models.locks import short_waits, waited_in_vain
-from qorworker.models.schedule_slot import SkipReason, SlotOutcome
-from qorworker.schedules.timetable import Due, Misfire, Overlap, Slot
+from qorworker.maintenance.firing import fire, fires_alone, planned
+from qorworker.models import Schedule, database_now
+from qorworker.models.locks import waited_in_vain
 from qorworker.system.processes import monotonic
-from qorworker.text.cleaning import visible
+
+if TYPE_CHECKING:
+    from qorworker.models.sql.schedules import Place, Soon
 
 logger = logging.getLogger(__name__)
 
 LOOK = 1.0  # seconds between two looks at the table; an earlier slot is met exactly
-SHARE = 0.2  # seconds of one look, so that other duties get their turn
+SHARE = 0.05  # seconds of one look, after which no more schedules are begun, so that other duties get their turn
+AT_ONCE = 100  # schedules in one transaction, or jobs
+CHECKING = 0.025  # seconds in which schedules are checked that then fire together
+SOONEST = 0.01  # seconds before another look if nothing moved on
 BUSY = 0.1  # seconds before a schedule that another worker fires is tried again
 FAULTY = 60.0  # the same after an unforeseen error
+PAUSES = {True: 0.0, False: LOOK, None: BUSY}  # by what ``fire`` says of a schedule
 
 
 class Scheduler:
-    """Fires due schedules, and remembers which ones to leave alone for a while."""
+    """Fires due schedules, and remembers which ones to leave alone for a while.
+
+    What it has read as due is worked off in as many looks as that takes, before the table is read again. So each of
+    very many schedules gets its turn before any other gets a second one.
+    """
 
     def __init__(self, using: str) -> None:
         self.using = using
+        self.due: deque[int] = deque()  # ids of schedules that have not had their turn
+        self.at_once = AT_ONCE  # how many of them fire together at most
+        self.alone: set[int] = set()  # ids of those among them that fire alone
+        self.behind: Place | None = None  # where in their order there may be more of them
+        self.read_at = 0.0  # when the first of them were read
+        self.ahead = LOOK  # seconds from then to the time of the next schedule
+        self.has_moved = False  # whether one of them moved on
+        self.failed: set[int] = set()  # ids of schedules that failed, together with others or alone
         self.doubted: set[int] = set()  # ids of schedules with which the driver failed
         self.left_alone: dict[int, float] = {}  # id of a schedule -> until when, on this worker's clock
-        # For very many due schedules, in several looks: however long these take, each gets its turn before any other
-        # gets a second one.
-        self.tried: set[int] = set()  # ids of those that had their turn
-        self.has_moved = False  # whether one of them moved on
         self.prepared = False
 
     def prepare(self) -> None:
@@ -79,195 +73,120 @@ class Scheduler:
     def look(self) -> tuple[int, float]:
         """Fire what is due. Return how many schedules moved on, and the seconds until the next look."""
         begun, moved = monotonic(), 0
-        soon = Schedule.objects.using(self.using).soon(registry.startable_names(), LOOK)
-        self.left_alone = {pk: until for pk, until in self.left_alone.items() if until > begun}
-        waits = [seconds for _pk, seconds in soon if seconds > 0]
-        due = [pk for pk, seconds in soon if seconds <= 0 and pk not in self.left_alone and pk not in self.tried]
-        for pk in due:
-            moved += self._try(pk)
-            self.tried.add(pk)
-            self.has_moved = self.has_moved or bool(moved)
-            if pk != due[-1] and monotonic() - begun > SHARE:
-                return moved, 0.0
-        has_moved, self.has_moved, self.tried = self.has_moved, False, set()
-        return moved, 0.0 if has_moved else min([LOOK, *waits, *(until - begun for until in self.left_alone.values())])
+        if not self.due:
+            self._read(begun)
+        while self.due:
+            moved += self._fire_next()
+            if monotonic() - begun > SHARE:
+                break
+        self.has_moved = self.has_moved or bool(moved)
+        return moved, 0.0 if self.due or self.behind or self.has_moved else self._rest(begun)
 
-    def _try(self, pk: int) -> bool:
-        schedule = Schedule.objects.using(self.using).filter(pk=pk).first()
-        if schedule is None or schedule.waits_for is None:
-            return False
-        pause = BUSY
+    def _read(self, now: float) -> None:
+        """Read which schedules are due, of very many those that follow the ones that were read last."""
+        rows, names = Schedule.objects.using(self.using), registry.startable_names()
+        self.left_alone = {pk: until for pk, until in self.left_alone.items() if until > now}
+        if self.behind is None:
+            self.read_at, self.ahead, self.has_moved = now, LOOK, False
+        while not self.due:
+            are_first = self.behind is None
+            soon, self.behind = rows.soon(names, LOOK, self.behind)
+            if are_first and self.behind is None:
+                self.failed &= {each.pk for each in soon}
+            self._add(soon)
+            if self.behind is None:
+                break
+
+    def _add(self, soon: Sequence[Soon]) -> None:
+        """Add those that are due. Those that fire alone come last, so that the others can fire together."""
+        self.alone = self.failed | {each.pk for each in soon if fires_alone(each.job_name, each.overlap)}
+        due = [each.pk for each in soon if each.seconds <= 0 and each.pk not in self.left_alone]
+        self.due.extend(sorted(due, key=self.alone.__contains__))
+        if len(due) > AT_ONCE:
+            # Several workers do not begin with the same ones.
+            self.due.rotate(random.randrange(len(due)))  # noqa: S311 - no secret
+        self.ahead = min([self.ahead, *(each.seconds for each in soon if each.seconds > 0)])
+
+    def _rest(self, now: float) -> float:
+        """Return the seconds until a schedule may be due. Never 0: nothing that was due can move on now."""
+        waits = (until - now for until in self.left_alone.values() if until > now)
+        return max(SOONEST, min(self.ahead - (now - self.read_at), *waits, LOOK))
+
+    def _fire_next(self) -> int:
+        """Fire those whose turn it is, and return how many moved on."""
+        ids = self._next()
         try:
-            if (moved := fire(schedule, self.using)) is not None:
-                pause = LOOK
-        except (OperationalError, InterfaceError) as error:
-            if not waited_in_vain(error):
-                raise  # no fault of this schedule
-            # An open transaction has a job like its own, and may yet roll back, or has locked a run that is to end.
-            moved, pause = None, LOOK
+            pauses = self._fire(ids)
         except Exception as error:
-            if isinstance(error, InternalError) and pk not in self.doubted:
-                # A fault of the connection, unless it recurs on a new one. The other schedules fire first.
-                self.doubted.add(pk)
-                self.left_alone[pk] = monotonic() + LOOK
-                raise
-            logger.exception("The schedule “%s” could not be fired.", schedule.name)
-            moved, pause = False, FAULTY
-        self.doubted.discard(pk)
-        if not moved:
-            self.left_alone[pk] = monotonic() + pause
-        return bool(moved)
+            self.failed.update(ids)
+            pauses = self._pauses_after(error, ids)
+        else:
+            self.failed.difference_update(pauses)
+            self.doubted.difference_update(pauses)
+        self.due.extendleft(pk for pk in reversed(ids) if pk not in pauses)
+        now = monotonic()
+        self.left_alone.update((pk, now + pause) for pk, pause in pauses.items() if pause)
+        return sum(not pause for pause in pauses.values())
 
+    def _next(self) -> list[int]:
+        """Take one that fires alone, or several that fire together."""
+        ids = [self.due.popleft()]
+        while self.due and len(ids) < self.at_once and self.alone.isdisjoint((ids[0], self.due[0])):
+            ids.append(self.due.popleft())
+        return ids
 
-def fire(schedule: Schedule, using: str) -> bool | None:
-    """Fire the due slots of a schedule in one transaction.
+    def _fire(self, ids: Sequence[int]) -> dict[int, float]:
+        """Fire schedules, and return for how long to leave each alone: 0 if it moved on.
 
-    Returns False if it has to wait, and None if another worker fires it.
-    """
-    job_type = registry.get(schedule.job_name)
-    person = responsible_for(schedule)
-    problem = problem_of(schedule, job_type, person)
-    with transaction.atomic(using=using):
-        locked = Schedule.objects.using(using).claim_slot(schedule.pk, schedule.revision, schedule.next_key)
-        first = locked.waits_for if locked is not None else None
-        now = database_now(using)
-        if locked is None or first is None or stored(first.moment) > now:
-            return None
-        try:
-            due, after = _due(locked, first, now)
-        except InvalidSchedule as error:
-            return _move_on(locked, None, using, str(error))
-        run, missed = due.choose(locked.misfire, aware(now))
-        skip = SkipReason.UNFIT if problem else _overlap(locked, run, using)
-        if skip is None:
-            return False
-        if locked.overlap == Overlap.WAIT and not skip and len(run) > 1:
-            run, after = run[:1], run[1]  # one after the other
-        if missed:
-            _note_missed(locked, first, missed, using)
-        for slot in run:
-            reason = skip or (SkipReason.LIMIT if person is not None and permissions.has_most_jobs(person) else "")
-            if reason:
-                ScheduleSlot.objects.using(using).note(locked, slot, outcome=SlotOutcome.SKIPPED, reason=reason)
+        Those for which no time is left are not among them.
+        """
+        begun, now, jobs = monotonic(), database_now(self.using), 0
+        firings, pauses = [], {}
+        for pk, candidate in candidates(ids, self.using):
+            if candidate is None:
+                pauses[pk] = BUSY
             else:
-                _start(locked, job_type, slot, using, person)
-        return _move_on(locked, after, using, problem)
+                firings.append(planned(candidate, now))
+                jobs += len(firings[-1].run)
+            if jobs >= AT_ONCE or monotonic() - begun > CHECKING:
+                break
+        outcomes = fire(firings, self.using, now) if firings else {}
+        pauses |= {pk: PAUSES[outcome] for pk, outcome in outcomes.items()}
+        self._adapt(len(ids), len(pauses))
+        return pauses
 
+    def _adapt(self, begun: int, done: int) -> None:
+        """Take fewer together if there was no time for some: they are read once more. Else take more again."""
+        if done < begun:
+            self.at_once = done
+        elif done == self.at_once:
+            self.at_once = min(AT_ONCE, 2 * done)
 
-def responsible_for(schedule: Schedule) -> Any:
-    """Return the user who last changed the schedule in the admin. None for code, anonymous without an account."""
-    if schedule.answerable_id is None:
-        return None
-    return get_user_model()._default_manager.filter(pk=schedule.answerable_id).first() or AnonymousUser()
+    def _pauses_after(self, error: Exception, ids: Sequence[int]) -> dict[int, float]:
+        """Return for how long to leave schedules alone that failed, or raise the error again.
 
+        If several failed together, each gets another turn alone, and so shows whether the fault is its own.
+        """
+        if len(ids) == 1:
+            return {ids[0]: self._pause_after(error, ids[0])}
+        if isinstance(error, (OperationalError, InterfaceError, InternalError)) and not waited_in_vain(error):
+            raise error
+        self.alone.update(ids)
+        return {}
 
-def problem_of(schedule: Schedule, job_type: JobType[Any], person: Any) -> str:
-    """Return why a schedule cannot make jobs: lacking rights, invalid arguments, a missing queue. Empty if it can."""
-    if problem := _lacks_right(person, job_type):
-        return problem
-    if (queue := job_type.queue_name) not in settings.QUEUES:
-        return _("The queue “%(name)s” no longer exists.") % {"name": queue}
-    try:
-        loaded = job_type.arguments.load(schedule.arguments)
-        if (rule := rule_of(job_type)) is not None:
-            key_of(job_type, rule, schedule.arguments)
-    except UploadsUnavailable:
-        return ""  # the job waits for its storage, like a job that code enqueues
-    except (InvalidArguments, JobTypeError, SecretsUnavailable) as error:
-        return str(error)
-    except (OperationalError, InterfaceError):
-        raise
-    except Exception as error:  # a form's own code, which gets the secrets, too
-        mask = job_type.arguments.mask_of(json.dumps(schedule.arguments))
-        text = mask(f"{type(error).__name__}: {error}")
-        cause = None if mask else error
-        logger.error(
-            "The arguments of the schedule “%s” could not be checked: %s", schedule.name, visible(text), exc_info=cause
-        )
-        return text
-    for value in loaded.values():
-        if isinstance(value, File):
-            value.close()
-    return ""
-
-
-def _lacks_right(user: Any, job_type: JobType[Any]) -> str:
-    """Return why the responsible *user* may no longer run the job. Empty if they may, and for code."""
-    if user is None or settings.RECHECK_PERMISSIONS == "never":
-        return ""
-    if user.is_anonymous:
-        return _(
-            "The user who last changed it no longer has an account. A user who is allowed to run the job has to save "
-            "it again."
-        )
-    if permissions.can(user, "run", job_type):
-        return ""
-    sentence = _("%(user)s, who last changed it, may not run this job. A user who is allowed to has to save it again.")
-    return sentence % {"user": user.get_username()}
-
-
-def _due(schedule: Schedule, first: Slot, now: dt.datetime) -> tuple[Due, Slot | None]:
-    """Return what is due, and the slot after that, which follows from the last slot and not from now."""
-    table = schedule.timetable
-    due = table.due(first, aware(now), schedule.misfire_cap if schedule.misfire == Misfire.ALL else 1)
-    return due, table.after(due.slots[-1].moment)
-
-
-def _overlap(schedule: Schedule, run: Sequence[Slot], using: str) -> str | None:
-    """Return the reason if a run is skipped, empty if it may start, None if it waits for an earlier run."""
-    if schedule.overlap == Overlap.PARALLEL or not run:
-        return ""
-    unfinished = Job.objects.using(using).unfinished_of(schedule.pk)
-    if not unfinished:
-        return ""
-    if schedule.overlap == Overlap.SKIP:
-        return SkipReason.OVERLAP
-    if schedule.overlap == Overlap.ABORT:
-        with short_waits(using):
-            for job in unfinished:
-                _end(job, _("The next run of the schedule “%(name)s” is due.") % {"name": schedule.name})
-        unfinished = [job for job in unfinished if not job.is_finished]
-    return None if unfinished else ""
-
-
-def _end(job: Job, reason: str) -> None:
-    with suppress(InvalidTransition):  # it has ended or started in the meantime: the next look decides
-        if job.can_abort:
-            job.abort(reason=reason, origin=Origin.WORKER)
-        elif job.can_cancel:
-            job.cancel(reason=reason, origin=Origin.WORKER)
-
-
-def _start(schedule: Schedule, job_type: JobType[Any], slot: Slot, using: str, person: Any) -> None:
-    """Store a job with its slot, or neither if this slot exists already: its row is unique."""
-    when = stored(slot.moment + slot.delay(str(schedule.pk), schedule.jitter))
-    prepared = job_type.using(run_after=when, schedule=schedule, database=using)
-    slots = ScheduleSlot.objects.using(using)
-    if not slots.note(schedule, slot, outcome=SlotOutcome.FIRED):
-        return
-    with ExitStack() as stack:
-        if rule_of(job_type):
-            stack.enter_context(short_waits(using))
-        if person is not None:
-            stack.enter_context(permissions.enqueueing_for(person))
-        try:
-            job: Job | None = prepared.enqueue_as_stored(files.lend(schedule.arguments, schedule.pk))
-        except AlreadyEnqueued as error:
-            job = error.job
-    if job is None or job.is_existing:
-        slots.made_none(schedule, slot, job)
-    else:
-        slots.made(schedule, slot, job)
-
-
-def _note_missed(schedule: Schedule, first: Slot, missed: int, using: str) -> None:
-    slots = ScheduleSlot.objects.using(using)
-    slots.note(schedule, first, outcome=SlotOutcome.SKIPPED, reason=SkipReason.MISSED, missed=missed)
-    logger.warning("%s times of the schedule “%s” were missed and are not made up for.", missed, schedule.name)
-
-
-def _move_on(schedule: Schedule, after: Slot | None, using: str, problem: str) -> bool:
-    if problem:
-        logger.warning("The schedule “%s” needs attention: %s", schedule.name, visible(problem))
-    unpaused = dict.fromkeys(("paused_at", "paused_until", "paused_by"))
-    return Schedule.objects.using(using).move_on(schedule, after, needs_attention=problem, paused_reason="", **unpaused)
+    def _pause_after(self, error: Exception, pk: int) -> float:
+        """Do the same for one that failed alone."""
+        if isinstance(error, (OperationalError, InterfaceError)):
+            if not waited_in_vain(error):
+                raise error  # no fault of this schedule
+            # An open transaction has a job like its own, and may yet roll back, or has locked a run that is to end.
+            return LOOK
+        if isinstance(error, InternalError) and pk not in self.doubted:
+            # A fault of the connection, unless it recurs on a new one. The other schedules fire first.
+            self.doubted.add(pk)
+            self.left_alone[pk] = monotonic() + LOOK
+            raise error
+        self.doubted.discard(pk)
+        name = Schedule.objects.using(self.using).filter(pk=pk).values_list("name", flat=True).first()
+        logger.error("The schedule “%s” could not be fired.", name, exc_info=error)
+        return FAULTY

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from functools import wraps
+from functools import partial, wraps
 from typing import Any, ParamSpec, TypeVar
 
 from asgiref.sync import sync_to_async
 from django.views.decorators.debug import sensitive_variables
+
+from qorworker.models.locks import begin_again
+from qorworker.models.own import write_database
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -18,6 +21,16 @@ def alters_data(method: Method) -> Method:
     """Keep templates from calling *method*: ``{{ job.cancel }}`` would cancel whenever the page is shown."""
     method.alters_data = True  # type: ignore[attr-defined]
     return method
+
+
+def begins_again(method: Method) -> Method:
+    """Let ``begin_again`` call a verb of one row."""
+
+    @wraps(method)
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return begin_again(partial(method, self, *args, **kwargs), write_database(self))
+
+    return call  # type: ignore[return-value]
 
 
 def queryset_verb(method: Method) -> Method:

@@ -28,6 +28,7 @@ class Origin(models.TextChoices):
     CODE = "code", _("code")
     COMMAND = "command", _("command line")
     WORKER = "worker", _("worker")
+    CALLBACK = "callback", _("callback")
 
 
 DOORS: dict[str, Any] = {
@@ -35,6 +36,7 @@ DOORS: dict[str, Any] = {
     Origin.CODE: _("from code"),
     Origin.COMMAND: _("on the command line"),
     Origin.WORKER: _("by a worker"),
+    Origin.CALLBACK: _("by a callback"),
 }
 
 # The labels of stored actions. An action is what was requested, even if it was refused.
@@ -48,9 +50,20 @@ ACTIONS: dict[str, Any] = {
     "update": pgettext_lazy("audit", "Change"),
     "cancel": pgettext_lazy("audit", "Cancel"),
     "abort": pgettext_lazy("audit", "Abort"),
+    "pause": pgettext_lazy("audit", "Pause"),
+    "resume": pgettext_lazy("audit", "Resume"),
+    "answer": pgettext_lazy("audit", "Answer"),
+    "decline": pgettext_lazy("audit", "Decline"),
+    "expire": pgettext_lazy("audit", "Not answered in time"),
+    "approve": pgettext_lazy("audit", "Approve"),
+    "decline to approve": pgettext_lazy("audit", "Decline to approve"),
+    "approve schedule": pgettext_lazy("audit", "Approve"),
+    "decline schedule": pgettext_lazy("audit", "Decline to approve"),
     "mark failed": pgettext_lazy("audit", "Mark as failed"),
+    "show the stack of": pgettext_lazy("audit", "Show stack"),
     "retry": pgettext_lazy("audit", "Retry"),
     "rerun": pgettext_lazy("audit", "Run again"),
+    "run for real": pgettext_lazy("audit", "Run for real"),
     "delete": pgettext_lazy("audit", "Delete"),
     "save arguments": pgettext_lazy("audit", "Save arguments"),
     "delete saved arguments": pgettext_lazy("audit", "Delete saved arguments"),
@@ -68,6 +81,11 @@ ACTIONS: dict[str, Any] = {
     "pause worker": pgettext_lazy("audit", "Pause worker"),
     "resume worker": pgettext_lazy("audit", "Resume worker"),
     "drain worker": pgettext_lazy("audit", "Drain worker"),
+    "create message rule": pgettext_lazy("audit", "Create rule for messages"),
+    "change message rule": pgettext_lazy("audit", "Change rule for messages"),
+    "delete message rule": pgettext_lazy("audit", "Delete rule for messages"),
+    "test message rule": pgettext_lazy("audit", "Test rule for messages"),
+    "send message again": pgettext_lazy("audit", "Send message again"),
     "needs attention": pgettext_lazy("audit", "Invalid declaration in code"),
     "leave code": pgettext_lazy("audit", "No longer declared in code"),
     "delete schedule": pgettext_lazy("audit", "Delete schedule"),
@@ -151,6 +169,10 @@ class AuditQuerySet(OwnQuerySet["AuditEntry"]):
         """Return the history of one job, the oldest entry first."""
         return self.filter(job_id=job_id).order_by("id")
 
+    def last_done(self, job_id: int, action: str) -> AuditEntry | None:
+        """Return the latest request for *action* with a job that was carried out; None if there is none."""
+        return self.filter(job_id=job_id, action=action, outcome="ok").order_by("-id").first()
+
     def requesters(self, job_id: int, actions: Iterable[str]) -> list[tuple[str, str]]:
         """Return action and user id of the latest of these *actions* with a job, the newest first.
 
@@ -182,12 +204,19 @@ class AuditQuerySet(OwnQuerySet["AuditEntry"]):
         raise TypeError("Audit entries are never deleted.")
 
 
+def account_of(user: Any) -> tuple[str, str]:
+    """Return the id and the name of *user*, as rows keep them that outlive the account; empty texts for none."""
+    if user is None or user.pk is None:
+        return "", ""
+    return str(user.pk), user.get_username()[:254]
+
+
 def _user_columns(user: Any, address: str | None = None) -> dict[str, Any]:
     """Return the columns that name the user and the address; an anonymous user is not named."""
-    has_account = user is not None and user.pk is not None
+    number, name = account_of(user)
     return {
-        "user_id": str(user.pk) if has_account else "",
-        "user_name": user.get_username()[:254] if has_account else "",
+        "user_id": number,
+        "user_name": name,
         "address": address or caller_address.get(),
     }
 

@@ -6,7 +6,8 @@ Jobs that have moved on meanwhile are skipped.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -14,12 +15,21 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import IntegrityError, transaction
 
+from qorworker.arguments import files
 from qorworker.exceptions import QorWorkerError
+from qorworker.models.approval import Approval
+from qorworker.models.approving import hold_unapproved, note_right
+from qorworker.models.attempt import JobFile
 from qorworker.models.audit import AuditEntry, Origin
+from qorworker.models.batch_ends import keep_counts, lock_with_callbacks, reopen_batches
 from qorworker.models.clock import DatabaseNow
-from qorworker.models.job_verbs import wake
+from qorworker.models.dependents import resolve_on_commit
+from qorworker.models.locks import begin_again
+from qorworker.models.question import Question
+from qorworker.models.waking import let_start, wake
 from qorworker.queues import backend_of
 from qorworker.status import JobStatus
+from qorworker.system.processes import monotonic
 
 if TYPE_CHECKING:
     from qorworker.models.job import Job
@@ -31,28 +41,30 @@ AT_ONCE = 500  # jobs in one transaction
 Verb = Callable[..., list["Job"]]
 
 
-def for_all(verb: Verb, jobs: JobQuerySet, **options: Any) -> int:
+def for_all(verb: Verb, jobs: JobQuerySet, seconds: float = math.inf, **options: Any) -> int:
     """Do *verb* with all of *jobs*, the oldest first, ``AT_ONCE`` in each transaction.
 
     It can be interrupted at any time. Jobs that are enqueued meanwhile are left alone, so that it ends.
 
+    :param seconds: after this time it goes no further.
     :param options: what *verb* takes beside the jobs and their database.
     :returns: the number of jobs for which it worked.
     """
     rows = jobs.using(jobs.db).order_by("pk")
     newest = rows.values_list("pk", flat=True).last() or 0
-    number, last = 0, 0
-    while batch := list(rows.filter(pk__gt=last, pk__lte=newest)[:AT_ONCE]):
+    number, last, end = 0, 0, monotonic() + seconds
+    while monotonic() <= end and (batch := list(rows.filter(pk__gt=last, pk__lte=newest)[:AT_ONCE])):
         last = batch[-1].pk
-        number += len(verb(batch, jobs.db, **options))
+        number += len(begin_again(partial(verb, batch, jobs.db, **options), jobs.db))
     return number
 
 
 def retry(jobs: Sequence[Job], using: str, *, by: Any = None, origin: str = Origin.CODE) -> list[Job]:
     """Queue those of *jobs* that ended badly for one more attempt, and return them.
 
-    Jobs whose secrets were erased are skipped: only a new run can get them. All are queued in one transaction. If the
-    unique index refuses one of them, each is retried by itself.
+    Jobs whose secrets were erased are skipped: only a new run can get them. So are those whose type fails to say
+    whether they need an approval. All are queued in one transaction. If the unique index refuses one of them, each is
+    retried by itself.
     """
     try:
         return _retry_together(jobs, using, by, origin) if jobs else []
@@ -61,12 +73,26 @@ def retry(jobs: Sequence[Job], using: str, *, by: Any = None, origin: str = Orig
 
 
 def _retry_together(jobs: Sequence[Job], using: str, by: Any, origin: str) -> list[Job]:
+    jobs = [job for job in jobs if _is_noted(job, by)]
+    if not jobs:
+        return []
     with _moving(jobs, using, "retry", by, origin) as (rows, moved):
         _all_jobs(jobs, using).holders({job.unique_key for job in jobs if job.unique_key})
         moved += [job for job in _locked(jobs, rows.ended_badly()) if not job.erased_secrets]
         _of(rows, moved).queue_again()
-        _wake(moved, using)
+        reopen_batches(moved, using)
+        hold_unapproved(_all_jobs(jobs, using), moved, by)
+        let_start(moved, using)
     return moved
+
+
+def _is_noted(job: Job, by: Any) -> bool:
+    """Note which approval *job* needs, and return whether its type could say that."""
+    try:
+        note_right(job, by)
+    except QorWorkerError:
+        return False
+    return True
 
 
 def _retried(job: Job, by: Any, origin: str) -> bool:
@@ -85,6 +111,7 @@ def cancel(
         moved += _locked(jobs, rows.waiting())
         _of(rows, moved).transition(JobStatus.CANCELLED, finished_at=DatabaseNow())
         _of(rows, [job for job in moved if job.may_have_secrets]).erase_secrets()
+        resolve_on_commit(moved, _all_jobs(jobs, using))
         for job in moved:
             transaction.on_commit(job.send_cancelled, using=using, robust=True)
     return moved
@@ -93,9 +120,9 @@ def cancel(
 def run_now(jobs: Sequence[Job], using: str, *, by: Any = None, origin: str = Origin.CODE) -> list[Job]:
     """Queue those of *jobs* that are still scheduled, and return them."""
     with _moving(jobs, using, "run now", by, origin) as (rows, moved):
-        moved += _locked(jobs, rows.scheduled())
-        _of(rows, moved).transition(JobStatus.NEW, run_after=DatabaseNow())
-        _wake(moved, using)
+        moved += _locked(jobs, rows.scheduled().not_asking().not_awaiting_approval())
+        _of(rows, moved).transition(JobStatus.NEW, run_after=DatabaseNow(), waits_for_jobs=False)
+        let_start(moved, using)
     return moved
 
 
@@ -114,6 +141,30 @@ def abort(jobs: Sequence[Job], using: str, *, by: Any = None, reason: str = "", 
     return moved
 
 
+def pause(jobs: Sequence[Job], using: str, *, by: Any = None, reason: str = "", origin: str = Origin.CODE) -> list[Job]:
+    """Pause those of *jobs* that still wait, request the pause of those that run, and return them.
+
+    Running jobs of a queue whose backend cannot pause them are skipped.
+    """
+    with _moving(jobs, using, "pause", by, origin, reason) as (rows, moved):
+        running = set(rows.running().values_list("pk", flat=True))
+        can_be_paused = _locked(jobs, rows.can_be_paused())
+        moved += [job for job in can_be_paused if job.pk not in running or backend_of(job.queue_name).supports_pause]
+        _of(rows, moved).request_pause()
+        if moved:
+            wake(using)
+    return moved
+
+
+def resume(jobs: Sequence[Job], using: str, *, by: Any = None, origin: str = Origin.CODE) -> list[Job]:
+    """Resume those of *jobs* that are still paused, or whose pause was requested, and return them."""
+    with _moving(jobs, using, "resume", by, origin) as (rows, moved):
+        moved += _locked(jobs, rows.can_be_resumed())
+        _of(rows, moved).end_pause()
+        let_start(moved, using)
+    return moved
+
+
 def rerun(jobs: Sequence[Job], using: str, *, by: Any = None, origin: str = Origin.CODE) -> list[Job]:
     """Enqueue a new job like each of *jobs*, and return the new ones.
 
@@ -129,19 +180,22 @@ def rerun(jobs: Sequence[Job], using: str, *, by: Any = None, origin: str = Orig
 def delete(
     jobs: Sequence[Job], using: str, *, by: Any = None, origin: str = Origin.CODE, among: JobQuerySet | None = None
 ) -> tuple[int, dict[str, int]]:
-    """Delete *jobs* with their logs, results and uploads, and return what Django's ``delete`` returns.
+    """Delete *jobs* with their logs, results, files and uploads, and return what Django's ``delete`` returns.
 
     With *among*, jobs that this query no longer finds once their rows are locked are skipped.
     """
     with transaction.atomic(using=using):
         rows = _rows_of(jobs, using)
+        lock_with_callbacks(jobs, rows.unfiltered())
         deleted = _locked(jobs, rows)
         if among is not None:
             ids = set(among.filter(pk__in=[job.pk for job in deleted]).values_list("pk", flat=True))
             deleted = [job for job in deleted if job.pk in ids]
+        discard_belongings(deleted, using)
+        cancelled = keep_counts(deleted, rows.unfiltered())
+        resolve_on_commit([*deleted, *cancelled], rows.unfiltered())  # while their rows tell whether others wait
         counts = _of(rows, deleted).erase()
         AuditEntry.objects.using(using).record_many("delete", deleted, user=by, origin=origin)
-        transaction.on_commit(partial(_discard_uploads, deleted), using=using, robust=True)
     return counts
 
 
@@ -195,23 +249,6 @@ def _locked(jobs: Sequence[Job], rows: JobQuerySet) -> list[Job]:
     return [job for job in jobs if job.pk in ids]
 
 
-def _wake(jobs: Sequence[Job], using: str) -> None:
-    """Let workers and backends know after the commit that *jobs* can start."""
-    if jobs:
-        wake(using)
-        transaction.on_commit(partial(_notify_backends, jobs, using), using=using, robust=True)
-
-
-def _notify_backends(jobs: Sequence[Job], using: str) -> None:
-    queues = defaultdict(list)
-    for job in jobs:
-        queues[job.queue_name].append(job)
-    for name, queued in queues.items():
-        backend = backend_of(name)
-        if not backend.is_served_by_workers:
-            backend.jobs_ready(list(_rows_of(queued, using).queued()))
-
-
 def _notify_of_abort(jobs: Iterable[Job]) -> None:
     for job in jobs:
         backend = backend_of(job.queue_name)
@@ -219,6 +256,23 @@ def _notify_of_abort(jobs: Iterable[Job]) -> None:
             backend.abort_requested(job)
 
 
-def _discard_uploads(jobs: Iterable[Job]) -> None:
+def discard_belongings(jobs: Sequence[Job], using: str) -> None:
+    """Delete the uploads of *jobs*, and the files that they have added, once the open transaction has committed; and
+    their questions and approvals.
+
+    To be called before their rows are gone.
+    """
+    # A copy that was read before the job ended may not know that it has asked.
+    if asked := [job.pk for job in jobs if job.has_questions or not job.is_finished]:
+        Question.objects.using(using).of_jobs(asked).delete()
+    if ids := [job.pk for job in jobs if job.job_type is None or job.job_type.approval is not None]:
+        Approval.objects.using(using).filter(job_id__in=ids).delete()
+    places = JobFile.objects.using(using).of_jobs([job.pk for job in jobs]).places()
+    transaction.on_commit(partial(_discard_now, jobs, places), using=using, robust=True)
+
+
+def _discard_now(jobs: Iterable[Job], places: Iterable[tuple[str, str]]) -> None:
     for job in jobs:
         job.discard_uploads()
+    for alias, key in places:
+        files.discard_stored(alias, key)

@@ -68,6 +68,29 @@ def abort(self: JobQuerySet, *, by: Any = None, reason: str = "", origin: str = 
 
 
 @queryset_verb
+def pause(self: JobQuerySet, *, by: Any = None, reason: str = "", origin: str = Origin.CODE) -> int:
+    """Pause those that wait or run, as ``Job.pause`` does. Running ones whose backend cannot pause are skipped.
+
+    :param by: the user who pauses them, for pages and the audit.
+    :param reason: the reason, for pages and the audit.
+    :param origin: where the request comes from, for the audit.
+    :returns: the number of jobs that are paused now, or whose pause was requested now.
+    """
+    return bulk.for_all(bulk.pause, self.can_be_paused(), by=by, reason=reason, origin=origin)
+
+
+@queryset_verb
+def resume(self: JobQuerySet, *, by: Any = None, origin: str = Origin.CODE) -> int:
+    """Let those that are paused go on, as ``Job.resume`` does.
+
+    :param by: the user who resumes them, for the audit.
+    :param origin: where the request comes from, for the audit.
+    :returns: the number of jobs that were resumed.
+    """
+    return bulk.for_all(bulk.resume, self.can_be_resumed(), by=by, origin=origin)
+
+
+@queryset_verb
 def rerun(self: JobQuerySet, *, by: Any = None, origin: str = Origin.CODE) -> int:
     """Queue a new job like each of these, as ``Job.rerun`` does.
 
@@ -82,7 +105,9 @@ def rerun(self: JobQuerySet, *, by: Any = None, origin: str = Origin.CODE) -> in
 
 @queryset_verb
 def delete(self: JobQuerySet, *, by: Any = None, origin: str = Origin.CODE) -> tuple[int, dict[str, int]]:
-    """Delete these jobs, whatever their status, with their logs, results and uploads, and an audit entry for each.
+    """Delete these jobs, whatever their status, with their logs, results, files and uploads.
+
+    Each gets an audit entry.
 
     To spare jobs that wait or run: ``jobs.finished().delete()``.
 

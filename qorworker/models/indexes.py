@@ -14,20 +14,27 @@ class PartialIndex(models.Index):
     It begins with the columns in ``only``: so the full index serves the same queries, and SQLite prefers the partial
     one. On PostgreSQL these columns are left out. It drops a condition that the index implies, and could then not use
     the columns behind it to find its place.
+
+    Without *with_status* a full index has no status. That does for a column that is mostly null, and spares all other
+    rows an entry that changes with their status.
     """
 
-    def __init__(self, *, only: Q, **options: Any) -> None:
-        self.only = only
+    def __init__(self, *, only: Q, with_status: bool = True, **options: Any) -> None:
+        self.only, self.with_status = only, with_status
         super().__init__(**options)
 
     def deconstruct(self) -> tuple[str, Any, dict[str, Any]]:
         path, expressions, options = super().deconstruct()
+        if not self.with_status:
+            options["with_status"] = False
         return path, expressions, {**options, "only": self.only}
 
     def create_sql(self, model: Any, schema_editor: Any, using: str = "", **options: Any) -> Any:
         connection = schema_editor.connection
         first = [] if connection.vendor == "postgresql" else self._conditions()
         condition = self.only if connection.features.supports_partial_indexes else None
+        if condition is None and not self.with_status:
+            first = [name for name in first if name != "status"]
         index = models.Index(name=self.name, fields=[*first, *self.fields], condition=condition)
         return index.create_sql(model, schema_editor, using, **options)
 

@@ -13,15 +13,28 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
+from django.utils.functional import cached_property
 from django.utils.translation import gettext_lazy as _
 
 from qorworker.arguments import codec, files
 from qorworker.definitions.limits import KEY_CHARS
 from qorworker.definitions.registry import registry
-from qorworker.models import bulk, job_verbs, updating
+from qorworker.models import (
+    bulk,
+    failed_rows,
+    job_approval,
+    job_messages,
+    job_pause,
+    job_questions,
+    job_verbs,
+    job_vitals,
+    updating,
+)
+from qorworker.models import rehearsal as rehearsals
 from qorworker.models.alters import alters_data, asynchronous
 from qorworker.models.audit import Origin
 from qorworker.models.clock import database_now
+from qorworker.models.dependency import dependents_of, parents_of
 from qorworker.models.fields import ArgumentsField
 from qorworker.models.indexes import PartialIndex, PartialUniqueConstraint
 from qorworker.models.job_queries import JobQuerySet
@@ -29,10 +42,12 @@ from qorworker.models.own import write_database
 from qorworker.models.worker import Worker
 from qorworker.queues import backend_of
 from qorworker.status import ENDED_BADLY, FINISHED, WAITING, JobStatus, can_move
+from qorworker.text import titles
 
 if TYPE_CHECKING:
     from django.forms import Field
 
+    from qorworker.arguments.row_keys import RowKeys
     from qorworker.definitions.job_type import JobType
     from qorworker.queries.reasons import Reason
 
@@ -50,6 +65,7 @@ class Job(models.Model):
         validators=[MinValueValidator(PRIORITY_RANGE[0]), MaxValueValidator(PRIORITY_RANGE[1])],
         help_text=_("From −100 to 100; higher runs first."),  # noqa: RUF001 - typography
     )
+    base_priority = models.SmallIntegerField(null=True, editable=False)  # the one before it rose; null: it did not
     status = models.CharField(_("status"), max_length=10, choices=JobStatus.choices, default=JobStatus.NEW)
     arguments = ArgumentsField(_("arguments"), default=dict, encoder=DjangoJSONEncoder)
     # The jobs with the same key share their limits. Empty if the type has none.
@@ -77,18 +93,27 @@ class Job(models.Model):
     )  # fmt: skip
     process_id = models.PositiveIntegerField(_("process id"), null=True, blank=True)
     abort_requested_at = models.DateTimeField(_("abort requested at"), null=True, blank=True)
+    pause_requested_at = models.DateTimeField(_("pause requested at"), null=True, blank=True)
 
     progress = models.PositiveSmallIntegerField(_("progress"), null=True, blank=True)  # per cent; null: unknown
     progress_text = models.CharField(_("progress text"), max_length=200, blank=True)
     error = models.TextField(_("error"), blank=True)  # one line; the traceback is with the attempt
     handed_over_at = models.DateTimeField(null=True, editable=False)  # when its backend was last notified
     return_value = models.TextField(null=True, editable=False)  # noqa: DJ001 - JSON; null: nothing was returned
+    checkpoint = models.TextField(null=True, editable=False)  # noqa: DJ001 - JSON of its loops; null: it has none
+    # See models.job_vitals.
+    samples = models.TextField(null=True, editable=False)  # noqa: DJ001 - JSON; null: none was taken
+    stack_requested_at = models.DateTimeField(null=True, editable=False)
+    last_stack = models.TextField(null=True, editable=False)  # noqa: DJ001 - JSON; null: none was taken
     log_lines = models.PositiveIntegerField(default=0)
     log_bytes = models.PositiveBigIntegerField(default=0)
     log_dropped = models.PositiveIntegerField(default=0)
     results_rows = models.PositiveIntegerField(default=0)
     results_before = models.PositiveIntegerField(default=0)  # rows of earlier attempts
     results_errors = models.PositiveIntegerField(default=0)
+    results_columns = models.TextField(null=True, editable=False)  # noqa: DJ001 - JSON; null: columns have no titles
+
+    files_count = models.PositiveIntegerField(default=0)
 
     # See models.unique.
     unique_key = models.CharField(max_length=64, null=True, editable=False)  # noqa: DJ001 - null: no rule
@@ -104,6 +129,29 @@ class Job(models.Model):
         "self", models.DO_NOTHING, null=True, blank=True, related_name="reruns", db_constraint=False, db_index=False,
         verbose_name=_("run again of"),
     )  # fmt: skip
+    # See models.dependents.
+    has_parents = models.BooleanField(default=False, editable=False)  # it starts, or has started, after other jobs
+    waits_for_jobs = models.BooleanField(default=False, editable=False)  # for its parents
+    has_dependents = models.BooleanField(default=False, editable=False)  # other jobs wait for it, or have waited
+    # Until ``run_after``, unless it runs: see models.question. Null: it has asked nothing.
+    waits_for_answer = models.BooleanField(null=True, editable=False)
+    # It cannot be queued meanwhile: see models.approval.
+    waits_for_approval = models.BooleanField(default=False, editable=False)
+
+    # See models.rehearsal.
+    is_dry_run = models.BooleanField(_("rehearsal"), default=False, editable=False)
+    rehearsal_report = models.TextField(null=True, editable=False)  # noqa: DJ001 - JSON; null: it was no rehearsal
+
+    # See models.batch.
+    batch = models.ForeignKey(
+        "qorworker.Batch", models.DO_NOTHING, null=True, blank=True, related_name="+", db_constraint=False,
+        db_index=False, verbose_name=_("batch"),
+    )  # fmt: skip
+    callback_of = models.ForeignKey(
+        "qorworker.Batch", models.DO_NOTHING, null=True, blank=True, related_name="+", db_constraint=False,
+        db_index=False, editable=False,
+    )  # fmt: skip
+
     schedule = models.ForeignKey(
         "qorworker.Schedule", models.SET_NULL, null=True, blank=True, related_name="jobs", db_constraint=False,
         db_index=False, verbose_name=_("schedule"),
@@ -120,7 +168,7 @@ class Job(models.Model):
         default_permissions = ("view", "delete")
         permissions = (
             ("run_job", "Can run jobs"),
-            ("abort_job", "Can abort and cancel jobs"),
+            ("abort_job", "Can abort, cancel and pause jobs"),
             ("reschedule_job", "Can reschedule jobs"),
             ("retry_job", "Can retry jobs"),
             ("choose_job_queue", "Can choose the queue and priority of jobs"),
@@ -141,15 +189,33 @@ class Job(models.Model):
                 fields=("limit_key",),
                 only=Q(status="running", limit_key__gt=""),
             ),
-            PartialIndex(name="qorworker_job_due", fields=("run_after",), only=Q(status="scheduled")),
+            # Without paused jobs, and with those that wait for others at the end: however many there are, no look for
+            # the next one that is due passes them.
+            PartialIndex(
+                name="qorworker_job_due",
+                fields=("waits_for_jobs", "run_after"),
+                only=Q(status="scheduled") & Q(pause_requested_at__isnull=True),
+            ),
+            PartialIndex(
+                name="qorworker_job_paused",
+                fields=("pause_requested_at",),
+                only=Q(status="scheduled") & Q(pause_requested_at__isnull=False),
+                with_status=False,
+            ),
             PartialIndex(name="qorworker_job_lease", fields=("lease_expires_at",), only=Q(status="running")),
             PartialIndex(name="qorworker_job_failed", fields=("id",), only=Q(status="exception")),
             models.Index(name="qorworker_job_name", fields=("name", "-id")),
             PartialIndex(name="qorworker_job_user", fields=("created_by", "-id"), only=Q(created_by__isnull=False)),
             PartialIndex(name="qorworker_job_rerun", fields=("rerun_of",), only=Q(rerun_of__isnull=False)),
             PartialIndex(name="qorworker_job_schedule", fields=("schedule", "-id"), only=Q(schedule__isnull=False)),
+            PartialIndex(name="qorworker_job_batch", fields=("batch", "id"), only=Q(batch__isnull=False)),
         )
         constraints = (
+            # Nothing queues or starts a job that nobody has approved, however it is written.
+            models.CheckConstraint(
+                condition=Q(waits_for_approval=False) | ~Q(status__in=["new", "running"]),
+                name="qorworker_job_approval",
+            ),
             # A job that leaves "running" loses its token, so a matching token proves the status, too.
             models.CheckConstraint(
                 condition=Q(status="running", attempt_token__isnull=False)
@@ -167,7 +233,7 @@ class Job(models.Model):
     # Its state.
 
     @property
-    def job_type(self) -> JobType[Any] | None:
+    def job_type(self) -> JobType[..., Any] | None:
         """The definition in code; None if this process does not have it."""
         return registry.find(self.name)
 
@@ -185,12 +251,46 @@ class Job(models.Model):
         return self.status in FINISHED
 
     @property
+    def waits_for_time(self) -> bool:
+        """Whether it starts by itself at some time: it is scheduled, not paused, and waits for nothing else."""
+        return self.status == JobStatus.SCHEDULED and not (self.waits_for_jobs or self._waits_for_a_person)
+
+    @property
+    def is_asking(self) -> bool:
+        """Whether it waits for the answer to a question, and does not run meanwhile."""
+        return self.status == JobStatus.SCHEDULED and bool(self.waits_for_answer)
+
+    @property
+    def _waits_for_a_person(self) -> bool:
+        return self.is_paused or self.is_asking or self.awaits_approval
+
+    @property
+    def awaits_approval(self) -> bool:
+        """Whether it starts only once somebody has approved it."""
+        return self.status == JobStatus.SCHEDULED and self.waits_for_approval
+
+    @property
+    def has_questions(self) -> bool:
+        """Whether it has asked anything."""
+        return self.waits_for_answer is not None
+
+    @property
     def is_aborting(self) -> bool:
         return self.status == JobStatus.RUNNING and self.abort_requested_at is not None
 
     @property
+    def is_paused(self) -> bool:
+        """Whether it does not start until it is resumed."""
+        return self.status == JobStatus.SCHEDULED and self.pause_requested_at is not None
+
+    @property
+    def is_pausing(self) -> bool:
+        """Whether it runs, and is to pause at the next item of its loop."""
+        return self.status == JobStatus.RUNNING and self.pause_requested_at is not None
+
+    @property
     def will_retry(self) -> bool:
-        return self.status == JobStatus.SCHEDULED and self.attempt > 0
+        return self.status == JobStatus.SCHEDULED and self.attempt > 0 and not self._waits_for_a_person
 
     @property
     def not_responding(self) -> bool:
@@ -205,6 +305,8 @@ class Job(models.Model):
     def result(self) -> Any:
         """The return value of the handler, as JSON keeps it; None if it was None, or is not stored."""
         return None if self.return_value is None else json.loads(self.return_value)
+
+    rehearsal = property(rehearsals.report_of)
 
     @property
     def is_done_with_row_errors(self) -> bool:
@@ -222,9 +324,22 @@ class Job(models.Model):
         return self.return_value is not None
 
     @property
+    def has_checkpoint(self) -> bool:
+        """Whether another attempt can go on where one has ended, or this one is. Lists load only that."""
+        loaded = vars(self)
+        if "checkpoint" not in loaded and "kept_checkpoint" in loaded:
+            return bool(loaded["kept_checkpoint"])
+        return self.checkpoint is not None
+
+    @property
     def results_count(self) -> int:
         """How many results rows the last attempt has added."""
         return self.results_rows - self.results_before
+
+    @property
+    def results_titles(self) -> list[str]:
+        """The titles of the results columns, in the language that is active; empty if they have none."""
+        return [titles.shown(title) for title in json.loads(self.results_columns or "[]")]
 
     def due_in(self) -> float:
         """Return the seconds until its time, by the clock of the database; negative if the time is past."""
@@ -262,15 +377,48 @@ class Job(models.Model):
 
         return reasons_for(self, visible)
 
+    @property
+    def parents(self) -> JobQuerySet:
+        """The jobs for which it waits or has waited, the oldest first; without those that were deleted."""
+        rows = job_verbs.rows_of(self)
+        return parents_of(self, rows) if self.has_parents else rows.none()
+
+    @property
+    def dependents(self) -> JobQuerySet:
+        """The jobs that wait or have waited for it, the oldest first."""
+        rows = job_verbs.rows_of(self)
+        return dependents_of(self, rows) if self.has_dependents else rows.none()
+
+    vitals = property(job_vitals.vitals)
+    vitals_attempt = property(job_vitals.vitals_attempt)
+    stack = property(job_vitals.stack)
+    awaits_stack = property(job_vitals.awaits_stack)
+
+    @property
+    def row_keys(self) -> RowKeys | None:
+        """The keys of the rows for which alone it is; None if it is for all rows."""
+        return self.job_type.arguments.row_keys_in(self.arguments) if self.job_type is not None else None
+
     # Its verbs.
 
     cancel = job_verbs.cancel
     reschedule = job_verbs.reschedule
     run_now = job_verbs.run_now
     abort = job_verbs.abort
+    pause = job_pause.pause
+    resume = job_pause.resume
     mark_failed = job_verbs.mark_failed
+    answer = job_questions.answer
+    answer_cleaned = job_questions.answer_cleaned
+    approve = job_approval.approve
+    decline = job_approval.decline
+    notify = job_messages.notify
+    request_stack = job_vitals.request_stack
     retry = job_verbs.retry
     rerun = job_verbs.rerun
+    rerun_failed_rows = failed_rows.rerun_failed_rows
+    run_for_real = rehearsals.run_for_real
+    repeatable_rows = cached_property(failed_rows.repeatable_rows)
     update = updating.update
     update_dumped = updating.update_dumped
     was_changed_with = updating.was_changed_with
@@ -282,9 +430,18 @@ class Job(models.Model):
     areschedule = asynchronous(reschedule)
     arun_now = asynchronous(run_now)
     aabort = asynchronous(abort)
+    apause = asynchronous(pause)
+    aresume = asynchronous(resume)
     amark_failed = asynchronous(mark_failed)
+    aanswer = asynchronous(answer)
+    aapprove = asynchronous(approve)
+    adecline = asynchronous(decline)
+    anotify = asynchronous(notify)
+    arequest_stack = asynchronous(request_stack)
     aretry = asynchronous(retry)
     arerun = asynchronous(rerun)
+    arerun_failed_rows = asynchronous(rerun_failed_rows)
+    arun_for_real = asynchronous(run_for_real)
     aupdate = asynchronous(update)
 
     # Which verbs it allows now, by the table that also decides when one is tried.
@@ -298,25 +455,38 @@ class Job(models.Model):
         may_be_requested = self.status == JobStatus.RUNNING and self.abort_requested_at is None
         return may_be_requested and backend_of(self.queue_name).supports_abort
 
+    can_pause = property(job_pause.can_pause)
+    can_request_stack = property(job_vitals.can_request_stack)
+
+    @property
+    def can_resume(self) -> bool:
+        return self.is_paused or (self.is_pausing and not self.is_aborting)
+
     @property
     def can_mark_failed(self) -> bool:
         return self.not_responding
 
     @property
     def can_reschedule(self) -> bool:
-        return self.status in WAITING and backend_of(self.queue_name).supports_schedule
+        may_wait = self.status in WAITING and not self.is_asking
+        return may_wait and backend_of(self.queue_name).supports_schedule
 
     @property
     def can_update(self) -> bool:
-        return self.status in WAITING
+        return self.status in WAITING and not self.has_questions
 
     @property
     def can_run_now(self) -> bool:
-        return self.status == JobStatus.SCHEDULED
+        return self.status == JobStatus.SCHEDULED and not self._waits_for_a_person
 
     @property
     def can_retry(self) -> bool:
         return self.status in ENDED_BADLY and not self.erased_secrets
+
+    @property
+    def can_run_for_real(self) -> bool:
+        """Whether it was a rehearsal that has succeeded."""
+        return self.is_dry_run and self.status == JobStatus.DONE
 
     @property
     def erased_secrets(self) -> list[str]:

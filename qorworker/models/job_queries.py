@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable, Sequence
-from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from django.db import models, transaction
 from django.db.models import F, Q
 
-from qorworker.models import bulk_verbs, leases, rewriting, unique
+from qorworker.models import bulk_verbs, exact, job_pause, keeping, leases, promoting, rewriting, storing, unique
 from qorworker.models.alters import queryset_verb
-from qorworker.models.audit import AuditEntry, Origin
-from qorworker.models.clock import DatabaseNow, database_now
+from qorworker.models.clock import DatabaseNow
+from qorworker.models.dependency import with_unfinished_dependents
+from qorworker.models.job_pause import NOT_PAUSED, PAUSED
 from qorworker.models.newest import newest_of
 from qorworker.models.own import OwnQuerySet
+from qorworker.models.promoting import WAITS_FOR_TIME
 from qorworker.models.schedule_slot import ScheduleSlot, SlotOutcome
-from qorworker.models.sql import BATCH, Position, insert_jobs, portions, weight
+from qorworker.models.sql.schedules import with_unfinished_jobs
 from qorworker.status import ENDED_BADLY, FINISHED, WAITING, JobStatus, sources_of
 
 if TYPE_CHECKING:
@@ -25,23 +26,17 @@ if TYPE_CHECKING:
     from qorworker.models.job import Job
     from qorworker.models.pause import Paused
 
-SOON = 100  # scheduled jobs among which ``promote`` looks for the next one that is due
+# In a list: SQLite and MariaDB use no index for a condition with NOT.
+ASKING = Q(status=JobStatus.SCHEDULED, waits_for_answer__in=[True])
+AWAITING_APPROVAL = Q(status=JobStatus.SCHEDULED, waits_for_approval__in=[True])
 RECENT = 100  # jobs of a schedule among which ``unfinished_of`` looks
-
-
-class Promotion(NamedTuple):
-    """What ``promote`` did."""
-
-    promoted: int  # how many jobs were queued
-    wait: float | None  # seconds until the next one is due; None: more than it looked ahead
-    jobs: Sequence[Position]  # those that were due, also if another process was faster
 
 
 class JobQuerySet(OwnQuerySet["Job"]):
     # Filters that projects use, too.
 
     def waiting(self) -> JobQuerySet:
-        """Return jobs that have not started: queued, scheduled, or waiting for another attempt."""
+        """Return jobs that have not started: queued, scheduled, waiting for another attempt, or paused."""
         return self.filter(status__in=WAITING)
 
     def queued(self) -> JobQuerySet:
@@ -49,12 +44,36 @@ class JobQuerySet(OwnQuerySet["Job"]):
         return self.filter(status=JobStatus.NEW)
 
     def scheduled(self) -> JobQuerySet:
-        """Return jobs that wait for their time."""
-        return self.filter(status=JobStatus.SCHEDULED)
+        """Return jobs that wait for their time or for other jobs; not those that are paused."""
+        return self.filter(NOT_PAUSED)
+
+    def paused(self) -> JobQuerySet:
+        """Return jobs that do not start until they are resumed."""
+        return self.filter(PAUSED)
+
+    def pausing(self) -> JobQuerySet:
+        """Return running jobs whose pause was requested."""
+        return self.running().filter(pause_requested_at__isnull=False)
+
+    def asking(self) -> JobQuerySet:
+        """Return jobs that wait for the answer to a question; also those that are paused meanwhile."""
+        return self.filter(ASKING)
+
+    def not_asking(self) -> JobQuerySet:
+        """Return jobs that do not wait for an answer."""
+        return self.exclude(waits_for_answer=True)
+
+    def awaiting_approval(self) -> JobQuerySet:
+        """Return jobs that start only once somebody has approved them; also those that are paused meanwhile."""
+        return self.filter(AWAITING_APPROVAL)
+
+    def not_awaiting_approval(self) -> JobQuerySet:
+        """Return jobs that wait for no approval."""
+        return self.filter(waits_for_approval__in=[False])
 
     def will_retry(self) -> JobQuerySet:
         """Return jobs that failed and wait for their next attempt."""
-        return self.scheduled().filter(attempt__gt=0)
+        return self.scheduled().filter(attempt__gt=0).not_asking().not_awaiting_approval()
 
     def running(self) -> JobQuerySet:
         return self.filter(status=JobStatus.RUNNING)
@@ -83,7 +102,7 @@ class JobQuerySet(OwnQuerySet["Job"]):
         """Return running jobs whose worker has let the lease expire."""
         return self.running().filter(lease_expires_at__lt=DatabaseNow())
 
-    def for_type(self, job_type: JobType[Any] | str) -> JobQuerySet:
+    def for_type(self, job_type: JobType[..., Any] | str) -> JobQuerySet:
         """Return jobs of one type, which is a ``JobType`` or its name."""
         return self.filter(name=getattr(job_type, "name", job_type))
 
@@ -114,6 +133,9 @@ class JobQuerySet(OwnQuerySet["Job"]):
         """Return jobs that a user has started."""
         return self.filter(created_by=user)
 
+    with_error = exact.with_error
+    errors = exact.errors
+
     def unfinished_up_to(self, limit: int) -> int:
         """Return how many of them have not ended, but count no more than *limit*."""
         return self.filter(status__in=[*WAITING, JobStatus.RUNNING]).order_by()[:limit].count()
@@ -140,18 +162,29 @@ class JobQuerySet(OwnQuerySet["Job"]):
         return self.filter(pk__in=self.unfiltered().filter(rule).values("pk"))
 
     def without_return_value(self) -> JobQuerySet:
-        """Load only whether a job has a return value, instead of the value, which may be large."""
-        kept = models.ExpressionWrapper(Q(return_value__isnull=False), models.BooleanField())
-        return self.defer("return_value").annotate(kept_result=kept)  # type: ignore[no-any-return, unused-ignore]
+        """Load only whether a job has a return value and a checkpoint, instead of what may be large: these, the
+        titles of columns, samples and stack.
+        """
+        without = self.defer(
+            "return_value", "results_columns", "checkpoint", "rehearsal_report", "samples", "last_stack"
+        )
+        return without.annotate(  # type: ignore[no-any-return, unused-ignore]
+            kept_result=models.ExpressionWrapper(Q(return_value__isnull=False), models.BooleanField()),
+            kept_checkpoint=models.ExpressionWrapper(Q(checkpoint__isnull=False), models.BooleanField()),
+        )
 
     def unfinished_of(self, schedule_id: int) -> list[Job]:
         """Return those of the newest jobs of a schedule that have not ended, the oldest first."""
         newest = self.newest_of(schedule_id).defer("arguments", "meta", "error")[:RECENT]
         return [job for job in list(newest)[::-1] if not job.is_finished]
 
+    def schedules_unfinished(self, schedules: Sequence[int]) -> set[int]:
+        """Return those of *schedules*, given by their ids, for which ``unfinished_of`` would return jobs."""
+        return with_unfinished_jobs(self.db, schedules, RECENT) if schedules else set()
+
     def overdue_of(self, schedule_id: int, seconds: float) -> JobQuerySet:
         """Return jobs that a schedule made by itself and that have not started *seconds* after their time."""
-        waiting = self.few(Q(status__in=WAITING)).filter(schedule_id=schedule_id, attempt=0)
+        waiting = self.few(Q(status=JobStatus.NEW) | NOT_PAUSED).filter(schedule_id=schedule_id, started_at=None)
         by_itself = models.Exists(ScheduleSlot.objects.filter(job=models.OuterRef("pk"), outcome=SlotOutcome.FIRED))
         return waiting.filter(by_itself, run_after__lt=DatabaseNow(-seconds))
 
@@ -164,39 +197,9 @@ class JobQuerySet(OwnQuerySet["Job"]):
 
     # How jobs are stored.
 
-    def enqueue_rows(
-        self,
-        jobs: Sequence[Job],
-        *,
-        when: dt.datetime | dt.timedelta | None = None,
-        user: Any = None,
-        origin: str = Origin.CODE,
-    ) -> list[Job]:
-        """Store new jobs: all of them or none.
-
-        :param when: a datetime, a timedelta from now, or None for now.
-        :param user: the user who enqueues them; each job then gets an audit entry.
-        :param origin: where the request comes from, for the audit.
-        """
-        with transaction.atomic(using=self.db, savepoint=False) if user or len(jobs) > BATCH else nullcontext():
-            if transaction.get_connection(self.db).features.can_return_rows_from_bulk_insert:
-                insert_jobs(self.db, jobs, when)
-            else:
-                self._save_each(jobs, when)
-            for job in jobs if user is not None else ():
-                AuditEntry.objects.using(self.db).record("enqueue", job=job, user=user, origin=origin)
-        return list(jobs)
-
+    enqueue_rows = storing.enqueue_rows
+    enqueue_timed = storing.enqueue_timed
     enqueue_unique = unique.enqueue_unique
-
-    def _save_each(self, jobs: Sequence[Job], when: dt.datetime | dt.timedelta | None) -> None:
-        """Store each job by itself, for MySQL, which does not return the ids of many rows."""
-        now = database_now(self.db)
-        with transaction.atomic(using=self.db, savepoint=False):
-            for job in jobs:
-                job.enqueued_at, job.run_after = now, now + when if isinstance(when, dt.timedelta) else when or now
-                job.status = JobStatus.SCHEDULED if job.run_after > now else JobStatus.NEW
-                job.save(using=self.db, force_insert=True)
 
     holders = unique.holders
     in_the_way = unique.in_the_way
@@ -210,6 +213,8 @@ class JobQuerySet(OwnQuerySet["Job"]):
     cancel = bulk_verbs.cancel
     run_now = bulk_verbs.run_now
     abort = bulk_verbs.abort
+    pause = bulk_verbs.pause
+    resume = bulk_verbs.resume
     rerun = bulk_verbs.rerun
     delete = bulk_verbs.delete
 
@@ -249,41 +254,41 @@ class JobQuerySet(OwnQuerySet["Job"]):
             run_after=DatabaseNow(),
             finished_at=None,
             abort_requested_at=None,
+            pause_requested_at=None,
+            waits_for_approval=False,  # ``approving.hold_unapproved`` decides anew
             error="",
             return_value=None,
+            rehearsal_report=None,
             progress=None,
             progress_text="",
             crashes=0,
             unique_place=unique.taken(),
         )
 
-    def due(self) -> JobQuerySet:
-        """Return scheduled jobs whose time has come."""
-        return self.scheduled().filter(run_after__lte=DatabaseNow())
+    can_be_paused = job_pause.can_be_paused
+    can_be_resumed = job_pause.can_be_resumed
+    request_pause = job_pause.request_pause
+    end_pause = job_pause.end_pause
 
-    def promote_due(self, limit: int = 2000) -> int:
-        """Queue up to *limit* due jobs and return how many. Rows locked by other transactions are skipped."""
-        return self._promote_due(limit)[0]
+    def needless(self) -> JobQuerySet:
+        """Return those whose dependents, if they have any, have all ended."""
+        return self.exclude(with_unfinished_dependents())
 
-    def _promote_due(self, limit: int = 2000) -> tuple[int, list[Position]]:
-        rows = self.due().order_by("run_after").values_list("queue_name", "priority", "pk")[:limit]
-        due = [Position(*row) for row in rows]
-        if not due:
-            return 0, []
-        with transaction.atomic(using=self.db):
-            return self.filter(pk__in=[job.id for job in due]).due().unlocked().transition(JobStatus.NEW), due
+    def hold(self) -> int:
+        """Let those that were just stored wait for other jobs, and return how many."""
+        return self.update(status=JobStatus.SCHEDULED, has_parents=True, waits_for_jobs=True)
 
-    def promote(self, ahead: float) -> Promotion:
-        """Queue the jobs that are due, and say when the next one is. One statement if none is due.
+    def hold_for_approval(self) -> int:
+        """Let those that are waiting wait for an approval, too, and return how many."""
+        return self.waiting().update(status=JobStatus.SCHEDULED, waits_for_approval=True)
 
-        :param ahead: how many seconds to look ahead.
-        """
-        soon = self.scheduled().filter(run_after__lte=DatabaseNow(ahead)).annotate(now=DatabaseNow())
-        times = soon.order_by("run_after").values_list("run_after", "now")[:SOON]
-        waits = [(run_after - now).total_seconds() for run_after, now in times]
-        later = [seconds for seconds in waits if seconds > 0]
-        promoted, due = self._promote_due() if len(later) < len(waits) else (0, [])
-        return Promotion(promoted, later[0] if later else 0.0 if len(waits) == SOON else None, due)
+    def hold_for_batch(self, batch: int) -> int:
+        """Let one that was just stored wait for the end of a batch, and return 1."""
+        return self.update(status=JobStatus.SCHEDULED, waits_for_jobs=True, callback_of_id=batch)
+
+    due = promoting.due
+    promote_due = promoting.promote_due
+    promote = promoting.promote
 
     def lock(self) -> None:
         """Lock these rows by primary key before an UPDATE that also names the status.
@@ -295,13 +300,14 @@ class JobQuerySet(OwnQuerySet["Job"]):
 
     def startable(self, queues: Iterable[str]) -> JobQuerySet:
         """Return jobs of these queues that could start now: queued, or due but not promoted yet."""
-        ready = Q(status=JobStatus.NEW) | Q(status=JobStatus.SCHEDULED, run_after__lte=DatabaseNow())
+        ready = Q(status=JobStatus.NEW) | WAITS_FOR_TIME & Q(run_after__lte=DatabaseNow())
         return self.filter(ready, queue_name__in=list(queues))
 
     def startable_until(self, moment: dt.datetime, *, retries: bool = False) -> JobQuerySet:
         """Return jobs that could start at *moment*; with *retries* also those that wait for another attempt."""
-        ready = Q(status=JobStatus.NEW) | Q(status=JobStatus.SCHEDULED, run_after__lte=moment)
-        return self.filter(ready | Q(status=JobStatus.SCHEDULED, attempt__gt=0) if retries else ready)
+        ready = Q(status=JobStatus.NEW) | WAITS_FOR_TIME & Q(run_after__lte=moment)
+        retrying = WAITS_FOR_TIME & Q(attempt__gt=0) & ~Q(waits_for_answer=True)
+        return self.filter(ready | retrying if retries else ready)
 
     def not_paused(self, paused: Paused) -> JobQuerySet:
         """Return jobs of which neither the queue nor the type is paused."""
@@ -339,16 +345,20 @@ class JobQuerySet(OwnQuerySet["Job"]):
         """Let a job share its limits by this stored key from now on."""
         return self.filter(pk=pk).update(limit_key=limit_key)
 
-    def keep_return_values(self, texts: dict[int, str]) -> None:
-        """Store return values by job id, as JSON."""
-        values = [self.model(pk=pk, return_value=text) for pk, text in texts.items()]
-        for some in portions(transaction.get_connection(self.db), values, lambda job: 64 + weight([job.return_value])):
-            self.bulk_update(some, ["return_value"])
+    keep_return_values = keeping.keep_return_values
+    keep_rehearsals = keeping.keep_rehearsals
+    keep_results_columns = keeping.keep_results_columns
+    count_files = keeping.count_files
+    keep_checkpoints = keeping.keep_checkpoints
+    keep_samples = keeping.keep_samples
+    keep_stacks = keeping.keep_stacks
+    checkpoint_of = keeping.checkpoint_of
 
     held = leases.held
     unlocked = leases.unlocked
     renew = leases.renew
-    abort_requests = leases.abort_requests
+    forget_starts = leases.forget_starts
+    requests = leases.requests
     end_in_transaction = leases.end_in_transaction
     ended_as = leases.ended_as
     seize = leases.seize

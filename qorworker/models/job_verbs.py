@@ -26,11 +26,15 @@ from qorworker.conf import settings
 from qorworker.definitions.registry import registry
 from qorworker.exceptions import AlreadyEnqueued, InvalidArguments, InvalidTransition
 from qorworker.models import waiting
-from qorworker.models.alters import alters_data
+from qorworker.models.alters import alters_data, begins_again
+from qorworker.models.approving import hold_unapproved, note_right
 from qorworker.models.audit import AuditEntry, Origin
+from qorworker.models.batch_ends import reopen_batches
 from qorworker.models.clock import DatabaseNow, check_zone
+from qorworker.models.dependents import resolve_on_commit
 from qorworker.models.own import write_database
 from qorworker.models.unique import conflict_of
+from qorworker.models.waking import wake
 from qorworker.queues import backend_of, notify
 from qorworker.signals import job_finished, log_finished
 from qorworker.status import JobStatus
@@ -38,6 +42,8 @@ from qorworker.status import JobStatus
 if TYPE_CHECKING:
     from qorworker.models.job import Job
     from qorworker.models.job_queries import JobQuerySet
+
+SHOW_STACK = "show the stack of"  # a verb that concerns only what runs the job by now
 
 
 @dataclass(slots=True)
@@ -47,9 +53,11 @@ class VerbResult:
     moved: int = 0  # rows that were changed: 0 or 1
     repeated: bool = False  # the same had been requested before
     conflict: Job | None = None  # another job that holds the unique key
+    message: str = ""  # why nothing was changed, if the status does not tell
 
 
 @alters_data
+@begins_again
 def cancel(self: Job, *, by: Any = None, reason: str = "", origin: str = Origin.CODE) -> None:
     """Withdraw a job that has not started.
 
@@ -63,21 +71,18 @@ def cancel(self: Job, *, by: Any = None, reason: str = "", origin: str = Origin.
         job.cancel(by=request.user, reason="The file was the wrong one.")
     """
     with changing(self, "cancel", by, origin, reason=reason) as result:
-        result.moved = row_of(self).transition(JobStatus.CANCELLED, finished_at=DatabaseNow())
-        if result.moved:
-            if self.may_have_secrets:
-                row_of(self).erase_secrets()
-            transaction.on_commit(self.send_cancelled, using=write_database(self), robust=True)
+        result.moved = withdraw(self)
 
 
 @alters_data
+@begins_again
 def reschedule(self: Job, when: dt.datetime, *, by: Any = None, origin: str = Origin.CODE) -> None:
     """Move a job that has not started to another time.
 
     :param when: the new time, with a zone if ``USE_TZ`` is on. The job is due at once if it is past.
     :param by: the user who moves it, for the audit.
     :param origin: where the request comes from, for the audit.
-    :raises qorworker.exceptions.InvalidTransition: if it has started or ended.
+    :raises qorworker.exceptions.InvalidTransition: if it has started or ended, or waits for an answer.
     :raises qorworker.exceptions.UnsupportedByBackend: if the queue's backend cannot wait for a time.
     :raises ValueError: if *when* has a zone where the project has none, or the other way round.
 
@@ -89,23 +94,28 @@ def reschedule(self: Job, when: dt.datetime, *, by: Any = None, origin: str = Or
     backend_of(self.queue_name).check_supported(priority=0, run_after=when)
     times = {"before": self.run_after.isoformat(), "after": when.isoformat()}
     with changing(self, "reschedule", by, origin, **times) as result:
-        result.moved = row_of(self).schedule(when)
+        result.moved = row_of(self).not_asking().schedule(when)
+        result.message = _asks(self)
         row_of(self).promote_due()
 
 
 @alters_data
+@begins_again
 def run_now(self: Job, *, by: Any = None, origin: str = Origin.CODE) -> None:
     """Queue a scheduled job without waiting for its time.
 
     :param by: the user who asks for it, for the audit.
     :param origin: where the request comes from, for the audit.
-    :raises qorworker.exceptions.InvalidTransition: if it is not scheduled.
+    :raises qorworker.exceptions.InvalidTransition: if it is not scheduled, or waits for an answer or an approval.
     """
     with changing(self, "run now", by, origin) as result:
-        result.moved = row_of(self).scheduled().transition(JobStatus.NEW, run_after=DatabaseNow())
+        rows = row_of(self).scheduled().not_asking().not_awaiting_approval()
+        result.moved = rows.transition(JobStatus.NEW, run_after=DatabaseNow(), waits_for_jobs=False)
+        result.message = _asks(self) or _awaits_approval(self)
 
 
 @alters_data
+@begins_again
 def abort(self: Job, *, by: Any = None, reason: str = "", origin: str = Origin.CODE) -> None:
     """Request the end of a running job. Its worker ends the processes; a second request changes nothing.
 
@@ -129,6 +139,7 @@ def abort(self: Job, *, by: Any = None, reason: str = "", origin: str = Origin.C
 
 
 @alters_data
+@begins_again
 def mark_failed(self: Job, *, by: Any = None, reason: str = "", origin: str = Origin.CODE) -> None:
     """End a running job as failed because its worker does not answer, even if it has attempts left.
 
@@ -150,8 +161,11 @@ def mark_failed(self: Job, *, by: Any = None, reason: str = "", origin: str = Or
 
 
 @alters_data
+@begins_again
 def retry(self: Job, *, by: Any = None, origin: str = Origin.CODE) -> None:
     """Queue a failed or aborted job for one more attempt. Its earlier attempts stay on record.
+
+    If it needs an approval, and its code has changed since, it waits for another one.
 
     :param by: the user who retries it, for the audit.
     :param origin: where the request comes from, for the audit.
@@ -164,12 +178,16 @@ def retry(self: Job, *, by: Any = None, origin: str = Origin.CODE) -> None:
         job.retry(by=request.user)
     """
     _check_secrets(self)
+    note_right(self, by)
     with changing(self, "retry", by, origin) as result:
         ended = row_of(self).ended_badly()
         result.conflict = ended.in_the_way()
         try:
             with transaction.atomic(using=ended.db):
                 result.moved = 0 if result.conflict else row_of(self).queue_again()
+                if result.moved:
+                    reopen_batches([self], ended.db)
+                    hold_unapproved(rows_of(self), [self], by)
         except IntegrityError:  # another job like it was enqueued at this very moment
             result.conflict = ended.in_the_way()
 
@@ -180,6 +198,10 @@ def rerun(
     self: Job, changes: Mapping[str, Any] | None = None, /, *, by: Any = None, origin: str = Origin.CODE, **more: Any
 ) -> Job:
     """Queue a new job with the same arguments, meta and queue. This job stays as it is.
+
+    The rerun of a rehearsal is another one: see ``run_for_real``.
+
+    It starts after the same jobs, as far as they still exist, even if they have failed.
 
     :param changes: arguments that the new job gets instead, by name; needed for those named ``by`` or ``origin``.
     :param by: the user who runs it again, for the audit.
@@ -194,11 +216,7 @@ def rerun(
         job.rerun(by=request.user, mode="replace")
         job.rerun({"by": "Ben"})
     """
-    job_type = registry.get(self.name).using(user=by, origin=origin, rerun_of=self, database=write_database(self))
-    job_type = job_type.using(meta=self.meta)
-    if self.queue_name in settings.QUEUES:  # else in that of its type
-        job_type = job_type.using(queue_name=self.queue_name)
-    return job_type.enqueue_stored(self, **{**(changes or {}), **more})
+    return enqueue_again(self, {**(changes or {}), **more}, by=by, origin=origin, dry_run=self.is_dry_run)
 
 
 def wait(self: Job, timeout: float | dt.timedelta | None = None) -> None:
@@ -232,6 +250,16 @@ def send_cancelled(self: Job) -> None:
 # What the verbs share.
 
 
+@sensitive_variables()
+def enqueue_again(job: Job, changes: Mapping[str, Any], *, by: Any, origin: str, dry_run: bool) -> Job:
+    """Store a new job like *job*, with *changes* among its arguments. Raises what ``rerun`` raises."""
+    job_type = registry.get(job.name).using(user=by, origin=origin, rerun_of=job, database=write_database(job))
+    job_type = job_type.using(meta=job.meta, after=list(job.parents), after_failure="run", dry_run=dry_run)
+    if job.queue_name in settings.QUEUES:  # else in that of its type
+        job_type = job_type.using(queue_name=job.queue_name)
+    return job_type.enqueue_stored(job, **changes)
+
+
 def rows_of(job: Job) -> JobQuerySet:
     """Return all jobs of the database in which *job* is written."""
     return type(job).objects.using(write_database(job))
@@ -240,6 +268,17 @@ def rows_of(job: Job) -> JobQuerySet:
 def row_of(job: Job) -> JobQuerySet:
     """Return the row of *job*, as a query."""
     return rows_of(job).filter(pk=job.pk)
+
+
+def withdraw(job: Job) -> int:
+    """Cancel *job* if it still waits, and return 1; else 0. In the transaction of the verb that does so."""
+    moved = row_of(job).transition(JobStatus.CANCELLED, finished_at=DatabaseNow())
+    if moved:
+        if job.may_have_secrets:
+            row_of(job).erase_secrets()
+        resolve_on_commit([job], rows_of(job))
+        transaction.on_commit(job.send_cancelled, using=write_database(job), robust=True)
+    return moved
 
 
 @contextmanager
@@ -274,13 +313,13 @@ def changing(job: Job, verb: str, by: Any, origin: str, **details: Any) -> Itera
     if result.conflict is not None:
         raise AlreadyEnqueued(result.conflict, conflict_of(result.conflict))
     if not result.moved and not result.repeated:
-        raise InvalidTransition(job.pk, job.status, verb)
+        raise InvalidTransition(job.pk, job.status, verb, result.message)
 
 
 def _notify_backend(job: Job, verb: str, using: str) -> None:
     """Notify the queue's backend, after the commit, that the job can start or that its abort was requested."""
     backend = backend_of(job.queue_name)
-    if backend.is_served_by_workers:
+    if backend.is_served_by_workers or verb == SHOW_STACK:
         return
 
     def notify_now() -> None:
@@ -290,6 +329,20 @@ def _notify_backend(job: Job, verb: str, using: str) -> None:
             notify([row], backend)
 
     transaction.on_commit(notify_now, using=using, robust=True)
+
+
+def _asks(job: Job) -> str:
+    """Return why the time of *job* does not count, if it waits for an answer; else an empty text."""
+    if not row_of(job).scheduled().filter(waits_for_answer=True).exists():
+        return ""
+    return f"Job {job.pk} waits for an answer, and goes on when it has got one. Nothing was changed."
+
+
+def _awaits_approval(job: Job) -> str:
+    """Return why *job* cannot start, if it waits for approval; else an empty text."""
+    if not row_of(job).awaiting_approval().exists():
+        return ""
+    return f"Job {job.pk} waits for approval, and starts only after it. Nothing was changed."
 
 
 def _check_secrets(job: Job) -> None:
@@ -307,14 +360,3 @@ def _marked_failed(by: Any, lease: dt.datetime, reason: str) -> str:
     if facts["who"]:
         text = _("Marked as failed by %(who)s: its worker had not answered since %(moment)s.") % facts
     return f"{text} ({reason})" if reason else text
-
-
-def wake(using: str) -> None:
-    """Wake idle workers where the database can pass that on. This is a hint, not a promise.
-
-    Inside a transaction the workers receive it after the commit.
-    """
-    connection = transaction.get_connection(using)
-    if connection.vendor == "postgresql":
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_notify('qorworker', '')")

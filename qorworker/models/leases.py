@@ -6,12 +6,13 @@ These functions are methods of ``JobQuerySet``. *tokens* are always attempt toke
 from __future__ import annotations
 
 import datetime as dt
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, models, transaction
 
 from qorworker.models.attempt import Attempt
 from qorworker.models.clock import DatabaseNow
+from qorworker.models.limits import LimitStart
 from qorworker.status import Outcome
 
 if TYPE_CHECKING:
@@ -41,10 +42,40 @@ def renew(self: JobQuerySet, tokens: dict[int, str], lease: float) -> int:
         return self.held(tokens).unlocked().update(lease_expires_at=DatabaseNow(lease))
 
 
-def abort_requests(self: JobQuerySet, tokens: dict[int, str]) -> dict[int, bool]:
-    """Return for each job that still belongs to its attempt whether its abort was requested."""
-    rows = self.held(tokens).values_list("pk", "attempt_token", "abort_requested_at")
-    return {pk: requested_at is not None for pk, token, requested_at in rows if tokens[pk] == token}
+def forget_starts(self: JobQuerySet, tokens: dict[int, str]) -> None:
+    """Count the starts of these attempts no longer for the rates of their types: they are about to be handed back.
+
+    This belongs into the transaction in which that is done. Rows that another transaction has locked are left alone:
+    they cannot be handed back in it, either.
+    """
+    for pk, key in self.held(tokens).unlocked().values_list("pk", "limit_key"):
+        claimed_at = self.filter(pk=pk).values("last_attempted_at")  # SQLite compares texts: only two columns are alike
+        starts = LimitStart.objects.using(self.db).filter(limit_key=key, started_at__gte=models.Subquery(claimed_at))
+        # The first is that of its claim: the key was locked between the two statements.
+        starts.filter(pk__in=list(starts.order_by("started_at", "pk").values_list("pk", flat=True)[:1])).delete()
+
+
+class Requests(NamedTuple):
+    """What was requested of a running job."""
+
+    abort: bool = False
+    pause: bool = False
+    stack_at: dt.datetime | None = None  # when its stack was requested, if that was since the attempt began
+
+
+def requests(self: JobQuerySet, tokens: dict[int, str]) -> dict[int, Requests]:
+    """Return what was requested of each job that still belongs to its attempt."""
+    requested = ("abort_requested_at", "pause_requested_at", "stack_requested_at")
+    rows = self.filter(pk__in=list(tokens)).values_list("pk", "attempt_token", *requested, "last_attempted_at")
+    return {
+        pk: Requests(abort_at is not None, pause_at is not None, _since(begun_at, stack_at))
+        for pk, token, abort_at, pause_at, stack_at, begun_at in rows
+        if tokens[pk] == token
+    }
+
+
+def _since(begun_at: dt.datetime | None, moment: dt.datetime | None) -> dt.datetime | None:
+    return None if moment is None or (begun_at is not None and moment < begun_at) else moment
 
 
 def end_in_transaction(self: JobQuerySet, pk: int, number: int, token: str, seconds: float = 0.0) -> bool:

@@ -1,15 +1,20 @@
-"""Writes that must not wait long for another transaction's lock. All processes."""
+"""Locks that other transactions hold, and rows that they have written meanwhile. All processes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any, TypeVar
 
-from django.db import Error, connections
+from django.db import Error, OperationalError, connections
 
 # MariaDB has no limit for one transaction, so the session's own is kept and comes back.
 MYSQL = "SET @qorworker_lock_wait = @@SESSION.innodb_lock_wait_timeout, SESSION innodb_lock_wait_timeout = 1"
-IN_VAIN = {"55P03", 1205}  # PostgreSQL's and MariaDB's number of the error
+# PostgreSQL's and MariaDB's numbers of errors.
+IN_VAIN = {"55P03", 1205}
+OVERTAKEN = {"40001", "40P01", 1020, 1213}
+TRIES = 50  # a job may write its row again and again, in one transaction after the other
+R = TypeVar("R")
 
 
 @contextmanager
@@ -33,4 +38,40 @@ def short_waits(using: str) -> Iterator[None]:
 
 def waited_in_vain(error: Error) -> bool:
     """Return whether an error means that a lock was not available in time."""
-    return bool(IN_VAIN & {getattr(error.__cause__, "sqlstate", None), *error.args[:1]})
+    return bool(IN_VAIN & _numbers(error))
+
+
+def was_overtaken(error: Error) -> bool:
+    """Return whether an error means that another transaction was faster, so that this one must begin again."""
+    return bool(OVERTAKEN & _numbers(error))
+
+
+def begin_again(work: Callable[[], R], using: str) -> R:
+    """Return ``work()``, which is a transaction. It begins again if another one was faster to write one of its rows.
+
+    Inside a larger transaction, which cannot go on then, it raises that error at once.
+    """
+    for _try in range(TRIES):
+        try:
+            return work()
+        except OperationalError as error:
+            if not was_overtaken(error) or connections[using].in_atomic_block:
+                raise
+    return work()
+
+
+def keeps_snapshot(using: str) -> bool:
+    """Return whether the open transaction sees rows as they were at its first query, and can write no newer ones.
+
+    On PostgreSQL to ask this is no such query.
+    """
+    connection: Any = connections[using]
+    if connection.vendor == "postgresql":  # the server or the role may have a default of its own
+        with connection.cursor() as cursor:
+            cursor.execute("SHOW transaction_isolation")
+            return bool(cursor.fetchone()[0] in ("repeatable read", "serializable"))
+    return bool(connection.vendor == "mysql" and connection.isolation_level != "read committed")
+
+
+def _numbers(error: Error) -> set[Any]:
+    return {getattr(error.__cause__, "sqlstate", None), *error.args[:1]}

@@ -23,6 +23,13 @@ def newest_sql(vendor: str, column: str) -> str:
     return f"{column} = %s ORDER BY id DESC"
 
 
+def newest_named(rows: Rows, name: str) -> Rows:
+    """Return those of *rows* that are jobs of one type, the newest first."""
+    if connections[rows.db].vendor == "postgresql":
+        return rows.filter(name__gte=name, name__lte=name).order_by("name", "-id")
+    return rows.filter(name=name).order_by("-id")
+
+
 def newest_of(rows: Rows, schedule_id: int | models.OuterRef) -> Rows:
     """Return those of *rows* that belong to a schedule, the newest first."""
     if connections[rows.db].vendor == "postgresql":

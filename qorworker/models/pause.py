@@ -17,8 +17,8 @@ from qorworker.exceptions import InvalidPause
 from qorworker.models.audit import AuditEntry, Origin
 from qorworker.models.clock import DatabaseNow, check_zone, database_now
 from qorworker.models.fields import RemarkField
-from qorworker.models.job_verbs import wake
 from qorworker.models.own import OwnQuerySet
+from qorworker.models.waking import wake
 
 REASON_CHARS = 200
 

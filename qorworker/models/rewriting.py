@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from qorworker.arguments import codec, files
 from qorworker.definitions.limits import limit_key
 from qorworker.definitions.unique import key_of, rule_of
 from qorworker.models.alters import queryset_verb
+from qorworker.models.approving import ask_again, note_right
 from qorworker.status import FINISHED, WAITING
 
 if TYPE_CHECKING:
@@ -23,16 +25,29 @@ Stored = Mapping[str, Any]
 AT_ONCE = 50  # jobs whose secrets one statement erases
 
 
-def rewrite(self: JobQuerySet, job: Job, arguments: dict[str, Any], **changes: Any) -> int:
-    """Give *job* other *arguments* if it is one of these and still waits.
+def rewrite(self: JobQuerySet, job: Job, arguments: dict[str, Any], *, by: Any = None, **changes: Any) -> int:
+    """Give *job* other *arguments* if it is one of these and still waits. Its checkpoint goes with the old ones.
+
+    A job that has asked anything keeps its arguments: people have answered what it asked about those. What was
+    approved with the old ones must be approved anew.
 
     :param job: as its row was when it was locked: uploads that it no longer has are deleted after the commit.
     :param arguments: as the table stores them.
+    :param by: the user who changes them; None for code.
     :param changes: values of other columns.
     :returns: 1 if it got them, else 0.
     """
-    waiting = self.filter(pk=job.pk, status__in=sorted(WAITING))
+    is_other = arguments != job.arguments
+    if is_other:
+        renewed = copy.copy(job)
+        renewed.arguments = arguments
+        note_right(renewed, by)
+    waiting = self.filter(pk=job.pk, status__in=sorted(WAITING), waits_for_answer=None)
+    if is_other:
+        changes["checkpoint"] = None  # its places say nothing about other items
     moved = waiting.update(arguments=arguments, **changes)
+    if moved and is_other:
+        ask_again(self.unfiltered(), renewed, by)
     if moved:
         unused = files.unused(job.arguments, arguments)
         transaction.on_commit(partial(files.discard, unused, job.argument_fields), using=self.db, robust=True)
@@ -53,7 +68,7 @@ def erase_secrets(self: JobQuerySet) -> None:
     ended.bulk_update(changed, ["arguments"], batch_size=AT_ONCE)
 
 
-def keys_of(job_type: JobType[Any], job: Job, arguments: Stored) -> tuple[str | None, str]:
+def keys_of(job_type: JobType[..., Any], job: Job, arguments: Stored) -> tuple[str | None, str]:
     """Return the unique key and the limit key that *job* has if its arguments become *arguments*.
 
     They are made anew by the rules of the job type, except for a key that was chosen when the job was enqueued.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings as django_settings
@@ -13,26 +14,37 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
+from django.utils.functional import cached_property
 from django.utils.translation import gettext_lazy as _
 
 from qorworker.arguments import files
 from qorworker.definitions.registry import registry
-from qorworker.models import schedule_times, schedule_verbs
+from qorworker.exceptions import InvalidSchedule
+from qorworker.models import schedule_approval, schedule_times, schedule_verbs
 from qorworker.models.alters import alters_data
+from qorworker.models.approval import Approval, ApprovalState
+from qorworker.models.approving import approval_of_schedule
 from qorworker.models.audit import AuditEntry
-from qorworker.models.clock import aware
+from qorworker.models.calendar import Calendar
+from qorworker.models.clock import aware, stored
 from qorworker.models.fields import RemarkField
 from qorworker.models.indexes import PartialIndex
 from qorworker.models.schedule_queries import ScheduleManager
 from qorworker.models.schedule_times import Kind
 from qorworker.schedules.cron import Cron, zone_called
+from qorworker.schedules.holidays import LONGEST_NAME as LONGEST_CALENDAR
+from qorworker.schedules.holidays import Holidays, OnHoliday
+from qorworker.schedules.landing import Slot
 from qorworker.schedules.plan import LONGEST_JITTER, LONGEST_WAIT, Plan
-from qorworker.schedules.timetable import CAPS, At, Every, Misfire, Overlap, Rule, Slot, Timetable
+from qorworker.schedules.timetable import CAPS, At, Every, Misfire, Overlap, Rule, Timetable
 
 if TYPE_CHECKING:
     from django.forms import Field
 
     from qorworker.definitions.job_type import JobType
+
+
+LOOKED_AHEAD = 2_000  # slots among which those are searched that are on no holiday
 
 
 class Schedule(models.Model):
@@ -51,6 +63,8 @@ class Schedule(models.Model):
     interval = models.DurationField(_("interval"), null=True, blank=True)
     at = models.DateTimeField(_("time"), null=True, blank=True)
     zone = models.CharField(_("time zone"), max_length=64)
+    calendar = models.SlugField(_("calendar"), max_length=LONGEST_CALENDAR, blank=True)  # its name, if it exists or not
+    on_holiday = models.CharField(_("on a day off"), max_length=10, choices=OnHoliday.choices, default=OnHoliday.SKIP)
     anchor = models.DateTimeField(editable=False)  # intervals count from here: the start, or when it was created
     starts_at = models.DateTimeField(_("start"), null=True, blank=True)
     ends_at = models.DateTimeField(_("end"), null=True, blank=True)
@@ -98,6 +112,8 @@ class Schedule(models.Model):
         db_constraint=False, db_index=False, editable=False,
     )  # fmt: skip
 
+    known_holidays: Mapping[str, Holidays] | None = None  # by calendar, if they were read for many schedules at once
+
     objects = ScheduleManager()
 
     class Meta:
@@ -124,7 +140,7 @@ class Schedule(models.Model):
         return f"{self.job_type.title}{unnamed[1] or ''}"
 
     @property
-    def job_type(self) -> JobType[Any] | None:
+    def job_type(self) -> JobType[..., Any] | None:
         """The definition in code; None if this process does not have it."""
         return registry.find(self.job_name)
 
@@ -144,21 +160,46 @@ class Schedule(models.Model):
         """The form fields of its arguments by name; empty if this process does not have its job type."""
         return self.job_type.arguments.definition.fields if self.job_type is not None else {}
 
+    @cached_property
+    def open_approval(self) -> Approval | None:
+        """The request for its approval that has not been decided; None if it waits for none."""
+        if self.job_type is None or self.job_type.approval is None:
+            return None
+        newest = approval_of_schedule(self, self._state.db or "default")
+        return newest if newest is not None and newest.state == ApprovalState.OPEN else None
+
     # Its times.
 
     @property
     def rule(self) -> Rule:
         """When it fires. This raises ``InvalidSchedule`` if this system no longer has its time zone."""
         if self.kind == Kind.CRON:
-            return Cron(self.expression, self.zone, spread=self.name)
+            return Cron(
+                self.expression, self.zone, spread=self.name, calendar=self.calendar, on_holiday=self.on_holiday
+            )
         if self.kind == Kind.EVERY:
-            return Every(seconds=self.interval.total_seconds() if self.interval else 0)
+            seconds = self.interval.total_seconds() if self.interval else 0
+            return Every(seconds=seconds, calendar=self.calendar, on_holiday=self.on_holiday)
         assert self.at is not None
         return At(aware(self.at).astimezone(zone_called(self.zone)))
 
     @property
     def timetable(self) -> Timetable:
-        return Timetable(self.rule, aware(self.anchor), aware(self.ends_at) if self.ends_at else None)
+        return Timetable(self.rule, aware(self.anchor), aware(self.ends_at) if self.ends_at else None, self.holidays)
+
+    @property
+    def holidays(self) -> Holidays | None:
+        """The days off of its calendar; None without a calendar, or if that does not exist."""
+        if not self.calendar:
+            return None
+        if self.known_holidays is None:
+            return Calendar.objects.using(self._state.db).holidays([self.calendar]).get(self.calendar)
+        return self.known_holidays.get(self.calendar)
+
+    @property
+    def lacks_calendar(self) -> bool:
+        """Whether its calendar does not exist."""
+        return bool(self.calendar) and self.holidays is None
 
     @property
     def waits_for(self) -> Slot | None:
@@ -167,13 +208,35 @@ class Schedule(models.Model):
     def upcoming(self, number: int = 5) -> list[dt.datetime]:
         """Return its next times, in its zone and without spread; none while it is paused or switched off.
 
+        Those that are left out for a holiday are not among them.
+
         :param number: how many times, at least 1.
         """
-        if self.next_slot is None:
-            return []
-        first, zone = aware(self.next_slot), zone_called(self.zone)
-        slots = self.timetable.upcoming(first, number - 1) if number > 1 else []
-        return [moment.astimezone(zone) for moment in (first, *(slot.moment for slot in slots))]
+        zone = zone_called(self.zone)
+        return [slot.moment.astimezone(zone) for slot in islice(self.next_runs(), number)]
+
+    @property
+    def next_run(self) -> dt.datetime | None:
+        """Its next time that is not left out, as ``next_slot`` is stored; None if there is none."""
+        if self.next_slot is None or not self.calendar:
+            return self.next_slot
+        try:
+            slot = next(self.next_runs(), None)
+        except InvalidSchedule:  # it needs attention, and its page says so
+            return self.next_slot
+        return stored(slot.moment) if slot is not None else None
+
+    def next_slots(self) -> Iterator[Slot]:
+        """Yield the slot that it waits for and all later ones, also those that are left out for a holiday."""
+        if (first := self.waits_for) is not None:
+            table = self.timetable
+            first = table.current(first)
+            yield first
+            yield from table.slots_after(first.moment)
+
+    def next_runs(self) -> Iterator[Slot]:
+        """Yield its next slots that are not left out, as far as it does not take long to find them."""
+        return (slot for slot in islice(self.next_slots(), LOOKED_AHEAD) if not slot.is_left_out)
 
     @property
     def shown_expiry(self) -> dt.timedelta:
@@ -198,6 +261,8 @@ class Schedule(models.Model):
     resume = schedule_verbs.resume
     skip_next = schedule_verbs.skip_next
     run_now = schedule_verbs.run_now
+    approve = schedule_approval.approve
+    decline = schedule_approval.decline
     remove = schedule_verbs.remove
     declare_again = schedule_verbs.declare_again
     complain = schedule_verbs.complain

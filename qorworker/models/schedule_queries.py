@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from django.db import IntegrityError, models, transaction
@@ -10,18 +10,23 @@ from django.db.models import Q
 from django.views.decorators.debug import sensitive_variables
 
 from qorworker.arguments import files
+from qorworker.exceptions import InvalidSchedule
 from qorworker.models.alters import queryset_verb
+from qorworker.models.approving import approval_right, ask_for_schedule, forget_approvals
 from qorworker.models.audit import Origin
-from qorworker.models.clock import DatabaseNow, database_now, stored
+from qorworker.models.calendar import Calendar
+from qorworker.models.clock import DatabaseNow, aware, database_now, stored
 from qorworker.models.job import Job
-from qorworker.models.job_verbs import wake
 from qorworker.models.newest import newest_of
 from qorworker.models.own import OwnQuerySet
 from qorworker.models.schedule_times import Kind
-from qorworker.models.schedule_verbs import check_name, name_taken
-from qorworker.models.sql.schedules import soon
+from qorworker.models.schedule_verbs import calendar_problem, check_name, name_taken
+from qorworker.models.sql.schedules import Place, Soon, soon
+from qorworker.models.sql.updates import update_each
+from qorworker.models.waking import wake
+from qorworker.schedules.landing import Slot
 from qorworker.schedules.plan import Plan
-from qorworker.schedules.timetable import Rule, Slot
+from qorworker.schedules.timetable import Rule
 from qorworker.status import FINISHED, JobStatus
 
 if TYPE_CHECKING:
@@ -29,12 +34,27 @@ if TYPE_CHECKING:
     from qorworker.models.job_queries import JobQuerySet
     from qorworker.models.schedule import Schedule
 
+# What is read for many schedules at once.
+
+
+def with_holidays(schedules: Iterable[Schedule]) -> list[Schedule]:
+    """Return *schedules* with the days off of all their calendars, which takes two queries if one has a calendar."""
+    found = list(schedules)
+    using = {schedule.calendar: schedule._state.db for schedule in found if schedule.calendar}
+    holidays = Calendar.objects.using(next(iter(using.values()))).holidays(using) if using else {}
+    for schedule in found:
+        schedule.known_holidays = holidays
+    return found
+
+
+UNPAUSED = "paused_at = NULL, paused_until = NULL, paused_by_id = NULL, paused_reason = ''"
+
 
 class ScheduleQuerySet(OwnQuerySet["Schedule"]):
     @sensitive_variables()
     def create_for(
         self,
-        job_type: JobType[Any],
+        job_type: JobType[..., Any],
         when: Rule | Plan,
         arguments: dict[str, Any] | None = None,
         *,
@@ -68,7 +88,7 @@ class ScheduleQuerySet(OwnQuerySet["Schedule"]):
 
     def create_dumped(
         self,
-        job_type: JobType[Any],
+        job_type: JobType[..., Any],
         plan: Plan,
         dumped: dict[str, Any],
         *,
@@ -80,10 +100,12 @@ class ScheduleQuerySet(OwnQuerySet["Schedule"]):
 
         :param dumped: the arguments as the table stores them. Their uploads are deleted if this fails.
         :param declaration: the digest of what the code says, if the code declares it.
-        :raises qorworker.exceptions.InvalidSchedule: if its name is taken or cannot be stored.
+        :raises qorworker.exceptions.InvalidSchedule: if its name is taken or cannot be stored, or if its calendar does
+            not exist. One that code declares is stored, and needs attention until the calendar exists.
         """
         using = self.db
         try:
+            right = approval_right(job_type, by, dumped)
             with transaction.atomic(using=using):
                 now = database_now(using)
                 schedule = self.model(job_name=job_type.name, created_by_id=getattr(by, "pk", None), created_at=now)
@@ -93,8 +115,12 @@ class ScheduleQuerySet(OwnQuerySet["Schedule"]):
                 schedule.arguments, schedule.fingerprint = dumped, job_type.arguments.fingerprint
                 schedule.answerable_id = schedule.created_by_id if origin == Origin.ADMIN else None
                 schedule.take(plan, now)
+                schedule.needs_attention = calendar_problem(schedule)
+                if schedule.needs_attention and not declaration:
+                    raise InvalidSchedule(schedule.needs_attention)
                 schedule.save(using=using, force_insert=True)
                 schedule.record("create schedule", by, origin)
+                ask_for_schedule(schedule, right, by, using)
                 wake(using)
         except IntegrityError:
             files.discard(dumped, job_type.arguments.fields)
@@ -104,7 +130,7 @@ class ScheduleQuerySet(OwnQuerySet["Schedule"]):
             raise
         return schedule
 
-    def create_unmakeable(self, job_type: JobType[Any], plan: Plan, reason: str) -> Schedule:
+    def create_unmakeable(self, job_type: JobType[..., Any], plan: Plan, reason: str) -> Schedule:
         """Create a schedule that the code declares but that cannot run. It does not wait for any time.
 
         :param reason: why it cannot run, for people.
@@ -143,6 +169,7 @@ class ScheduleQuerySet(OwnQuerySet["Schedule"]):
             for schedule in schedules:
                 if not Job.objects.using(using).unfinished_of(schedule.pk):
                     transaction.on_commit(schedule.discard_uploads, using=using, robust=True)
+            forget_approvals([schedule.pk for schedule in schedules], using)
             return super().delete()
 
     # Queries of the pages.
@@ -161,13 +188,22 @@ class ScheduleQuerySet(OwnQuerySet["Schedule"]):
 
     # Queries of a worker.
 
-    def soon(self, names: Collection[str], seconds: float) -> list[tuple[int, float]]:
-        """Return the ids of schedules that fire soon, each with the seconds until then.
+    def soon(
+        self, names: Collection[str], seconds: float, behind: Place | None = None
+    ) -> tuple[list[Soon], Place | None]:
+        """Return schedules that fire soon, no more than are read at once.
 
         :param names: the job types that count.
         :param seconds: how far to look ahead.
+        :param behind: the place in their order behind which to begin.
+        :returns: the schedules, and the place behind which there may be more; None if these are all.
         """
-        return [(pk, ahead) for pk, name, ahead in soon(self.db, seconds) if name in names]
+        found, rest = soon(self.db, names, seconds, behind)
+        return [each for each in found if each.job_name in names], rest  # some databases ignore case
+
+    def due(self) -> ScheduleQuerySet:
+        """Return schedules whose time has come."""
+        return self.filter(next_slot__lte=DatabaseNow())
 
     def that_expire(self, after: int = 0) -> list[tuple[int, str, int]]:
         """Return id, name and expiry in seconds of the schedules whose jobs must start within a time.
@@ -177,17 +213,25 @@ class ScheduleQuerySet(OwnQuerySet["Schedule"]):
         rows = self.filter(expires__gt=0, pk__gt=after).order_by("pk")
         return list(rows.values_list("pk", "name", "expires"))
 
-    def claim_slot(self, pk: int, revision: int, key: str) -> Schedule | None:
-        """Lock and return a schedule that still waits for a slot.
+    def claim_slots(self, schedules: Sequence[Schedule]) -> set[int]:
+        """Lock those of *schedules* that still wait for the slot with which they were read, and return their ids.
 
-        :param pk: the id of the schedule.
-        :param revision: its revision when the slot was read.
-        :param key: the name of the slot.
-        :returns: None if it waits for that slot no longer, or if another transaction has locked it.
+        Those that another transaction has locked are left out.
         """
-        rows = self.filter(pk=pk, revision=revision, next_key=key, next_slot__isnull=False)
+        read = {each.pk: (each.revision, each.next_key, each.next_slot) for each in schedules}
         skip = transaction.get_connection(self.db).features.has_select_for_update_skip_locked
-        return rows.select_for_update(skip_locked=skip).first()
+        rows = self.filter(pk__in=read, next_slot__isnull=False).order_by("pk").select_for_update(skip_locked=skip)
+        waiting = rows.values_list("pk", "revision", "next_key", "next_slot")
+        return {pk for pk, *waits_for in waiting if tuple(waits_for) == read[pk]}
+
+    def move_all_on(self, moves: Sequence[tuple[int, Slot | None, str]]) -> None:
+        """Let schedules that are locked wait for their next slots. Their pauses are over.
+
+        :param moves: for each its id, its next slot or None, and why it needs attention.
+        """
+        rows = [(pk, slot and stored(slot.moment), slot.key if slot else "", reason) for pk, slot, reason in moves]
+        columns = ("next_slot", "next_key", "needs_attention")
+        update_each(self.db, self.model, columns, rows, also=UNPAUSED)
 
     def move_on(self, schedule: Schedule, slot: Slot | None, **changes: Any) -> bool:
         """Let a schedule wait for *slot* instead of the one it waits for.
@@ -210,9 +254,27 @@ class ScheduleQuerySet(OwnQuerySet["Schedule"]):
     def for_types(self, names: Iterable[str]) -> ScheduleQuerySet:
         return self.filter(job_name__in=list(names))
 
-    def by_the_wall(self) -> ScheduleQuerySet:
-        """Return schedules whose next time depends on the rules of a time zone."""
-        return self.filter(kind=Kind.CRON, enabled=True)
+    def that_may_move(self) -> ScheduleQuerySet:
+        """Return schedules whose next time depends on the rules of a time zone, or on a calendar."""
+        return self.filter(Q(kind=Kind.CRON) | ~Q(calendar=""), enabled=True)
+
+    def follow_calendar(self, name: str, is_new: bool = False) -> None:
+        """Let the schedules that use the calendar *name* wait for their next slots by its days as they are now.
+
+        :param is_new: whether it did not exist before: then what needed attention no longer does.
+        """
+        using = self.db
+        with transaction.atomic(using=using):
+            now = aware(database_now(using))
+            for schedule in with_holidays(self.using(using).filter(calendar=name, enabled=True).select_for_update()):
+                try:
+                    slot = schedule.moved_slot(now)
+                except ValueError:  # its rule cannot be read; a worker says so
+                    continue
+                if slot != schedule.waits_for or is_new:
+                    changes = {"needs_attention": ""} if is_new else {}
+                    self.using(using).move_on(schedule, slot, **changes)
+            wake(using)
 
     def of_user(self, user: Any) -> ScheduleQuerySet:
         """Return schedules that *user* has created or was the last to change."""

@@ -16,8 +16,10 @@ from django.utils.translation import pgettext_lazy
 
 from qorworker.models.clock import aware, stored
 from qorworker.schedules.cron import Cron
+from qorworker.schedules.holidays import OnHoliday
+from qorworker.schedules.landing import Slot
 from qorworker.schedules.plan import Plan
-from qorworker.schedules.timetable import At, Every, Slot
+from qorworker.schedules.timetable import At, Every
 
 if TYPE_CHECKING:
     from qorworker.models.schedule import Schedule
@@ -50,6 +52,8 @@ def take(self: Schedule, plan: Plan, now: dt.datetime) -> None:
             self.kind, self.interval = Kind.EVERY, interval
         case At(moment=moment):
             self.kind, self.at, zone = Kind.ONCE, stored(moment), moment.tzinfo
+    self.calendar = getattr(plan.when, "calendar", "")
+    self.on_holiday = getattr(plan.when, "on_holiday", OnHoliday.SKIP)
     self.zone = zone.key if isinstance(zone, ZoneInfo) else django_settings.TIME_ZONE
     if counted != _counted(self):
         self.anchor = stored((plan.start or aware(now)).replace(microsecond=0))
@@ -72,11 +76,14 @@ def wait_from(self: Schedule, moment: dt.datetime, new: bool = False) -> None:
 
 
 def moved_slot(self: Schedule, now: dt.datetime) -> Slot | None:
-    """Return the slot that it waits for, by the rules that its zone has now. One that is due stays due."""
+    """Return the slot that it waits for, by the rules of its zone and the holidays as they are now.
+
+    One that is due stays due.
+    """
     slot, table = self.waits_for, self.timetable
     if slot is None:
         return table.after(now) if self.needs_attention and self.paused_at is None else None
-    if not slot.key.endswith("Z"):
+    if self.calendar or not slot.key.endswith("Z"):
         return table.slot(slot.key)
     begin = max(now, aware(self.paused_until)) if self.paused_until else now
     return table.after(begin) if slot.moment > now else slot
@@ -84,7 +91,8 @@ def moved_slot(self: Schedule, now: dt.datetime) -> Slot | None:
 
 def _times(schedule: Schedule) -> tuple[Any, ...]:
     spread = schedule.name if schedule.kind == Kind.CRON else ""
-    return (*_counted(schedule), spread, schedule.expression, schedule.at, schedule.zone, schedule.ends_at)
+    holidays = (schedule.calendar, schedule.on_holiday)
+    return (*_counted(schedule), spread, schedule.expression, schedule.at, schedule.zone, schedule.ends_at, *holidays)
 
 
 def _counted(schedule: Schedule) -> tuple[Any, ...]:

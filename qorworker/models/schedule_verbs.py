@@ -9,6 +9,7 @@ import datetime as dt
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from django.db import IntegrityError, transaction
@@ -19,12 +20,13 @@ from qorworker.arguments import entered, files
 from qorworker.definitions.registry import registry
 from qorworker.exceptions import InvalidSchedule
 from qorworker.models.alters import alters_data
+from qorworker.models.approving import approval_right, ask_for_schedule, forget_approvals
 from qorworker.models.audit import Origin
 from qorworker.models.clock import aware, check_zone, database_now
-from qorworker.models.job_verbs import wake
 from qorworker.models.own import write_database
 from qorworker.models.refusals import text_problem
-from qorworker.models.schedule_slot import ScheduleSlot, SkipReason, SlotOutcome
+from qorworker.models.schedule_slot import ScheduleSlot, SkipReason, SlotOutcome, left_out_rows
+from qorworker.models.waking import wake
 
 if TYPE_CHECKING:
     from qorworker.definitions.job_type import JobType
@@ -91,6 +93,7 @@ def change_dumped(
         raise InvalidSchedule(_("This schedule is declared in code: change it there."))
     before, argument_fields = self.arguments, self.argument_fields
     try:
+        right = approval_right(self.job_type, by, before if dumped is None else dumped)
         if dumped is not None:
             entered.check(self.job_name, argument_fields, before, dumped, by)
         with changing(self, "change schedule", by, origin) as now:
@@ -99,8 +102,12 @@ def change_dumped(
             if dumped is not None:
                 self.arguments, self.fingerprint, self.needs_attention = dumped, fingerprint, ""
             self.answerable_id = getattr(by, "pk", None) if origin == Origin.ADMIN else None
+            calendar_before = self.calendar
             self.take(plan, now)
+            if self.calendar != calendar_before and (problem := calendar_problem(self)):
+                raise InvalidSchedule(problem)
             self.revision += 1
+            ask_for_schedule(self, right, by, write_database(self))
     except BaseException as error:
         files.discard(files.unused(dumped or {}, before), argument_fields)
         if isinstance(error, IntegrityError):
@@ -156,10 +163,11 @@ def skip_next(self: Schedule, *, by: Any = None, origin: str = Origin.CODE) -> d
     :raises qorworker.exceptions.InvalidSchedule: if it does not wait for any time.
     """
     with changing(self, "skip next", by, origin):
-        slot = self.waits_for
-        if slot is None:
+        if (slot := next(self.next_runs(), None)) is None:
             raise InvalidSchedule(_("There is no next time to skip."))
+        left_out = list(takewhile(lambda each: each.is_left_out, self.next_slots()))
         slots = ScheduleSlot.objects.using(self._state.db)
+        slots.note_all(left_out_rows(self, left_out))
         slots.note(self, slot, outcome=SlotOutcome.SKIPPED, reason=SkipReason.PERSON)
         self.wait_from(slot.moment)
     return slot.moment
@@ -195,6 +203,7 @@ def remove(self: Schedule, *, by: Any = None, origin: str = Origin.CODE) -> None
     using = write_database(self)
     with transaction.atomic(using=using):
         self.record("delete schedule", by, origin, name=self.name)
+        forget_approvals([self.pk], using)
         type(self).objects.using(using).filter(pk=self.pk).delete()
 
 
@@ -202,21 +211,26 @@ def remove(self: Schedule, *, by: Any = None, origin: str = Origin.CODE) -> None
 
 
 @alters_data
-def declare_again(self: Schedule, job_type: JobType[Any], plan: Plan, dumped: dict[str, Any], declaration: str) -> None:
+def declare_again(
+    self: Schedule, job_type: JobType[..., Any], plan: Plan, dumped: dict[str, Any], declaration: str
+) -> None:
     """Take over what the code says now. A pause stays.
 
     :param dumped: the arguments as the table stores them.
     :param declaration: the digest of what the code says; nothing is done if the row has it already.
     """
+    right = approval_right(job_type, None, dumped)
     with changing(self, "change schedule", None, Origin.WORKER) as now:
         if self.enabled and self.declaration == declaration:
             return  # another worker was faster
         was_enabled, self.enabled, self.declaration, self.needs_attention = self.enabled, True, declaration, ""
         self.job_name, self.arguments, self.fingerprint = job_type.name, dumped, job_type.arguments.fingerprint
         self.take(plan, now)
+        self.needs_attention = calendar_problem(self)
         self.revision += 1
         if not was_enabled:
             self.wait_from(aware(now))
+        ask_for_schedule(self, right, None, write_database(self))
 
 
 @alters_data
@@ -263,6 +277,13 @@ def _discard(schedule: Schedule, arguments: Mapping[str, Any]) -> None:
     using, argument_fields = write_database(schedule), schedule.argument_fields
     if arguments and not Job.objects.using(using).unfinished_of(schedule.pk):
         transaction.on_commit(lambda: files.discard(arguments, argument_fields), using=using, robust=True)
+
+
+def calendar_problem(schedule: Schedule) -> str:
+    """Return that the calendar of *schedule* does not exist; empty if it does, or if it needs none."""
+    if not schedule.lacks_calendar:
+        return ""
+    return _("The calendar “%(name)s” does not exist.") % {"name": schedule.calendar}
 
 
 def check_name(using: str, name: str) -> None:

@@ -110,7 +110,7 @@ def update_dumped(
             details |= {"before": self.run_after.isoformat(), "after": run_after.isoformat()}
             changes |= {"status": JobStatus.SCHEDULED, "run_after": run_after}
         with changing(self, "update", by, origin, **details) as result:
-            _rewrite(self, result, dumped, unique_key, changes, token)
+            _rewrite(self, result, dumped, unique_key, {**changes, "by": by}, token)
     finally:
         if not result.moved:
             files.discard(files.unused(dumped, before), job_type.arguments.fields)
@@ -141,6 +141,9 @@ def _rewrite(
     try:
         with transaction.atomic(using=write_database(job)):
             result.moved = rows_of(job).rewrite(row, dumped, **changes)
+            if row.has_questions and row.status in WAITING:
+                why = f"Job {row.pk} has asked a question: its arguments cannot be changed any more."
+                result.message = f"{why} Nothing was changed."
     except IntegrityError:  # another job like it was enqueued at this very moment
         result.conflict = rows_of(job).beside(row, str(unique_key))
         if result.conflict is None:  # and it has ended since, or this transaction cannot see it

@@ -122,6 +122,18 @@ class WorkerQuerySet(OwnQuerySet["Worker"]):
     def stop(self, pk: int) -> int:
         return self.filter(pk=pk, stopped_at=None).update(stopped_at=DatabaseNow())
 
+    def stop_dead(self, pk: int) -> int:
+        """Record that a worker has ended without reporting that."""
+        return self.filter(pk=pk, stopped_at=None).update(stopped_at=DatabaseNow(), found_dead=True)
+
+    def lately_gone(self, seconds: float) -> WorkerQuerySet:
+        """Return workers that have not reported their end, and whose last sign of life was within these *seconds*.
+
+        One that is not known to be dead may yet give another.
+        """
+        silent = models.Q(stopped_at=None, heartbeat_at__lt=DatabaseNow(-SILENT_AFTER)) | models.Q(found_dead=True)
+        return self.filter(silent, heartbeat_at__gte=DatabaseNow(-seconds))
+
 
 class Worker(models.Model):
     """A process that runs jobs. For display only: the lease in the row of a job decides which worker owns the job."""
@@ -143,6 +155,7 @@ class Worker(models.Model):
     started_at = models.DateTimeField(_("started at"))
     heartbeat_at = models.DateTimeField(_("last sign of life"))
     stopped_at = models.DateTimeField(_("stopped at"), null=True, blank=True)
+    found_dead = models.BooleanField(default=False, editable=False)  # its end was proved, and not reported by itself
     request = models.CharField(max_length=5, choices=WorkerRequest.choices, default=WorkerRequest.NONE, editable=False)
     requested_at = models.DateTimeField(null=True, editable=False)
     requested_by = models.ForeignKey(

@@ -27,6 +27,7 @@ class Backlog:
     queued: int = 0
     due: int = 0  # scheduled jobs that are due and not queued yet
     scheduled: int = 0
+    paused: int = 0
     running: int = 0
     failed: int = 0
     since: dt.datetime | None = None  # when the oldest job that could start became due
@@ -35,7 +36,7 @@ class Backlog:
 def backlogs(jobs: JobQuerySet, names: Iterable[str]) -> dict[str, Backlog]:
     """Return the backlogs of *queues* and of all other queues that have one of *jobs*, mostly by one statement.
 
-    Scheduled, running and failed jobs are counted among ``CAP + 1`` of all queues.
+    Scheduled, paused, running and failed jobs are counted among ``CAP + 1`` of all queues.
     """
     queues = {*names, *_queues_with(jobs)}
     by_name = {name: Backlog() for name in queues}
@@ -70,7 +71,8 @@ def _counted(jobs: JobQuerySet, queues: Collection[str]) -> Iterable[tuple[str, 
     parts += [_part("queued", name, rows.values("priority"), CAP) for name, rows in waiting.items()]
     for kind, rows in (
         ("due", jobs.due().order_by("run_after")),
-        ("scheduled", jobs.scheduled().order_by("run_after")),
+        ("scheduled", jobs.scheduled().order_by("waits_for_jobs", "run_after")),
+        ("paused", jobs.paused().order_by("pause_requested_at")),
         ("running", jobs.running().order_by()),
         ("failed", jobs.failed().order_by()),
     ):

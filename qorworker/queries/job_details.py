@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,16 +11,26 @@ from django.db.models import Case, Count, F, FloatField, Q, QuerySet, TextField,
 from django.db.models.fields.json import KeyTextTransform, KeyTransform
 from django.db.models.functions import Cast
 
-from qorworker.models.attempt import Attempt, LogLine, ResultsRow
+from qorworker.arguments.files import TOKEN
+from qorworker.models.approval import Approval, note_open_approvals, open_approval_of
+from qorworker.models.attempt import Attempt, JobFile, LogLine, ResultsRow
 from qorworker.models.audit import ALLOWED, AuditEntry
+from qorworker.models.dependency import dependents_of, parents_of
 from qorworker.models.job import Job
 from qorworker.models.job_queries import JobQuerySet
-from qorworker.queries.catalogue import usual_durations
+from qorworker.models.message import Message
+from qorworker.models.question import Question, QuestionState, note_questions
+from qorworker.queries import catalogue
+from qorworker.queries.catalogue import Usual
+from qorworker.queries.cell_search import HasText
 
+QUESTIONS = 100  # on a page
+MESSAGES = 50  # in the history
 LOG_LINES = 1_000  # log lines on a page
+RELATED = 20  # jobs that a page names for each relation
 ALIKE_AMONG = 1_000  # newest failed jobs of a type among which the same error is counted
 SAMPLE = 100  # results rows from which the number of columns is taken
-COLUMNS = 50  # columns that can be searched
+COLUMNS = 50  # columns by which rows can be sorted
 IS_NUMBER = r"^-?[0-9]{1,15}(\.[0-9]{1,15})?$"
 
 
@@ -39,9 +49,35 @@ def history(job: Job) -> list[AuditEntry]:
     return AuditEntry.objects.of_job(job.pk).reverse().newest_apart(ALLOWED)[::-1]
 
 
+def messages(job: Job) -> list[Message]:
+    """Return the messages about the job, the oldest first; of very many the newest."""
+    if not getattr(job, "has_messages", True):  # read with the job of a page, see ``site.one_job``
+        return []
+    return list(Message.objects.filter(job=job.pk).order_by("-pk")[:MESSAGES])[::-1]
+
+
 def last_abort(job: Job) -> AuditEntry | None:
     """Return the request for the abort that is in progress, or was carried out."""
-    return AuditEntry.objects.of_job(job.pk).filter(action="abort", outcome="ok").last()
+    return AuditEntry.objects.last_done(job.pk, "abort")
+
+
+def last_pause(job: Job) -> AuditEntry | None:
+    """Return the last request to pause it."""
+    return AuditEntry.objects.last_done(job.pk, "pause")
+
+
+def parents(jobs: JobQuerySet, job: Job) -> list[Job]:
+    """Return those of *jobs* after which a job starts, the oldest first."""
+    if not job.has_parents:
+        return []
+    return list(parents_of(job, jobs).without_return_value().defer("arguments", "meta")[:RELATED])
+
+
+def dependents(jobs: JobQuerySet, job: Job) -> list[Job]:
+    """Return those of *jobs* that start after a job, the oldest first."""
+    if not job.has_dependents:
+        return []
+    return list(dependents_of(job, jobs).without_return_value().defer("arguments", "meta")[:RELATED])
 
 
 def reruns(jobs: JobQuerySet, job: Job) -> list[int]:
@@ -49,9 +85,9 @@ def reruns(jobs: JobQuerySet, job: Job) -> list[int]:
     return list(jobs.filter(rerun_of=job.pk).newest_first().values_list("pk", flat=True)[:20])
 
 
-def usual_duration(name: str, creator: Any = None) -> dt.timedelta | None:
-    """Return the median duration of a type's last successful runs, by *creator* if given; None without such a run."""
-    return usual_durations(Job.objects.all(), [name], creator).get(name)
+def usual(name: str, creator: Any = None) -> Usual:
+    """Return what is usual for a type's last successful runs, by *creator* if given."""
+    return catalogue.usual(Job.objects.all(), name, creator)
 
 
 def alike_errors(jobs: JobQuerySet, name: str, kind: str, since: dt.datetime) -> int:
@@ -96,31 +132,74 @@ def whole_log(job: Job) -> Iterator[LogLine]:
     return LogLine.objects.filter(job=job.pk).order_by("number").iterator(chunk_size=2_000)
 
 
-# The results
+def questions(job: Job) -> list[Question]:
+    """Return what the job has asked: what is open first, then the newest, at most 100."""
+    if not job.has_questions:
+        return []
+    first = Case(When(state=QuestionState.OPEN, then=Value(0)), default=Value(1))
+    found = list(Question.objects.of_jobs([job.pk]).order_by(first, "-pk")[:QUESTIONS])
+    note_questions(job, found)
+    return found
+
+
+def question(job: Job, number: int) -> Question | None:
+    """Return the question of the job with that number; None if there is none."""
+    is_number = number < 2**63
+    return Question.objects.of_jobs([job.pk]).filter(pk=number).first() if is_number else None
+
+
+def open_questions(jobs: Collection[Job]) -> dict[int, Question]:
+    """Return the open question of each of *jobs* that has one, by the number of the job."""
+    ids = [job.pk for job in jobs if job.is_asking]
+    rows = Question.objects.of_jobs(ids).filter(state=QuestionState.OPEN).order_by("pk") if ids else ()
+    return {row.job_id: row for row in rows}
+
+
+def approvals(job: Job) -> list[Approval]:
+    """Return the requests for approval of the job, the oldest first, at most 100."""
+    if job.job_type is not None and job.job_type.approval is None and not job.waits_for_approval:
+        return []
+    return list(Approval.objects.of_job(job.pk)[:QUESTIONS])
+
+
+def open_approvals(jobs: Collection[Job]) -> dict[int, Approval]:
+    """Return the open request for approval of each of *jobs* that has one, by the number of the job."""
+    note_open_approvals(jobs, Job.objects.db)
+    found = ((job.pk, open_approval_of(job)) for job in jobs if job.awaits_approval)
+    return {pk: approval for pk, approval in found if approval is not None}
+
+
+# Files and results
+
+
+def files(job: Job, most: int | None = None) -> list[JobFile]:
+    """Return the files that the job has added, at most *most*: those of the last attempt first, each in order."""
+    return list(JobFile.objects.of_jobs([job.pk]).order_by("-attempt", "pk")[:most])
+
+
+def added_file(job: Job, token: str) -> JobFile | None:
+    """Return the file of the job whose address ends with *token*; None if there is none."""
+    is_token = TOKEN.fullmatch(token) is not None  # no database has to look for anything else, such as a NUL
+    return JobFile.objects.of_jobs([job.pk]).with_token(token) if is_token else None
 
 
 def results(job: Job, errors_only: bool = False) -> QuerySet[Any]:
     """Return the results of the job's last attempt; ``place`` counts them from 1."""
-    rows: QuerySet[Any] = ResultsRow.objects.filter(job=job.pk, number__gt=job.results_before)
-    rows = rows.annotate(place=F("number") - job.results_before).order_by("number")
+    rows: QuerySet[Any] = ResultsRow.objects.of_last_attempt(job).annotate(place=F("number") - job.results_before)
     return rows.filter(has_error=True) if errors_only else rows
 
 
 def columns_of(job: Job) -> int:
-    """Return how many cells the widest of the first rows has."""
-    rows = ResultsRow.objects.filter(job=job.pk, number__gt=job.results_before).order_by("number")
+    """Return how many columns have titles; without titles how many cells the widest of the first rows has."""
+    if titles := job.results_titles:
+        return len(titles)
+    rows = ResultsRow.objects.of_last_attempt(job)
     return max(map(len, rows.values_list("cells", flat=True)[:SAMPLE]), default=0)
 
 
-def with_text(rows: QuerySet[Any], text: str, columns: int) -> QuerySet[Any]:
+def with_text(rows: QuerySet[Any], text: str) -> QuerySet[Any]:
     """Return the rows that have *text* in the value or the error of a cell."""
-    rule = Q()
-    for column in range(min(columns, COLUMNS)):
-        for key in ("value", "error"):
-            name = f"{key}_{column}"
-            rows = rows.alias(**{name: Cast(_cell(column, key), TextField())})
-            rule |= Q(**{f"{name}__icontains": text})
-    return rows.filter(rule) if rule else rows.none()
+    return rows.filter(HasText("cells", text))
 
 
 def by_column(rows: QuerySet[Any], column: int, descending: bool = False) -> QuerySet[Any]:

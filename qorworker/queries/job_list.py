@@ -14,7 +14,9 @@ from django.db.models.fields.json import KeyTransform
 
 from qorworker.models.clock import DatabaseNow, as_datetime
 from qorworker.models.job import Job
-from qorworker.models.job_queries import JobQuerySet
+from qorworker.models.job_pause import NOT_PAUSED, PAUSED
+from qorworker.models.job_queries import ASKING, AWAITING_APPROVAL, JobQuerySet
+from qorworker.models.question import Question, QuestionState
 from qorworker.models.worker import Worker
 from qorworker.queries import counting
 from qorworker.status import JobStatus
@@ -27,12 +29,15 @@ TABS: dict[str, Q] = {
     "all": Q(),
     "queued": Q(status=JobStatus.NEW),
     "running": Q(status=JobStatus.RUNNING),
-    "scheduled": Q(status=JobStatus.SCHEDULED),
+    "scheduled": NOT_PAUSED,
     "done": Q(status=JobStatus.DONE),
     "failed": Q(status=JobStatus.EXCEPTION),
     "row_errors": Q(results_errors__gt=0)
     & (Q(status=JobStatus.DONE) | Q(status=JobStatus.EXCEPTION, return_value__isnull=False)),
-    "will_retry": Q(status=JobStatus.SCHEDULED, attempt__gt=0),
+    "will_retry": NOT_PAUSED & Q(attempt__gt=0),
+    "paused": PAUSED,
+    "asking": ASKING & Q(pk__in=Question.objects.filter(state=QuestionState.OPEN).values("job_id")),
+    "awaiting": AWAITING_APPROVAL,
     "aborted": Q(status=JobStatus.KILLED),
     "cancelled": Q(status=JobStatus.CANCELLED),
     "not_responding": Q(status=JobStatus.RUNNING, lease_expires_at__lt=DatabaseNow()),
@@ -43,13 +48,19 @@ ACTIVE = (
     "running",
     "scheduled",
     "will_retry",
+    "paused",
+    "asking",
+    "awaiting",
     "not_responding",
 )  # an index leads to each
 COUNTED_APART = (*ACTIVE, "failed")
 ORDERS: dict[str, tuple[str, ...]] = {
     "queued": ("queue_name", "-priority", "id"),  # as they are claimed
-    "scheduled": ("run_after", "id"),
+    "scheduled": ("waits_for_jobs", "run_after", "id"),  # those that wait for other jobs at the end
     "will_retry": ("run_after", "id"),
+    "paused": ("pause_requested_at", "id"),
+    "asking": ("run_after", "id"),
+    "awaiting": ("run_after", "id"),
 }
 
 
@@ -98,6 +109,10 @@ def in_tab(jobs: JobQuerySet, tab: str, window: Window, names: Collection[str]) 
     if tab == "not_in_code":
         rows = rows.exclude(name__in=names)
     return rows if tab in ACTIVE and window.before is None else window.of(rows)
+
+
+def of_batch(jobs: JobQuerySet, batch: int) -> JobQuerySet:
+    return jobs.filter(batch_id=batch)
 
 
 def for_list(jobs: JobQuerySet) -> JobQuerySet:

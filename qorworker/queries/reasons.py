@@ -16,22 +16,36 @@ from django.utils import formats, timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from qorworker.models import job_verbs
+from qorworker.models.approval import open_approval_of
+from qorworker.models.audit import AuditEntry
+from qorworker.models.batch import Batch, BatchOutcome
+from qorworker.models.dependency import unresolved_parents_of
 from qorworker.models.job import Job
 from qorworker.models.job_queries import JobQuerySet
 from qorworker.models.limits import held_by
 from qorworker.models.pause import Pause, PauseKind
+from qorworker.models.question import noted_question_of
 from qorworker.models.worker import Worker
 from qorworker.queries import counting
 from qorworker.queries.catalogue import usual_durations
-from qorworker.queues import backend_of
-from qorworker.status import WAITING, JobStatus
+from qorworker.queues import ageing_of_queues, backend_of
+from qorworker.status import FINISHED, WAITING, JobStatus
+from qorworker.text.cleaning import visible
 from qorworker.text.moments import date_and_clock, local
 
+PARENTS = 20  # that a reason names
 AHEAD = 1_000  # jobs before this one that an estimate takes into account
 RUNNING = 500  # running jobs of the workers in question, likewise
 
 
 class Why(StrEnum):
+    PAUSED = "paused"  # until it is resumed
+    BATCH = "batch"  # it starts once the jobs of a batch have ended
+    ANSWER = "answer"  # to its question
+    APPROVAL = "approval"  # it starts once somebody has approved it
+    JOBS = "jobs"  # it starts after other jobs
+    FAILED_JOBS = "failed jobs"  # of these some have failed, and it waits until they have been retried and are done
     TIME = "time"  # its time has not come
     QUEUE_PAUSED = "queue paused"
     TYPE_PAUSED = "job type paused"
@@ -44,7 +58,9 @@ class Why(StrEnum):
     LINE = "line"  # it waits for its turn
 
 
-NO_OBSTACLES = frozenset({Why.TIME, Why.LINE, Why.LIMIT, Why.RATE})  # each passes by itself
+NO_OBSTACLES = frozenset(  # each passes by itself
+    {Why.ANSWER, Why.APPROVAL, Why.BATCH, Why.JOBS, Why.TIME, Why.LINE, Why.LIMIT, Why.RATE}
+)
 
 
 @dataclass(frozen=True)
@@ -61,6 +77,8 @@ class Reason:
     comment: str = ""  # the reason that this user gave
     pause: Pause | None = None  # the row behind it
     jobs: tuple[int, ...] = ()  # the ids of the jobs that hold it
+    batch: int | None = None  # the id of the batch after whose jobs it starts
+    parents: tuple[int, ...] = ()  # the ids of the jobs after which it starts
     place: int | None = None  # in line; 1 is next
     starts_in: dt.timedelta | None = None  # an estimate
     is_expected: bool = False  # no action is needed
@@ -80,6 +98,8 @@ class Reason:
             parts.append(_("By %s.") % self.by)
         if self.jobs:
             parts.append(_("Running: %s.") % ", ".join(f"#{number}" for number in self.jobs))
+        if self.parents:
+            parts.append(", ".join(f"#{number}" for number in self.parents) + ".")
         parts += [part for part in (self.comment, self.hint, self.command) if part]
         return " ".join(parts)
 
@@ -91,6 +111,13 @@ def reasons_for(job: Job, visible: JobQuerySet | None = None) -> list[Reason]:
     """
     if job.status not in WAITING:
         return []
+    if job.is_paused or job.waits_for_jobs or job.is_asking or job.awaits_approval:
+        paused = [_job_paused(job)] if job.is_paused else []
+        asks = [_answer(job)] if job.is_asking else []
+        asks += [_approval(job)] if job.awaits_approval else []
+        if job.callback_of_id is not None and job.waits_for_jobs:
+            return [*paused, *asks, *_batch(job)]
+        return [*paused, *asks, *(_parents(job, visible) if job.waits_for_jobs else ())]
     if job.status == JobStatus.SCHEDULED and job.run_after > timezone.now():
         return [_time(job)]
     line = Line(job.queue_name, job.name, job if visible is None else None)
@@ -101,6 +128,59 @@ def reasons_for(job: Job, visible: JobQuerySet | None = None) -> list[Reason]:
 def obstacles(queue_name: str, name: str) -> list[Reason]:
     """Return what would keep a job of type *name* in that queue from starting."""
     return [reason for reason in Line(queue_name, name).obstacles() if reason.is_obstacle]
+
+
+def _job_paused(job: Job) -> Reason:
+    entry = AuditEntry.objects.last_done(job.pk, "pause")
+    by, comment = (entry.user_name, str(entry.details.get("reason", ""))) if entry is not None else ("", "")
+    hint = _("It goes on when it is resumed.") if job.has_checkpoint else _("It starts when it is resumed.")
+    return Reason(Why.PAUSED, _("It is paused."), hint, since=job.pause_requested_at, by=by, comment=comment)
+
+
+def _batch(job: Job) -> Iterator[Reason]:
+    """Yield for the end of which batch it waits: that of the one who enqueued both."""
+    batch = Batch.objects.using(job_verbs.rows_of(job).db).filter(pk=job.callback_of_id or 0).first()
+    if batch is None:
+        return
+    named = {"batch": visible(batch.title)}
+    if batch.outcome == BatchOutcome.FAILED:
+        text = _("It waits until all jobs of the batch “%(batch)s” are done, and some have failed.") % named
+        yield Reason(Why.BATCH, text, _("It starts once they have been retried and are done."), batch=batch.pk)
+    else:
+        text = _("It waits until all jobs of the batch “%(batch)s” have ended.") % named
+        yield Reason(Why.BATCH, text, batch=batch.pk)
+
+
+def _answer(job: Job) -> Reason:
+    """Return for which answer it waits. What it asks is not part of it: not every reader may see that."""
+    question = noted_question_of(job)
+    since, until = (question.asked_at, question.expires_at) if question is not None else (None, None)
+    is_call = question is not None and question.is_callback
+    text = _("It waits for a call from outside.") if is_call else _("It waits for an answer.")
+    return Reason(Why.ANSWER, text, since=since, until=until)
+
+
+def _approval(job: Job) -> Reason:
+    """Return whose approval it waits for."""
+    approval = open_approval_of(job)
+    if approval is None:
+        return Reason(Why.APPROVAL, _("It waits for approval."))
+    text = _("It waits for approval by a user with the permission “%s”.") % approval.permission
+    return Reason(Why.APPROVAL, text, since=approval.asked_at, until=approval.expires_at)
+
+
+def _parents(job: Job, visible: JobQuerySet | None) -> Iterator[Reason]:
+    """Yield which jobs it waits for, of those that the reader may see."""
+    rows = unresolved_parents_of(job, job_verbs.rows_of(job) if visible is None else visible)
+    parents = list(rows.values_list("pk", "status")[:PARENTS])
+    unfinished = tuple(pk for pk, status in parents if status not in FINISHED)
+    failed = tuple(pk for pk, status in parents if status in FINISHED - {JobStatus.DONE})
+    if failed:
+        text = _("It waits for jobs that have failed.")
+        hint = _("It starts once they have been retried and are done.")
+        yield Reason(Why.FAILED_JOBS, text, hint, parents=failed)
+    if unfinished or not failed:
+        yield Reason(Why.JOBS, _("It waits for other jobs to end."), parents=unfinished)
 
 
 def _time(job: Job) -> Reason:
@@ -253,11 +333,11 @@ class Line:
 
     def place_of(self, job: Job) -> Reason:
         """Return the place of *job* among those that can start, and when its turn probably comes."""
-        number = self.ahead
+        number, rise = self.ahead, _rise(job)
         named = {"number": number, "queue": self.queue_name}
         if number >= counting.CAP:
             named["number"] = formats.number_format(counting.CAP, use_l10n=True, force_grouping=True)
-            return Reason(Why.LINE, _("%(number)s or more jobs are before it in the queue “%(queue)s”.") % named)
+            return Reason(Why.LINE, _("%(number)s or more jobs are before it in the queue “%(queue)s”.") % named, rise)
         text = _("It is the next one in the queue “%(queue)s”.")
         if number:
             text = ngettext(
@@ -265,7 +345,7 @@ class Line:
                 "%(number)d jobs are before it in the queue “%(queue)s”.",
                 number,
             )
-        return Reason(Why.LINE, text % named, place=number + 1, starts_in=self._starts_in(number))
+        return Reason(Why.LINE, text % named, rise, place=number + 1, starts_in=self._starts_in(number))
 
     def _starts_in(self, number: int) -> dt.timedelta | None:
         """Estimate by the usual durations of the running jobs and of those before it; None if one of them has none."""
@@ -286,6 +366,17 @@ class Line:
         now, nothing = timezone.now(), dt.timedelta()
         left = (max(usual[name] - (now - started), nothing) for name, started in running if started is not None)
         return (sum(left, nothing) + sum((usual[name] for name in ahead), nothing)) / slots
+
+
+def _rise(job: Job) -> str:
+    """Return what waiting does to the priority of *job*; empty if it does nothing."""
+    if not (rate := ageing_of_queues().get(job.queue_name)):
+        return ""
+    if job.base_priority is None:
+        return _("Its priority rises by %(points)s each minute that it waits.") % {"points": formats.localize(rate)}
+    return _("Its priority has risen from %(base)s to %(now)s, because it has waited.") % {
+        "base": job.base_priority, "now": job.priority
+    }  # fmt: skip
 
 
 def _paused(pause: Pause) -> Reason:

@@ -16,7 +16,10 @@ from qorworker.models.schedule_slot import ScheduleSlot
 
 RUNS = 14  # of each schedule
 AT_ONCE = 200  # schedules in one UNION, of two parts for each; SQLite takes 500 parts
-SHOWN = ("name", "status", "attempt", "abort_requested_at", "lease_expires_at", "enqueued_at", "results_errors")
+SHOWN = (
+    "name", "status", "attempt", "abort_requested_at", "pause_requested_at", "lease_expires_at", "enqueued_at",
+    "results_errors", "waits_for_answer", "waits_for_approval",
+)  # fmt: skip
 NEWEST = """
     SELECT schedule_id, id, enqueued_at AS moment, '' AS reason FROM (
         SELECT schedule_id, id, enqueued_at FROM {jobs} WHERE {own} LIMIT {runs}

@@ -7,11 +7,13 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from django.db.models import Count, Min, Q
+from django.db.models import Count, Exists, Min, OuterRef, Q
 
 from qorworker.conf import settings
+from qorworker.models.batch import Batch
 from qorworker.models.job import Job
 from qorworker.models.job_queries import JobQuerySet
+from qorworker.models.message import Message
 from qorworker.models.pause import Pause, PauseKind
 from qorworker.models.worker import Worker
 from qorworker.queries import counting
@@ -21,7 +23,10 @@ from qorworker.status import JobStatus
 
 def one_job(jobs: JobQuerySet, pk: int) -> Job | None:
     """Return the job with all that the header of its page shows."""
-    return jobs.select_related("created_by", "worker", "schedule").filter(pk=pk).first()
+    spawned = Exists(Batch.objects.filter(spawned_by=OuterRef("pk")))
+    told = Exists(Message.objects.filter(job=OuterRef("pk")))
+    rows = jobs.select_related("created_by", "worker", "schedule").annotate(has_spawned=spawned, has_messages=told)
+    return rows.filter(pk=pk).first()
 
 
 def exists(pk: int) -> bool:

@@ -51,11 +51,20 @@ def queues_of_workers() -> list[str]:
     return [name for name in settings.QUEUES if backend_of(name).is_served_by_workers]
 
 
+def ageing_of_queues() -> dict[str, float]:
+    """Return the points of priority that a waiting job gains in a minute, of each queue whose jobs gain some."""
+    rates = {name: float(settings.QUEUES[name].get("AGEING", 0)) for name in queues_of_workers()}
+    return {name: rate for name, rate in rates.items() if rate}
+
+
 def notify(jobs: Sequence[Job], backend: BaseBackend) -> None:
-    """Notify a backend of jobs that can start and of jobs that wait for their time, unless it polls the table."""
+    """Notify a backend of jobs that can start and of jobs that wait for their time, unless it polls the table.
+
+    It does not hear of paused jobs before they are resumed, nor of those that wait for others before these have ended.
+    """
     if backend.is_served_by_workers:
         return
     if ready := [job for job in jobs if job.status == JobStatus.NEW]:
         backend.jobs_ready(ready)
-    if waiting := [job for job in jobs if job.status == JobStatus.SCHEDULED]:
+    if waiting := [job for job in jobs if job.waits_for_time]:
         backend.jobs_waiting(waiting)

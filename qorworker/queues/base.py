@@ -30,10 +30,12 @@ class BaseBackend:
     may_be_absent = False  # having no living worker is normal for this backend
     supports_schedule = True  # a job may wait for its time
     supports_abort = True  # the abort of a running job can be requested
+    supports_pause = True  # so can its pause: a loop then ends between two of its items
     supports_kill = True  # and it is killed, child processes included, if it ignores the request
     supports_priority = True  # jobs with a higher priority start first
     supports_limits = True  # ``timeout`` and ``memory_limit`` are enforced
     supports_output = True  # the log of a job has what its handler prints
+    supports_dry_run = False  # jobs can be rehearsed: that takes a process of their own
 
     known_options: frozenset[str] = frozenset()
 
@@ -52,6 +54,13 @@ class BaseBackend:
 
     def jobs_ready(self, jobs: Sequence[Job]) -> None:
         """These jobs can start now: call ``qorworker.attempts.in_process.run_stored`` for each, in whatever process."""
+
+    def jobs_released(self, jobs: Sequence[Job]) -> None:
+        """Do what ``jobs_ready`` does for jobs that have waited for others, one of which this process has just ended.
+
+        By default it calls ``jobs_ready``.
+        """
+        self.jobs_ready(jobs)
 
     def jobs_waiting(self, jobs: Sequence[Job]) -> None:
         """These jobs wait for their time. Nothing has to be done: ``jobs_ready`` follows when they are due."""
@@ -80,10 +89,22 @@ class BaseBackend:
             text = _("The queue “%(queue)s” cannot keep a job for a later time.")
             raise UnsupportedByBackend(text % {"queue": self.queue_name})
 
+    def check_dry_run(self) -> None:
+        """Raise ``UnsupportedByBackend`` if the backend cannot rehearse jobs."""
+        if not self.supports_dry_run:
+            text = _("The queue “%(queue)s” cannot rehearse jobs: only workers do, each job in a process of its own.")
+            raise UnsupportedByBackend(text % {"queue": self.queue_name})
+
     def check_abort(self) -> None:
         """Raise ``UnsupportedByBackend`` if the backend cannot abort running jobs."""
         if not self.supports_abort:
             text = _("The queue “%(queue)s” cannot end running jobs.")
+            raise UnsupportedByBackend(text % {"queue": self.queue_name})
+
+    def check_pause(self) -> None:
+        """Raise ``UnsupportedByBackend`` if the backend cannot pause running jobs."""
+        if not self.supports_pause:
+            text = _("The queue “%(queue)s” cannot pause running jobs.")
             raise UnsupportedByBackend(text % {"queue": self.queue_name})
 
 

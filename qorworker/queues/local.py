@@ -9,3 +9,4 @@ class LocalBackend(BaseBackend):
     """Jobs run in the child processes of ``manage.py runworker``."""
 
     is_served_by_workers = True
+    supports_dry_run = True

@@ -15,6 +15,7 @@ from django.conf import settings as django_settings
 from django.utils.translation import gettext_lazy as _
 
 from qorworker.exceptions import InvalidSchedule
+from qorworker.schedules.holidays import OnHoliday, check_choice
 
 ZERO, MINUTE, HOUR = dt.timedelta(), dt.timedelta(minutes=1), dt.timedelta(hours=1)
 LONGEST = 200  # characters: a list of five hundred ranges takes 20 ms to parse, and is unreadable
@@ -49,19 +50,35 @@ class Cron:
     :param expression: five fields (minute, hour, day of the month, month, day of the week), or one of ``MACROS``. ``H``
         in a field stands for a value that *spread* decides, so that many schedules do not start at once.
     :param zone: the time zone, or its name; by default that of the project.
+    :param calendar: the name of a calendar of days off; empty: each day counts.
+    :param on_holiday: what happens on a day off: ``"skip"``, or at the same time of the last working day ``"before"``
+        or the next one ``"after"``.
     :raises qorworker.exceptions.InvalidSchedule: if the expression cannot be read, or can never fire.
 
     Example::
 
-        Cron("30 6 * * 1-5", "Europe/Berlin")
+        Cron("30 6 * * 1-5", "Europe/Berlin", calendar="holidays", on_holiday="before")
     """
 
     expression: str
     zone: ZoneInfo
     spread: str
+    calendar: str
+    on_holiday: str
 
-    def __init__(self, expression: str, zone: ZoneInfo | str = "", spread: str = "") -> None:
+    def __init__(
+        self,
+        expression: str,
+        zone: ZoneInfo | str = "",
+        spread: str = "",
+        *,
+        calendar: str = "",
+        on_holiday: str = OnHoliday.SKIP,
+    ) -> None:
         check(expression, spread)
+        check_choice(calendar, on_holiday)
+        object.__setattr__(self, "calendar", calendar)
+        object.__setattr__(self, "on_holiday", OnHoliday(on_holiday).value)
         object.__setattr__(self, "expression", expression)
         object.__setattr__(self, "zone", zone if isinstance(zone, ZoneInfo) else zone_called(zone))
         object.__setattr__(self, "spread", spread)
@@ -121,6 +138,11 @@ class Cron:
         """Return the time with this name, by the current rules of the zone."""
         named = dt.datetime.fromisoformat(key)
         return named if named.tzinfo else first_instant(named, self.zone)
+
+    def times_a_day(self) -> int:
+        """Return how often it fires on a day on which it fires and no clock changes."""
+        minutes, hours = self._from(dt.datetime(2000, 1, 1, tzinfo=dt.UTC)).expanded[:2]
+        return (60 if "*" in minutes else len(minutes)) * (24 if "*" in hours else len(hours))
 
     def _from(self, moment: dt.datetime) -> _Either:
         # A tenth of a second, which a process without cron rules does not need.

@@ -250,6 +250,21 @@ def _has_cookie(pid: int, cookie: str) -> bool:
     return False
 
 
+def await_end(cookie: str, timeout: float) -> None:
+    """Give what a dead worker left behind on this machine *timeout* seconds to end by itself.
+
+    Its fork server ends all that its jobs have started. No other process finds those without the cookie, so it must not
+    be killed before it has done that. If it was stopped, it goes on.
+    """
+    deadline = monotonic() + timeout
+    pids = with_cookie(cookie) if cookie else []
+    for pid in pids:
+        signal_verified(pid, cookie, signal.SIGCONT)
+    while pids and monotonic() < deadline:
+        time.sleep(0.01)
+        pids = with_cookie(cookie)
+
+
 def kill_with_cookie(cookie: str, timeout: float = 5.0) -> int:
     """Kill what a dead worker left behind on this machine until a look finds none. Return how many were killed.
 
@@ -261,7 +276,7 @@ def kill_with_cookie(cookie: str, timeout: float = 5.0) -> int:
         pids = [pid for pid in with_cookie(cookie) if pid != os.getpid()]
         if not pids:
             break
-        ended = {pid for pid in pids if kill_verified(pid, cookie)}
+        ended = {pid for pid in pids if signal_verified(pid, cookie, signal.SIGKILL)}
         if not ended:
             break
         killed |= ended
@@ -269,8 +284,8 @@ def kill_with_cookie(cookie: str, timeout: float = 5.0) -> int:
     return len(killed)
 
 
-def kill_verified(pid: int, cookie: str) -> bool:
-    """Kill a process with this cookie, through a handle that can never mean another process."""
+def signal_verified(pid: int, cookie: str, number: int) -> bool:
+    """Send a signal to a process with this cookie, through a handle that can never mean another process."""
     try:
         handle = os.pidfd_open(pid)
     except (OSError, AttributeError):
@@ -278,7 +293,7 @@ def kill_verified(pid: int, cookie: str) -> bool:
     try:
         if not _has_cookie(pid, cookie):
             return False
-        signal.pidfd_send_signal(handle, signal.SIGKILL)
+        signal.pidfd_send_signal(handle, number)
     except OSError:
         return False
     finally:

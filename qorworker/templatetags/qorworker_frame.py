@@ -8,7 +8,7 @@ from django import template
 from django.http import HttpRequest
 
 from qorworker import permissions
-from qorworker.admin import links, navigation
+from qorworker.admin import links, navigation, notes
 from qorworker.admin.texts import IN_SCRIPTS
 from qorworker.definitions.registry import registry
 from qorworker.models import PauseKind
@@ -30,6 +30,7 @@ def qw_frame(context: template.Context) -> dict[str, Any]:
         "paces": navigation.PACES,
         "texts": IN_SCRIPTS,
         "situation": situation,
+        "notes": notes.take(request),
         "paused": _paused(situation, request.user) if "paused_types" not in context else (),
         "queues_url": _queues_url(request),
         "page_explains": context.get("obstacles") or getattr(context.get("story"), "obstacles", ()),

@@ -6,11 +6,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from qorworker.testing.answers import DECLINED, NOBODY
     from qorworker.testing.cases import JobTestMixin
     from qorworker.testing.enqueued import assert_enqueued, capture_jobs, refute_enqueued
     from qorworker.testing.running import JobRun, drain, immediate_jobs, run_job
 
 __all__ = [
+    "DECLINED",
+    "NOBODY",
     "JobRun",
     "JobTestMixin",
     "assert_enqueued",
@@ -22,6 +25,8 @@ __all__ = [
 ]
 
 _HOMES = {
+    "DECLINED": "answers",
+    "NOBODY": "answers",
     "JobRun": "running",
     "JobTestMixin": "cases",
     "assert_enqueued": "enqueued",

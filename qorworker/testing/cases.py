@@ -14,10 +14,10 @@ from qorworker.testing.running import JobRun, drain, immediate_jobs, run_job
 class JobTestMixin:
     """``class OrderTests(JobTestMixin, TestCase)``: the helpers of ``qorworker.testing``, named as in unittest."""
 
-    def assertEnqueued(self, job_type: JobType[Any], arguments: Any = None, **more: Any) -> list[Job]:
+    def assertEnqueued(self, job_type: JobType[..., Any], arguments: Any = None, **more: Any) -> list[Job]:
         return assert_enqueued(job_type, arguments, **more)
 
-    def assertNotEnqueued(self, job_type: JobType[Any], arguments: Any = None, **more: Any) -> None:
+    def assertNotEnqueued(self, job_type: JobType[..., Any], arguments: Any = None, **more: Any) -> None:
         refute_enqueued(job_type, arguments, **more)
 
     def captureJobs(self) -> AbstractContextManager[list[Job]]:
@@ -26,7 +26,7 @@ class JobTestMixin:
     def immediateJobs(self) -> AbstractContextManager[None]:
         return immediate_jobs()
 
-    def runJob(self, what: JobType[Any] | Job, /, **arguments: Any) -> JobRun:
+    def runJob(self, what: JobType[..., Any] | Job, /, **arguments: Any) -> JobRun:
         return run_job(what, **arguments)
 
     def drainJobs(self, **options: Any) -> list[JobRun]:

@@ -41,7 +41,7 @@ def capture_jobs() -> Iterator[list[Job]]:
 
 
 def assert_enqueued(
-    job_type: JobType[Any],
+    job_type: JobType[..., Any],
     arguments: Mapping[str, Any] | None = None,
     *,
     run_after: dt.datetime | dt.timedelta | None = None,
@@ -71,7 +71,7 @@ def assert_enqueued(
 
 
 def refute_enqueued(
-    job_type: JobType[Any],
+    job_type: JobType[..., Any],
     arguments: Mapping[str, Any] | None = None,
     *,
     run_after: dt.datetime | dt.timedelta | None = None,
@@ -88,7 +88,7 @@ def refute_enqueued(
 class Expectation:
     """What a job must have to match."""
 
-    job_type: JobType[Any]
+    job_type: JobType[..., Any]
     arguments: Mapping[str, Any] | None
     run_after: dt.datetime | dt.timedelta | None
     queue_name: str | None

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import datetime as dt
 import logging
 import os
 import signal
@@ -10,11 +12,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from django.db import transaction
+from django.utils.translation import gettext_lazy
 
-from qorworker import Cell, JobContext, job
+from qorworker import Cell, JobContext, Selection, job, job_of_command
 from qorworker.exceptions import JobAborted
+from qorworker.models import Job
 
 
 def note(path: str, *words: object) -> None:
@@ -36,6 +41,21 @@ def write(context: JobContext, path: str, text: str = "", number: int = 0) -> No
     note(path, context.job_id, context.attempt, number, text)
 
 
+@job(name="contract.approved", approval="qorworker.run_job")
+def approved(context: JobContext, path: str) -> None:
+    """Writes its number into a file, once another user has approved it."""
+    note(path, context.job_id)
+
+
+@job(name="contract.together", concurrency=10, max_attempts=2)
+async def together(context: JobContext, path: str, number: int = 0) -> int:
+    """Writes its number into a file, beside others of its kind where the backend can do that."""
+    await asyncio.sleep(0.01)
+    note(path, context.job_id, context.attempt, number)
+    context.add_log(f"number {number}")
+    return number
+
+
 @job(name="contract.story")
 def story(context: JobContext) -> None:
     """Writes output in every way that does not need the process for itself."""
@@ -45,8 +65,9 @@ def story(context: JobContext) -> None:
     context.add_log("broken", level=logging.ERROR)
     context.set_progress(3, 4)
     context.set_progress_text("three of four")
+    context.set_results_columns("SKU", gettext_lazy("Row"))
     context.add_results_row("A-1", 5)
-    context.add_results_row("A-2", Cell(6))
+    context.add_results_row("A-2", Cell(6), key="A-2")
 
 
 @job(name="contract.output")
@@ -59,6 +80,96 @@ def output() -> None:
 def row_errors(context: JobContext) -> None:
     context.add_results_row("A-1", "fine")
     context.add_results_row("A-2", Cell("-3", error="negative stock"))
+
+
+@job(name="contract.walk", max_attempts=2, backoff=lambda attempt: 0)
+def walk(context: JobContext, path: str) -> None:
+    """Goes over numbers, and fails once at the third one."""
+    context.set_results_columns("Number")
+    for number in context.iterate(range(5), text="number {index} of {total}"):
+        note(path, number)
+        if number == 2 and context.attempt == 1:
+            raise ValueError(number)
+        context.add_results_row(number)
+        context.set_progress_text(f"number {number + 1} of 5")
+
+
+@job(name="contract.walk_in_transactions", max_attempts=2, backoff=lambda attempt: 0, atomic="chunk")
+def walk_in_transactions(context: JobContext, path: str) -> None:
+    """Goes over numbers by twos, and fails once at the fourth one."""
+    for number in context.iterate(range(5), chunk=2):
+        note(path, number)
+        if number == 3 and context.attempt == 1:
+            raise ValueError(number)
+
+
+@job(name="contract.walk_in_a_coroutine", max_attempts=2, backoff=lambda attempt: 0)
+async def walk_in_a_coroutine(context: JobContext, path: str) -> None:
+    """Does what ``walk`` does."""
+    async for number in context.aiterate(range(5)):
+        note(path, number)
+        if number == 2 and context.attempt == 1:
+            raise ValueError(number)
+
+
+@job(name="contract.walk_slowly")
+def walk_slowly(context: JobContext, path: str, gate: str) -> None:
+    """Goes over two numbers, and waits before the second one for a file to appear."""
+
+    def throttle() -> float:
+        return 0.1 if Path(path).read_text() and not Path(gate).exists() else 0
+
+    for number in context.iterate(range(2), throttle=throttle):
+        note(path, number)
+
+
+@job(name="contract.ask")
+def ask(context: JobContext, path: str, time: dt.timedelta) -> int:
+    """Asks for a number, and returns it."""
+    note(path, "asks")
+    number: int = context.ask("Which number?", number=int, default={"number": 1}, expires=time).number
+    note(path, "goes on")
+    return number
+
+
+@job(name="contract.give")
+def give(number: int) -> int:
+    """Returns its number."""
+    return number
+
+
+@job(name="contract.add_up")
+def add_up(context: JobContext, number: int) -> int:
+    """Adds a number to those that the jobs before it have returned."""
+    return number + sum(int(parent.result) for parent in context.parents)
+
+
+@job(name="contract.one_at_a_time", max_concurrency=1)
+def one_at_a_time(path: str) -> None:
+    """Says that it begins, and after a moment that it ends."""
+    note(path, "begins")
+    time.sleep(0.2)
+    note(path, "ends")
+
+
+@job(name="contract.list_rows")
+def list_rows(rows: Selection[Job]) -> list[int]:
+    """Returns the keys of the rows that were chosen."""
+    return [row.pk for row in rows.queryset()]
+
+
+@job(name="contract.wait_for_call")
+def wait_for_call(context: JobContext) -> Any:
+    """Waits for a call from outside, and returns what came."""
+    return context.callback().wait()
+
+
+@job(name="contract.add_files")
+def add_files(context: JobContext) -> None:
+    context.add_results_row(context.add_file("list.csv", "a;b\n"))
+
+
+show_migrations = job_of_command("showmigrations", name="contract.show_migrations")
 
 
 @job(name="contract.fail")

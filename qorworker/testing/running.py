@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from django.db import DatabaseError, router, transaction
 from django.test import TestCase, override_settings
 
+from qorworker.arguments import files
 from qorworker.attempts.in_process import logged, run_stored
 from qorworker.conf import configured, settings
 from qorworker.definitions.job_type import JobType
 from qorworker.execution.context import JobContext
 from qorworker.models import Attempt, Job, database_now
+from qorworker.testing.answers import answer
 
 LOCAL = "qorworker.backends.local.LocalBackend"
 IMMEDIATE = "qorworker.backends.immediate.ImmediateBackend"
@@ -66,6 +68,15 @@ class JobRun:
         return [[cell["error"] for cell in cells] for cells in self._cells()]
 
     @property
+    def files(self) -> dict[str, bytes]:
+        """The files that it has added: their contents by their names."""
+        contents = {}
+        for row in self.job.files.order_by("pk"):
+            with files.fetch(row.kept) as file:
+                contents[row.name] = file.read()
+        return contents
+
+    @property
     def attempts(self) -> list[Attempt]:
         return list(self.job.attempts.order_by("number", "id"))
 
@@ -86,19 +97,50 @@ class JobRun:
         return f"\n{self.traceback}" if self.traceback else ""
 
 
-def run_job(what: JobType[Any] | Job, /, **arguments: Any) -> JobRun:
+def run_job(
+    what: JobType[..., Any] | Job, /, *, answers: Iterable[Any] = (), approved_by: Any = None, **arguments: Any
+) -> JobRun:
     """Run one attempt of a new job with these arguments, or of a stored one that waits, whatever time it waits for.
 
     It is run as in a worker: arguments through the form, middleware, log, results, retries; in this process and on this
     database connection. Raises ``InvalidArguments``, and ``ValueError`` for a job that cannot be started now.
+
+    *answers* are given to the questions of the job, one after the other, and it goes on with each: a dict for the
+    fields of a question, any JSON for a callback, ``NOBODY`` if nobody answers in time, ``DECLINED`` if somebody
+    declines. Raises ``ValueError`` for an answer to which there is no question.
+
+    *approved_by* is the user who approves a job that needs it, before it runs.
     """
     with _nobody_else():
         job = what if isinstance(what, Job) else what.enqueue(**arguments)
         if arguments and job is what:
             raise ValueError(f"{job} is stored with its arguments: it cannot be given others.")
-        if not _run(job):
-            raise ValueError(f"{job} is {job.status} and cannot be started: is it over, paused or held by a limit?")
+        _approve(job, approved_by)
+        given = list(answers)
+        if job.is_asking:
+            job.refresh_from_db()  # it may have been answered since this copy was read
+        if job.is_asking and not given:
+            raise ValueError(f"{job} waits for an answer: give it with run_job(job, answers=[…]).")
+        if not job.is_asking:
+            _run_or_refuse(job)
+        for each in given:
+            answer(job, each)
+            _run_or_refuse(job)
     return JobRun(job)
+
+
+def _approve(job: Job, user: Any) -> None:
+    if job.awaits_approval:
+        job.refresh_from_db()  # it may have been approved since this copy was read
+    if user is not None:
+        job.approve(by=user)
+    elif job.awaits_approval:
+        raise ValueError(f"{job} waits for approval: give it with run_job(job, approved_by=user).")
+
+
+def _run_or_refuse(job: Job) -> None:
+    if not _run(job):
+        raise ValueError(f"{job} is {job.status} and cannot be started: is it over, paused or held by a limit?")
 
 
 def drain(

@@ -11,6 +11,8 @@ from urllib.parse import quote, quote_plus
 
 MASK = "••••••"
 IRI_SAFE = "/#%[]=:;$&()+,!?*@'~"  # what Django's iri_to_uri() leaves as it is
+# Tabs and line breaks in an attribute, as xml.sax.saxutils and xml.etree write them.
+XML_BLANKS = [str.maketrans({"\t": tab, "\n": "&#10;", "\r": "&#13;"}) for tab in ("&#9;", "&#09;")]
 SHORTEST = 3  # characters; a shorter part would blot out ordinary text
 
 _to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
@@ -80,6 +82,10 @@ class Mask:
         except RecursionError:
             raise ValueError("It is nested too deep.") from None
 
+    def is_in_json(self, text: str) -> bool:
+        """Whether a secret is in the values or keys of JSON."""
+        return bool(self) and self._inside(value := json.loads(text)) != value
+
     @property
     def longest(self) -> int:
         """How many bytes at the end of a text may be the beginning of a secret."""
@@ -109,10 +115,9 @@ def _forms(secret: str) -> Iterator[str]:
     for text in (secret, secret.strip(), " ".join(secret.split()), *secret.splitlines()):
         yield text
         yield text.strip()
-        yield repr(text)[1:-1]
-        yield repr(text + "'\"")[1:-4]  # as part of a text with both kinds of quotes
-        yield ascii(text)[1:-1]
-        yield repr(text.encode("utf-8", "surrogatepass"))[2:-1]
+        for write in (repr, ascii, _repr_of_bytes):
+            yield write(text)[1:-1]
+            yield write(text + "'\"")[1:-4]  # as part of a text with both kinds of quotes
         if not text.isascii():
             yield text.encode("ascii", "backslashreplace").decode()  # standard error, where only ASCII can be written
         yield json.dumps(text)[1:-1]
@@ -124,6 +129,11 @@ def _forms(secret: str) -> Iterator[str]:
         yield quote_plus(text, errors="replace")
 
 
+def _repr_of_bytes(text: str) -> str:
+    """Return the ``repr`` of the UTF-8 bytes of *text*, without the letter before its quotes."""
+    return repr(text.encode("utf-8", "surrogatepass"))[1:]
+
+
 def _markup(text: str) -> Iterator[str]:
     """Yield *text* as HTML and XML write it. They differ in the quotation marks that they escape, and in how."""
     content = html.escape(text, quote=False)
@@ -132,6 +142,8 @@ def _markup(text: str) -> Iterator[str]:
         written.append(content.replace('"', "&quot;"))  # an attribute in XML
         written.append(html.escape(text))
         written.append(content.replace('"', "&#34;").replace("'", "&#39;"))  # Jinja
+    if any(blank in text for blank in "\t\n\r"):
+        written += [each.translate(blanks) for blanks in XML_BLANKS for each in written]
     yield from written
     if not text.isascii():
         yield from (each.encode("ascii", "xmlcharrefreplace").decode() for each in written)

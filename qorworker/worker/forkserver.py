@@ -11,7 +11,9 @@ Messages from the parent                         to the parent
     {"own": n, "while": true | false}                {"exited": n, "status": exit, "peak": bytes, "survivors": n,
                                                       "expired": whether its lease was over}
     {"deadline": true, "at": boot-time seconds}
-    {"leave": n}
+    {"leave": n}                                     {"asked": n}
+    {"suspend": n}
+    {"stack": n}
     {"ping": true}                                   {"pong": true}
 """
 
@@ -26,15 +28,18 @@ import signal
 import socket
 import traceback
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from qorworker.system import processes, termination
+from qorworker.system.usage import catches
 from qorworker.worker.launch import CONTROL_SOCKET
-from qorworker.worker.leaving import LEAVE_SIGNAL
+from qorworker.worker.leaving import DUMP_SIGNAL, LEAVE_SIGNAL, STACK_SIGNAL, SUSPEND_SIGNAL
 
-DESCRIPTORS = 3
+DESCRIPTORS = 4
+RunChild = Callable[[int, socket.socket, int, int, int], None]
+REQUESTS_TO_END = {signal.SIGTERM}
 SWEEP = 0.01  # seconds between two looks at killed processes while the end of their leader is still to be reported
 LOOK = 0.5  # the same once it was reported
 
@@ -58,7 +63,7 @@ class Leader:
 class ForkServer:
     """Forks children, signals and reaps them, and kills what their jobs leave behind."""
 
-    def __init__(self, control: socket.socket, run_child: Callable[[int, socket.socket, int, int], None]) -> None:
+    def __init__(self, control: socket.socket, run_child: RunChild) -> None:
         self.control = control
         self.run_child = run_child  # what a new process does; it never returns
         self.leaders: dict[int, Leader] = {}
@@ -125,7 +130,12 @@ class ForkServer:
         elif "deadline" in order:
             self.deadline = order["at"]
         elif "leave" in order:
-            self.ask_to_leave(order["leave"])
+            if self.signal_child(order["leave"], LEAVE_SIGNAL):
+                self.send({"asked": order["leave"]})
+        elif "suspend" in order:
+            self.signal_child(order["suspend"], SUSPEND_SIGNAL)
+        elif "stack" in order:
+            self.ask_for_stack(order["stack"])
         elif "ping" in order:
             self.send({"pong": True})
         return True
@@ -151,14 +161,15 @@ class ForkServer:
         """Fork a child with these descriptors, and report it."""
         fork_server = os.getpid()
         try:
-            pid = os.fork()
+            with requests_to_end_kept():
+                pid = os.fork()
+                if not pid:
+                    self.become_child(descriptors, fork_server)
         except OSError as error:
             self.send({"exited": number, "status": 1, "peak": 0, "survivors": 0, "error": str(error)})
             for descriptor in descriptors:
                 os.close(descriptor)
             return
-        if not pid:
-            self.become_child(descriptors, fork_server)
         for descriptor in descriptors:
             os.close(descriptor)
         self.leaders[number] = Leader(number, pid)
@@ -172,8 +183,8 @@ class ForkServer:
             self.control.close()
             for end in self.wakeup:
                 end.close()
-            work, records, output = descriptors
-            self.run_child(work, socket.socket(fileno=records), output, fork_server)
+            work, records, output, board = descriptors
+            self.run_child(work, socket.socket(fileno=records), output, board, fork_server)
         finally:
             os._exit(1)
 
@@ -187,16 +198,25 @@ class ForkServer:
             return
         kill_at = processes.monotonic() + grace
         if leader.kill_at is None:
-            with contextlib.suppress(OSError):
-                os.killpg(leader.pid, signal.SIGTERM)
+            ask_to_end(leader.pid)
         leader.kill_at = kill_at if leader.kill_at is None else min(kill_at, leader.kill_at)
 
-    def ask_to_leave(self, number: int) -> None:
-        """Have a child end after the attempt that it runs."""
+    def signal_child(self, number: int, signal_number: int | None) -> bool:
+        """Send a signal to a child, and return whether it was sent."""
         leader = self.leaders.get(number)
-        if leader is not None and not leader.has_ended and LEAVE_SIGNAL is not None:
-            with contextlib.suppress(OSError):
-                os.kill(leader.pid, LEAVE_SIGNAL)
+        if leader is None or leader.has_ended or signal_number is None:
+            return False
+        with contextlib.suppress(OSError):
+            os.kill(leader.pid, signal_number)
+            return True
+        return False
+
+    def ask_for_stack(self, number: int) -> None:
+        """Ask a child for its stack, in both ways. A signal that it does not handle would end it, and is not sent."""
+        leader = self.leaders.get(number)
+        for signal_number in (STACK_SIGNAL, DUMP_SIGNAL):
+            if leader is not None and signal_number is not None and catches(leader.pid, signal_number):
+                self.signal_child(number, signal_number)
 
     # The children.
 
@@ -259,6 +279,30 @@ class ForkServer:
             self.control.sendall(json.dumps(message).encode())
 
 
+@contextlib.contextmanager
+def requests_to_end_kept() -> Iterator[None]:
+    """Have a request to end wait until a child that is forked in this block has a handler for it.
+
+    This process ignores it. Some systems, macOS among them, discard a signal that is ignored even if it is blocked.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, REQUESTS_TO_END)
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, REQUESTS_TO_END)
+
+
+def ask_to_end(leader: int) -> None:
+    """Send TERM to the process group of a child, or to the child that has no group of its own yet."""
+    try:
+        os.killpg(leader, signal.SIGTERM)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.kill(leader, signal.SIGTERM)
+
+
 def report(leader: Leader, survivors: int) -> dict[str, Any]:
     """Return the message about a leader that has ended."""
     ended = {"exited": leader.number, "status": leader.status, "peak": leader.peak}
@@ -293,6 +337,7 @@ def serve_in_fork(control: socket.socket, parent: int) -> NoReturn:
 def _serve(control: socket.socket, join: Callable[[str], None]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    control.settimeout(None)  # whatever the project sets for all: with a limit even a look would wait
     processes.adopt_orphans()
     from qorworker.worker.child.main import prepare  # noqa: PLC0415 - only once Django is set up
 

@@ -15,10 +15,11 @@ from django.core.files.base import ContentFile
 from django.core.files.uploadedfile import UploadedFile
 from django.db import DatabaseError, connection, connections, transaction
 from django.db.utils import ConnectionDoesNotExist
+from django.http import QueryDict
 from django.test import override_settings
 from django.utils import timezone
 
-from qorworker import InvalidArguments, Job, JobContext, JobStatus, Secret, job
+from qorworker import InvalidArguments, Job, JobContext, JobStatus, RowKeys, Secret, job
 from qorworker.exceptions import UnknownJobType, UnknownQueue
 from qorworker.models import AuditEntry, database_now
 from qorworker.signals import job_enqueued
@@ -191,6 +192,12 @@ def test_the_signal_is_sent_after_the_commit(add, heard, django_capture_on_commi
 
 
 @pytest.mark.django_db(transaction=True)
+def test_a_commit_has_nothing_to_do_where_nobody_listens(add, django_capture_on_commit_callbacks):
+    with django_capture_on_commit_callbacks() as callbacks:
+        add.enqueue(first=1)
+    assert callbacks == []
+
+
 def test_a_rollback_takes_the_job_and_its_signal_back(add, heard):
     def half_way():
         with transaction.atomic():
@@ -320,7 +327,7 @@ def test_an_upload_whose_job_cannot_be_stored_is_removed(own_types, settings, tm
 
     handler.enqueue(file=ContentFile(b"x", "a.csv"))
     assert len(on_disk()) == 1
-    monkeypatch.setattr("qorworker.models.job_queries.insert_jobs", no_database)
+    monkeypatch.setattr("qorworker.models.storing.insert_jobs", no_database)
     with pytest.raises(DatabaseError):
         handler.enqueue(file=ContentFile(b"x", "a.csv"))
     assert len(on_disk()) == 1
@@ -396,6 +403,114 @@ def test_too_many_values_and_one_given_twice_are_refused_by_name(add, values, na
         add.enqueue(*values, **named)
     assert list(error.value.errors) == [field]
     assert not Job.objects.exists()
+
+
+def test_what_the_function_takes_by_name_only_is_refused_by_position(own_types):  # noqa: F811
+    @job(name="test.named")
+    def clear(shop: str, context: JobContext, older: int = 1, *, only: RowKeys | None = None, really: bool = False):
+        pass
+
+    assert clear.enqueue("a", 2, really=True).arguments == {"shop": "a", "older": 2, "really": True}
+    with pytest.raises(InvalidArguments, match=r"3 values were given by position; the job takes: shop, older\.$"):
+        clear.enqueue("a", 2, True)
+
+
+def test_one_given_by_position_and_by_name_names_only_itself(add):
+    with pytest.raises(InvalidArguments, match=r"first: This argument was given twice\.$"):
+        add.enqueue(1, first=1)
+    assert not Job.objects.exists()
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [{"first": "3", "second": 4}, {"first": 3, "second": " 4 "}, QueryDict("csrfmiddlewaretoken=x&first=3&second=4")],
+)
+def test_what_a_form_or_json_sends_is_cleaned(add, sent):
+    made = add.enqueue_raw(sent)
+    assert made.arguments == add.enqueue(first=3, second=4).arguments
+
+
+def test_what_a_form_sends_for_a_row_is_its_key(own_types):  # noqa: F811
+    @job(name="test.shops")
+    def handler(shop: Shop, others: list[Shop], skus: list[str], paid: bool, until: dt.date | None = None):
+        pass
+
+    shop, other = Shop.objects.create(name="Berlin"), Shop.objects.create(name="Riga")
+    body = f"shop={shop.pk}&others={other.pk}&others={shop.pk}&skus=a&paid=on&until="
+    made = handler.enqueue_raw(QueryDict(body))
+    assert made.arguments == handler.enqueue(shop, [other, shop], ["a"], True, None).arguments
+    sent = {"shop": shop.pk, "others": [other.pk, shop.pk], "skus": ["a"], "paid": True}
+    assert handler.enqueue_raw(sent).arguments == made.arguments
+
+
+@pytest.mark.parametrize(
+    ("sent", "fields"),
+    [
+        ({}, ["first"]),
+        ({"first": "x"}, ["first"]),
+        ({"first": 1, "third": 2}, ["third"]),
+        ({"first": {"$gt": 0}}, ["first"]),
+        ({"first": [1, 2]}, ["first"]),
+        (QueryDict("first=1&first=2"), ["first"]),
+        ({"first": 1, 2: 3}, [2]),
+        ({"first": 1, "self": 3, "context": 4}, ["self", "context"]),
+    ],
+)
+def test_what_does_not_fit_is_named_and_nothing_is_stored(add, sent, fields):
+    with pytest.raises(InvalidArguments) as error:
+        add.enqueue_raw(sent)
+    assert list(error.value.errors) == fields
+    assert not Job.objects.exists()
+
+
+@pytest.mark.parametrize("sent", [None, [("first", 1)], "first=1", 7])
+def test_what_is_no_mapping_is_refused(add, sent):
+    with pytest.raises(TypeError, match=f"must be a mapping, not {type(sent).__name__}"):
+        add.enqueue_raw(sent)
+
+
+@pytest.mark.parametrize("sent", [None, [("first", 1)], "first=1", 7])
+def test_what_is_no_mapping_among_many_is_refused(add, sent):
+    with pytest.raises(TypeError, match=f"must be a mapping, not {type(sent).__name__}"):
+        add.enqueue_many([{"first": 1}, sent])
+    assert not Job.objects.exists()
+
+
+def test_many_may_come_from_forms(add):
+    sent = QueryDict("first=1&second=2&csrfmiddlewaretoken=abc")
+    [made, alone] = [*add.enqueue_many([sent]), add.enqueue_raw(sent)]
+    assert made.arguments == alone.arguments
+
+
+def test_a_secret_that_a_form_sends_is_encrypted(add):
+    made = add.enqueue_raw({"first": "1", "key": "hunter2"})
+    assert "hunter2" not in str(made.arguments)
+    assert add.arguments.secret_values(made.arguments) == ["hunter2"]
+
+
+def test_many_may_come_from_any_iterable(add):
+    made = add.enqueue_many({"first": number} for number in range(3))
+    assert [job.arguments["first"] for job in made] == [0, 1, 2]
+
+
+def test_an_option_may_have_the_name_of_an_argument(own_types):  # noqa: F811
+    @job(name="test.options")
+    def handler(priority: str, run_after: str, user: str, self: str = "-"):
+        pass
+
+    made = handler.using(priority=7).enqueue("high", run_after="lunch", user="ann", self="me")
+    assert (made.priority, made.created_by_id, made.status) == (7, None, JobStatus.NEW)
+    assert made.arguments == {"priority": "high", "run_after": "lunch", "user": "ann", "self": "me"}
+    assert handler.bind("high", "lunch", "ann", "me").enqueue().arguments == made.arguments
+
+
+def test_a_coroutine_function_is_enqueued_like_any_other(own_types):  # noqa: F811
+    @job(name="test.coroutine")
+    async def handler(context: JobContext, number: int) -> int:
+        return number
+
+    assert handler.enqueue(5).arguments == handler.bind(number=5).enqueue().arguments == {"number": 5}
+    assert asyncio.run(handler(None, 5)) == 5
 
 
 def test_the_context_is_no_value_that_can_be_given():

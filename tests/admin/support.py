@@ -28,7 +28,10 @@ STATES: dict[str, dict[str, Any]] = {
     "new": {"status": "new"},
     "scheduled": {"status": "scheduled"},
     "will_retry": {"status": "scheduled", "attempt": 1, "max_attempts": 3},
+    "paused": {"status": "scheduled", "pause_requested_at": timezone.now()},
     "running": {"status": "running"},
+    "looping": {"status": "running", "checkpoint": "{}"},
+    "pausing": {"status": "running", "checkpoint": "{}", "pause_requested_at": timezone.now()},
     "aborting": {"status": "running", "abort_requested_at": timezone.now()},
     "silent": {"status": "running", "lease_expires_at": timezone.now() - LONG_AGO},
     "done": {"status": "done"},
@@ -90,7 +93,7 @@ class only_these_types:
     """Within it the registry has the types of ``declare`` and no others."""
 
     def __enter__(self) -> dict[str, Any]:
-        self.before = registry.all()
+        self.before = registry.with_hidden()
         for job_type in self.before:
             registry.unregister(job_type.name)
         return declare()

@@ -12,6 +12,9 @@ from tests.admin.support import BASE, STATES, in_state, make_job, messages_of, t
 pytestmark = pytest.mark.django_db
 
 
+RUNNING = ("running", "looping", "pausing")
+
+
 def choose(client, action, jobs, follow=True, query="", **extra):
     data = {"action": action, "_selected_action": [job.pk for job in jobs], **extra}
     return client.post(BASE + query, data, follow=follow)
@@ -24,12 +27,17 @@ def statuses():
 @pytest.mark.parametrize(
     ("action", "fitting"),
     [
-        ("abort", {"running", "silent"}),
+        ("abort", {*RUNNING, "silent"}),
+        ("pause", {"new", "scheduled", "will_retry", "looping"}),
+        ("resume", {"paused", "pausing"}),
         ("mark_failed", {"silent"}),
-        ("cancel", {"new", "scheduled", "will_retry"}),
+        ("cancel", {"new", "scheduled", "will_retry", "paused"}),
         ("run_now", {"scheduled", "will_retry"}),
         ("retry", {"exception", "killed"}),
-        ("run_again", {"running", "aborting", "silent", "done", "exception", "killed", "cancelled"}),
+        (
+            "run_again",
+            {"running", "looping", "pausing", "aborting", "silent", "done", "exception", "killed", "cancelled"},
+        ),
     ],
 )
 def test_what_fits_and_what_is_left_alone_is_counted_before_anything_changes(types, visitor, action, fitting):
@@ -137,7 +145,20 @@ def test_unfinished_jobs_cannot_be_deleted_in_bulk(types, visitor):
     assert AuditEntry.objects.get(action="delete").outcome == "ok"
 
 
+def test_many_are_paused_and_resumed_together_in_a_few_statements(types, visitor, django_assert_max_num_queries):
+    jobs = [in_state(types["open"], state) for state in ("new", "looping") * 20]
+    with django_assert_max_num_queries(60):
+        response = choose(visitor, "pause", jobs, confirmed="1")
+    assert messages_of(response) == ["40 jobs were paused or asked to pause."]
+    assert (Job.objects.paused().count(), Job.objects.pausing().count()) == (20, 20)
+    assert messages_of(choose(visitor, "resume", jobs, confirmed="1")) == ["40 jobs were resumed."]
+    assert not Job.objects.can_be_resumed().exists()
+
+
 # Which actions there are
+
+BOTH = ("pause", "resume")
+MOST = ("run_now", "retry", "mark_failed", "abort", "cancel", "run_again", "reschedule")
 
 
 def offered(client, query=""):
@@ -148,11 +169,15 @@ def offered(client, query=""):
 @pytest.mark.parametrize(
     ("query", "actions"),
     [
-        ("", {"run_now", "retry", "mark_failed", "abort", "cancel", "run_again", "reschedule", "delete_finished"}),
-        ("?tab=queued", {"cancel", "reschedule"}),
-        ("?tab=running", {"abort"}),
+        (
+            "",
+            {*BOTH, "run_now", "retry", "mark_failed", "abort", "cancel", "run_again", "reschedule", "delete_finished"},
+        ),
+        ("?tab=queued", {"cancel", "pause", "reschedule"}),
+        ("?tab=running", {"abort", *BOTH}),
+        ("?tab=paused", {"resume", "reschedule", "cancel"}),
         ("?tab=not_responding", {"mark_failed", "abort"}),
-        ("?tab=scheduled", {"run_now", "reschedule", "cancel"}),
+        ("?tab=scheduled", {"run_now", "reschedule", "pause", "cancel"}),
         ("?tab=done", {"run_again", "delete_finished"}),
         ("?tab=failed", {"retry", "run_again", "delete_finished"}),
         ("?tab=cancelled", {"run_again", "delete_finished"}),
@@ -169,10 +194,10 @@ def test_only_what_one_may_do_with_the_jobs_of_some_type_is_offered(types, clien
     client.force_login(user_with("qorworker.view_job", name="viewer"))
     assert offered(client) == set()
     client.force_login(user_with("qorworker.view_job", "qorworker.abort_job", name="stopper"))
-    assert offered(client) == {"mark_failed", "abort", "cancel"}
+    assert offered(client) == {"mark_failed", "abort", "cancel", *BOTH}
     client.force_login(user_with("testapp.change_shop", name="owner of a type"))
     in_state(types["by_name"], "new")
-    assert offered(client) == {"run_now", "retry", "mark_failed", "abort", "cancel", "run_again", "reschedule"}
+    assert offered(client) == {*BOTH, *MOST}
 
 
 def test_with_nothing_selected_django_warns_and_nothing_happens(types, visitor):
@@ -192,6 +217,15 @@ def test_one_reason_is_a_sentence_and_several_are_counted_in_one(types, visitor)
     response = choose(visitor, "retry", [failed, running, *more])
     assert response.context["lead"] == "Retry 1 of 5."
     assert response.context["left"] == ["4 will be left alone: 2 Done, 1 Queued, 1 Running."]
+
+
+@pytest.mark.parametrize(
+    ("action", "state", "label"),
+    [("run_now", "paused", "Paused"), ("pause", "pausing", "Pausing"), ("abort", "aborting", "Aborting")],
+)
+def test_a_job_is_left_alone_by_the_name_that_its_badge_has(types, visitor, action, state, label):
+    response = choose(visitor, action, [in_state(types["open"], state)])
+    assert response.context["left"] == [f"1 is “{label}” and will be left alone."]
 
 
 def test_jobs_without_code_with_secrets_or_without_the_right_are_told_apart(types, client):

@@ -13,14 +13,28 @@ from tests.admin.support import BASE, STATES, in_state, messages_of, page_of, su
 
 pytestmark = [pytest.mark.django_db, pytest.mark.once]
 
-VERBS = ["mark-failed", "abort", "cancel", "run-now", "retry", "run-again", "reschedule"]
+VERBS = [
+    "mark-failed",
+    "pause",
+    "resume",
+    "abort",
+    "cancel",
+    "run-now",
+    "retry",
+    "run-again",
+    "reschedule",
+    "show-stack",
+]
 OFFERED = {
-    "new": {"cancel", "reschedule"},
-    "scheduled": {"run-now", "cancel", "reschedule"},
-    "will_retry": {"run-now", "cancel", "reschedule"},
-    "running": {"abort", "run-again"},
-    "aborting": {"run-again"},
-    "silent": {"mark-failed", "abort", "run-again"},
+    "new": {"pause", "cancel", "reschedule"},
+    "scheduled": {"run-now", "pause", "cancel", "reschedule"},
+    "will_retry": {"run-now", "pause", "cancel", "reschedule"},
+    "paused": {"resume", "cancel", "reschedule"},
+    "running": {"abort", "run-again", "show-stack"},
+    "looping": {"pause", "abort", "run-again", "show-stack"},
+    "pausing": {"resume", "abort", "run-again", "show-stack"},
+    "aborting": {"run-again", "show-stack"},
+    "silent": {"mark-failed", "abort", "run-again", "show-stack"},
     "done": {"run-again"},
     "exception": {"retry", "run-again"},
     "killed": {"retry", "run-again"},
@@ -29,11 +43,14 @@ OFFERED = {
 NEEDS = {
     "mark-failed": ["qorworker.abort_job"],
     "abort": ["qorworker.abort_job"],
+    "pause": ["qorworker.abort_job"],
+    "resume": ["qorworker.abort_job"],
     "cancel": ["qorworker.abort_job"],
     "run-now": ["qorworker.reschedule_job"],
     "reschedule": ["qorworker.reschedule_job"],
     "retry": ["qorworker.retry_job"],
     "run-again": ["qorworker.run_job", "qorworker.view_job_arguments"],
+    "show-stack": ["qorworker.view_job_log"],
 }
 LATER = {"qw-at_0": "2999-01-01", "qw-at_1": "09:00"}
 
@@ -83,8 +100,15 @@ def test_without_the_permission_nothing_changes_and_the_attempt_is_written_down(
         ("retry", "exception", "new"),
         ("retry", "killed", "new"),
         ("reschedule", "new", "scheduled"),
+        ("reschedule", "paused", "scheduled"),
+        ("pause", "new", "scheduled"),
+        ("pause", "looping", "running"),
+        ("resume", "paused", "scheduled"),
+        ("resume", "pausing", "running"),
         ("abort", "running", "running"),
+        ("abort", "pausing", "running"),
         ("mark-failed", "silent", "exception"),
+        ("show-stack", "running", "running"),
     ],
 )
 def test_a_button_does_what_it_says_in_the_name_of_who_pressed_it(types, visitor, root, verb, state, after):
@@ -94,6 +118,9 @@ def test_a_button_does_what_it_says_in_the_name_of_who_pressed_it(types, visitor
     job.refresh_from_db()
     assert job.status == after
     assert (job.abort_requested_at is not None) == (verb == "abort")
+    assert (job.stack_requested_at is not None) == (verb == "show-stack")
+    is_or_will_be_paused = verb == "pause" or (state in ("paused", "pausing") and verb != "resume")
+    assert (job.pause_requested_at is not None) == is_or_will_be_paused
     entry = AuditEntry.objects.get()
     assert (entry.outcome, entry.user_name, entry.origin) == ("ok", "root", "admin")
 
@@ -164,6 +191,15 @@ def test_a_job_that_was_meant_for_later_starts_at_once_only_after_a_question(typ
         ("mark-failed", "aborting", "Its worker answers."),
         ("mark-failed", "exception", "It had already failed at"),
         ("mark-failed", "will_retry", "It is scheduled for"),
+        ("pause", "done", "It had already finished at"),
+        ("pause", "aborting", "It is already being aborted."),
+        ("pause", "running", "It has not come to a place where it could stop and go on later."),
+        ("resume", "new", "It is not paused."),
+        ("resume", "running", "It is not paused."),
+        ("resume", "aborting", "It is already being aborted."),
+        ("resume", "cancelled", "It was already cancelled at"),
+        ("run-now", "paused", "It is paused."),
+        ("abort", "paused", "It is paused."),
         ("cancel", "running", "It was already started at"),
         ("cancel", "cancelled", "It was already cancelled at"),
         ("retry", "running", "It was already started at"),

@@ -15,12 +15,15 @@ pytestmark = [pytest.mark.django_db, pytest.mark.once]
 
 # What there is for whom may do everything, the first button first; "!" marks that which stands out.
 OFFERED = {
-    "new": "Cancel… Schedule Change…",
-    "scheduled": "Run-now Cancel… !Update-schedule Change…",
-    "will_retry": "!Run-now Cancel… Update-schedule Change…",
-    "running": "Abort… Run-again…",
-    "aborting": "Run-again…",
-    "silent": "Mark-as-failed… Abort… Run-again…",
+    "new": "Pause Cancel… Schedule Change…",
+    "scheduled": "Run-now Pause Cancel… !Update-schedule Change…",
+    "will_retry": "!Run-now Pause Cancel… Update-schedule Change…",
+    "paused": "!Resume Cancel… Update-schedule Change…",
+    "running": "Abort… Show-stack Run-again…",
+    "looping": "Pause Abort… Show-stack Run-again…",
+    "pausing": "Resume Abort… Show-stack Run-again…",
+    "aborting": "Show-stack Run-again…",
+    "silent": "Mark-as-failed… Abort… Show-stack Run-again…",
     "done": "!Run-again… Delete…",
     "exception": "!Retry… Run-again… Delete…",
     "killed": "!Run-again… Retry… Delete…",
@@ -28,7 +31,7 @@ OFFERED = {
 }
 CHANGES = "Run-again-with-changes…"  # the run form with the job's arguments, from every state
 RIGHTS: dict[str, set[str]] = {
-    "qorworker.abort_job": {"Mark-as-failed…", "Abort…", "Cancel…"},
+    "qorworker.abort_job": {"Mark-as-failed…", "Pause", "Resume", "Abort…", "Cancel…"},
     "qorworker.reschedule_job": {"Run-now", "Schedule", "Update-schedule"},
     "qorworker.retry_job": {"Retry…"},
     "qorworker.delete_job": {"Delete…"},
@@ -38,7 +41,7 @@ RIGHTS: dict[str, set[str]] = {
     "qorworker.reschedule_job qorworker.run_job qorworker.view_job_arguments": {
         "Run-now", "Schedule", "Update-schedule", "Change…", "Run-again", "Run-again…", CHANGES,
     },
-    "qorworker.view_job_log": set(),
+    "qorworker.view_job_log": {"Show-stack"},
 }  # fmt: skip
 
 
@@ -72,7 +75,7 @@ def test_each_state_offers_exactly_what_makes_sense_and_is_allowed(types, client
 @pytest.mark.parametrize("state", STATES)
 def test_a_state_without_its_code_offers_only_what_needs_none(types, visitor, state):
     left = {"Cancel…", "Abort…", "Mark-as-failed…", "Run-now", "!Run-now", "Schedule", "Update-schedule", "Delete…"}
-    left |= {"!Update-schedule"}
+    left |= {"!Update-schedule", "Pause", "Resume", "!Resume", "Show-stack"}
     shown = offered(text_of(visitor.get(page_of(in_state("tests.gone", state)))))
     assert set(shown) == left & set(OFFERED[state].split())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from io import BytesIO
@@ -145,6 +146,16 @@ def test_a_page_has_fifty_two_hundred_or_a_thousand_rows(types, visitor, per, co
     assert len(column(visitor, job, f"?per={per}")) == count
 
 
+@pytest.mark.parametrize("titles", [None, '["a", "b", "c"]'])
+@pytest.mark.parametrize(("per", "count"), [("", 50), ("200", 60), ("1000", 60)])
+def test_a_page_of_very_wide_rows_has_fewer(types, visitor, monkeypatch, titles, per, count):
+    monkeypatch.setattr(results, "CELLS", 180)
+    job = with_results(types["open"], [[n, "", ""] for n in range(250)], results_columns=titles)
+    assert len(column(visitor, job, f"?per={per}")) == count
+    monkeypatch.setattr(results, "CELLS", 9)
+    assert len(column(visitor, job, f"?per={per}")) == 50
+
+
 def test_pages_keep_what_was_chosen(types, visitor):
     job = with_results(types["open"], [[n] for n in range(130)])
     page = text_of(visitor.get(page_of(job) + "?sort=-1&page=2&level=40"))
@@ -183,12 +194,24 @@ def test_a_cell_shows_its_value_and_only_addresses_of_the_web_are_links(types, v
 
 def test_very_many_rows_are_shown_but_neither_sorted_nor_searched(types, visitor, monkeypatch):
     job = with_results(types["open"], [["b"], ["a"], ["c"]])
-    monkeypatch.setattr(results, "SEARCHED", 3)
+    monkeypatch.setattr(results, "SORTED", 3)
     assert column(visitor, job, "?sort=1&cell=a") == ["a"]
-    monkeypatch.setattr(results, "SEARCHED", 2)
+    monkeypatch.setattr(results, "SORTED", 2)
     response = visitor.get(page_of(job) + "?sort=1&cell=a")
     assert [row[0] for row in table(response)] == ["b", "a", "c"]
     assert "too many rows to sort and search here" in text_of(response)
+    assert 'name="cell"' not in text_of(response)
+
+
+def test_very_many_cells_are_sorted_but_not_searched(types, visitor, monkeypatch):
+    job = with_results(types["open"], [["b", 1], ["a", 2], ["c", 3]])
+    monkeypatch.setattr(results, "FEW", 2)
+    monkeypatch.setattr(results, "SEARCHED_CELLS", 6)
+    assert column(visitor, job, "?sort=1&cell=a") == ["a"]
+    monkeypatch.setattr(results, "SEARCHED_CELLS", 5)
+    response = visitor.get(page_of(job) + "?sort=1&cell=a")
+    assert [row[0] for row in table(response)] == ["a", "b", "c"]
+    assert "too many cells to search here" in text_of(response)
     assert 'name="cell"' not in text_of(response)
 
 
@@ -283,11 +306,107 @@ def test_without_the_extra_there_is_no_link_and_the_address_says_what_is_missing
     assert messages_of(response) == ["XLSX files need one more package: pip install “qorworker[xlsx]”."]
 
 
+TITLED = {"results_columns": '["SKU", ["Yes"], "<b>Price</b>"]'}
+
+
+def test_titles_stand_above_the_columns_in_the_language_of_the_reader(types, visitor, settings):
+    job = with_results(types["open"], [["TEA-01", 1]], **TITLED)
+    settings.LANGUAGE_CODE = "de"
+    page = text_of(visitor.get(page_of(job)))
+    assert re.findall(r'<th scope="col"><a [^>]*>([^<]*)<', page) == ["SKU", "Ja", "&lt;b&gt;Price&lt;/b&gt;"]
+
+
+def test_titles_stand_also_above_columns_that_cannot_be_sorted(types, visitor, monkeypatch):
+    monkeypatch.setattr(results, "SORTED", 0)
+    page = text_of(visitor.get(page_of(with_results(types["open"], [["TEA-01", 1]], **TITLED))))
+    headings = page.split('id="qw-rows"')[1].split("</thead>")[0]
+    assert re.findall(r'<th scope="col">([^<]*)<', headings) == ["Row", "SKU", "Yes", "&lt;b&gt;Price&lt;/b&gt;"]
+
+
+@pytest.mark.parametrize("titles", [None, [f"Column {number}" for number in range(1, 52)]])
+def test_columns_that_are_not_sorted_have_no_link_to_do_so(types, visitor, titles):
+    sentence = "Rows can be sorted by the first 50 columns."
+    job = with_results(types["open"], [["x"] * 51], results_columns=titles and json.dumps(titles))
+    page = text_of(visitor.get(page_of(job)))
+    assert "?sort=50#results" in page
+    assert "?sort=51" not in page
+    assert sentence in page
+    narrow = with_results(types["open"], [["x"] * 50], results_columns=titles and json.dumps(titles[:50]))
+    assert sentence not in text_of(visitor.get(page_of(narrow)))
+
+
+def test_a_column_with_titles_is_sorted_and_searched_by_its_place(types, visitor):
+    job = with_results(types["open"], [["b", 1], ["a", 2]], **TITLED)
+    assert column(visitor, job, "?sort=1") == ["a", "b"]
+    assert column(visitor, job, "?cell=2") == ["a"]
+
+
+def test_live_news_have_the_titles(types, visitor):
+    job = with_results(types["open"], [["TEA-01"]], **TITLED)
+    Job.objects.filter(pk=job.pk).update(status="running", attempt_token="t", finished_at=None)
+    news = visitor.get(page_of(job, "live/") + "?state=x&after=0&results=0").json()
+    assert "SKU" in news["parts"]["results"]
+
+
+def test_the_csv_begins_with_the_titles_and_has_the_errors_in_one_column(types, visitor, settings):
+    job = with_results(
+        types["open"], [["TEA-01", 1, 2], ["TEA-02"], [("TEA-03", "bad")]], results_columns='["=SKU", ["Yes"], ""]'
+    )
+    settings.LANGUAGE_CODE = "de"
+    text = text_of(visitor.get(page_of(job, "results.csv")))
+    assert text.lstrip("\ufeff").splitlines() == [
+        "Zeile,'=SKU,Ja,,Fehler",
+        "1,TEA-01,1,2,",
+        "2,TEA-02,,,",
+        "3,TEA-03,,,bad",
+    ]
+
+
+def test_a_spreadsheet_has_the_titles(types, visitor):
+    sheet = sheet_of(visitor.get(page_of(with_results(types["open"], [["TEA-01"]], **TITLED), "results.xlsx")))
+    assert [cell.value for cell in sheet[1]] == ["Row", "Errors", "SKU", "Yes", "<b>Price</b>"]
+
+
+def test_results_as_json_have_titles_keys_values_and_errors(types, visitor):
+    job = with_results(types["open"], [["TEA-01", 1.5], [("\ud83d\ude00", "bad"), None]], **TITLED)
+    ResultsRow.objects.filter(number=2).update(key="TEA-02")
+    response = visitor.get(page_of(job, "results.json"))
+    assert response["Content-Disposition"] == f'attachment; filename="open-door-{job.pk}-results.json"'
+    assert (response["Content-Type"], response["X-Content-Type-Options"]) == (
+        "application/json; charset=utf-8",
+        "nosniff",
+    )
+    assert json.loads(text_of(response)) == {
+        "columns": ["SKU", "Yes", "<b>Price</b>"],
+        "rows": [
+            {"row": 1, "key": None, "cells": [{"value": "TEA-01", "error": ""}, {"value": 1.5, "error": ""}]},
+            {
+                "row": 2,
+                "key": "TEA-02",
+                "cells": [{"value": "\U0001f600", "error": "bad"}, {"value": None, "error": ""}],
+            },
+        ],
+    }
+
+
+def test_results_as_json_are_json_without_rows_too(types, visitor):
+    response = visitor.get(page_of(make_job(types["open"], "done"), "results.json"))
+    assert json.loads(text_of(response)) == {"columns": [], "rows": []}
+
+
+def test_the_job_as_json_has_the_titles_for_those_who_may_see_the_results(types, visitor, client):
+    job = with_results(types["open"], [["TEA-01"]], **TITLED)
+    assert visitor.get(page_of(job, "job.json")).json()["results_columns"] == ["SKU", "Yes", "<b>Price</b>"]
+    client.force_login(user_with("qorworker.view_job"))
+    assert client.get(page_of(job, "job.json")).json()["results_columns"] is None
+
+
 def test_files_need_the_right_to_the_log(types, client):
     job = with_results(types["open"], [["a"]])
     client.force_login(user_with("qorworker.view_job"))
     assert client.get(page_of(job, "results.xlsx")).status_code == 403
     assert client.get(page_of(job, "results.csv")).status_code == 403
+    assert client.get(page_of(job, "results.json")).status_code == 403
 
 
 @pytest.mark.parametrize(("title", "name"), [("Ünïque title!", "unique-title"), ("作业", "job")])
@@ -297,3 +416,11 @@ def test_files_are_called_like_their_job(types, visitor, title, name):
     job = with_results(qorworker.job(name="tests.named", title=title)(lambda: None), [["a"]])
     found = visitor.get(page_of(job, "results.csv"))["Content-Disposition"]
     assert found == f'attachment; filename="{name}-{job.pk}-results.csv"'
+
+
+def test_a_plain_cell_takes_no_more_than_its_text(types, visitor):
+    """A table may have 50,000 of them, and live pages send it again."""
+    job = with_results(types["open"], [["tea", 7, ("-3", "too few"), None]])
+    page = text_of(visitor.get(page_of(job)))
+    assert "<td>tea</td><td>7</td>" in page
+    assert table(visitor.get(page_of(job)))[0][0] == "tea"

@@ -11,7 +11,11 @@ from tests.admin.support import BASE, a_worker, in_state, make_job, page_of, tex
 pytestmark = pytest.mark.django_db
 
 WORKERS = BASE.replace("/job/", "/worker/")
+BATCHES = BASE.replace("/job/", "/batch/")
 QUEUES = BASE.replace("/job/", "/queue/")
+MESSAGES = BASE.replace("/job/", "/message/")
+RULES = BASE.replace("/job/", "/messagerule/")
+DASHBOARD = BASE.replace("job/", "")
 SCHEDULES = BASE.replace("/job/", "/schedule/")
 
 
@@ -23,43 +27,64 @@ def places(client, path):
     return [f"*{name}*{told}" if current else f"{name} {told}".strip() for current, name, told in found]
 
 
+PLACES = ["Jobs 1 running", "Run a job", "Schedules", "Batches", "Queues", "Workers 1", "Messages", "Dashboard"]
+
+
 @pytest.mark.parametrize(
-    ("path", "shown"),
+    ("path", "current"),
     [
-        (BASE, ["*Jobs*1 running", "Run a job", "Schedules", "Queues", "Workers 1"]),
-        (BASE + "?tab=failed", ["*Jobs*1 running", "Run a job", "Schedules", "Queues", "Workers 1"]),
-        (BASE + "catalogue/", ["Jobs 1 running", "*Run a job*", "Schedules", "Queues", "Workers 1"]),
-        (BASE + "run/tests.greet/", ["Jobs 1 running", "*Run a job*", "Schedules", "Queues", "Workers 1"]),
-        (SCHEDULES, ["Jobs 1 running", "Run a job", "*Schedules*", "Queues", "Workers 1"]),
-        (SCHEDULES + "add/", ["Jobs 1 running", "Run a job", "*Schedules*", "Queues", "Workers 1"]),
-        (QUEUES, ["Jobs 1 running", "Run a job", "Schedules", "*Queues*", "Workers 1"]),
-        (WORKERS, ["Jobs 1 running", "Run a job", "Schedules", "Queues", "*Workers*1"]),
+        (BASE, "*Jobs*1 running"),
+        (BASE + "?tab=failed", "*Jobs*1 running"),
+        (BASE + "catalogue/", "*Run a job*"),
+        (BASE + "run/tests.greet/", "*Run a job*"),
+        (SCHEDULES, "*Schedules*"),
+        (SCHEDULES + "add/", "*Schedules*"),
+        (BATCHES, "*Batches*"),
+        (QUEUES, "*Queues*"),
+        (WORKERS, "*Workers*1"),
+        (MESSAGES, "*Messages*"),
+        (RULES, "*Messages*"),
+        (RULES + "add/", "*Messages*"),
+        (DASHBOARD, "*Dashboard*"),
+        (BASE + "failures/", "*Dashboard*"),
     ],
 )
-def test_every_page_tells_where_one_can_go_and_is(types, visitor, path, shown):
+def test_every_page_tells_where_one_can_go_and_is(types, visitor, path, current):
     a_worker()
     in_state(types["open"], "running")
-    assert places(visitor, path) == shown
+    plain = current.replace("*", " ").strip()
+    assert places(visitor, path) == [current if place == plain else place for place in PLACES]
 
 
 def test_the_pages_of_one_job_and_one_worker_belong_to_their_lists(types, visitor):
     worker, job = a_worker(), make_job(types["open"])
     assert places(visitor, page_of(job))[0] == "*Jobs*"
-    assert places(visitor, f"{WORKERS}{worker.pk}/change/")[-1] == "*Workers*1"
+    assert places(visitor, f"{WORKERS}{worker.pk}/change/")[-3] == "*Workers*1"
 
 
 def test_only_places_that_one_may_go_to_are_named_and_only_visible_jobs_counted(types, client):
     a_worker()
     in_state(types["open"], "running")
     client.force_login(user_with("testapp.change_shop"))
-    assert places(client, BASE) == ["*Jobs*", "Run a job", "Schedules", "Queues"]
+    assert places(client, BASE) == ["*Jobs*", "Run a job", "Schedules", "Batches", "Queues", "Dashboard"]
     client.force_login(user_with("qorworker.view_worker", name="only workers"))
     assert places(client, WORKERS) == ["*Workers*1"]
+    client.force_login(user_with("qorworker.view_messagerule", name="only rules"))
+    assert places(client, RULES) == ["*Messages*"]
 
 
 def test_keys_lead_to_the_places(types, visitor):
     keys = dict(re.findall(r'href="([^"]+)" data-qw-key="([^"]+)"', text_of(visitor.get(BASE))))
-    assert keys == {BASE: "g j", BASE + "catalogue/": "g c", SCHEDULES: "g s", QUEUES: "g q", WORKERS: "g w"}
+    assert keys == {
+        BASE: "g j",
+        BASE + "catalogue/": "g c",
+        SCHEDULES: "g s",
+        BATCHES: "g b",
+        QUEUES: "g q",
+        WORKERS: "g w",
+        MESSAGES: "g m",
+        DASHBOARD: "g d",
+    }
 
 
 def test_that_nobody_works_is_told_once(types, visitor):

@@ -22,13 +22,16 @@ from qorworker.admin.jobs import bulk, tabs
 from qorworker.admin.jobs.verbs import VERBS
 from qorworker.conf import settings
 from qorworker.definitions.registry import registry
-from qorworker.models import Job, Preset, Worker
+from qorworker.messages.labels import LABELS
+from qorworker.models import Job, Message, MessageRule, Preset, Worker
 from tests.admin.support import BASE, STATES, in_state, page_of, text_of, user_with
 from tests.admin.test_pages import full_job
 from tests.test_locale import DJANGO, DJANGO_LOCALES, QUOTES, catalogue
 
 pytestmark = [pytest.mark.django_db, pytest.mark.once]
 
+RULES = BASE.replace("/job/", "/messagerule/")
+JOBLESS = ("queue_older_than", "schedule_missed", "worker_gone", "test")
 CODES = {name: name.replace("_", "-").lower() for name in QUOTES}  # as Django calls the language of a catalogue
 BRACKETS = "ast"  # Asturian: a language for which Django has no formats of its own
 SHOWN_ATTRIBUTES = ("title", "aria-label", "placeholder", "alt", "label")
@@ -37,7 +40,7 @@ NOT_SHOWN = ("data-qw-text",)  # what the catalogue is searched in
 VOID = ("input", "meta", "link", "br", "hr", "img", "path", "col")
 # Not ours to translate: names of formats, log levels and errors, what the tests made up, and one word of Django's.
 KEPT = re.compile(
-    r"\b(XLSX|CSV|JSON|debug|info|warning|error|KeyError|Local|sku|ValueError|srv/app|py|run|root|Search)\b"
+    r"\b(XLSX|CSV|JSON|Slack|debug|info|warning|error|KeyError|Local|sku|ValueError|srv/app|py|run|root|Search)\b"
 )
 
 
@@ -87,7 +90,7 @@ class Texts(HTMLParser):
         if tag not in VOID:
             self.open.append(tag)
         told = [given.get(name) for name in SHOWN_ATTRIBUTES if tag != "time"]
-        told += [given.get("value")] if given.get("type") in ("submit", "button") else []
+        told += [given.get("value")] if tag == "input" and given.get("type") in ("submit", "button") else []
         scripts = [text or "" for name, text in attributes if name.startswith("data-qw-") and name not in NOT_SHOWN]
         self.found += [text for text in told if text] + [text for text in scripts if " " in text]
 
@@ -130,7 +133,7 @@ def data_of(types):
         for name, field in job_type.arguments.fields.items():
             yield from (field.label or name.capitalize().replace("_", " "), name)
             yield from (label for _value, label in getattr(field, "choices", ()) if label)
-    yield from (*registry.names(), *settings.QUEUES)
+    yield from (*registry.names(), *settings.QUEUES, "UTC", "Europe/Berlin")
     for model in admin.site._registry:
         if model._meta.app_label not in ("qorworker", "auth"):
             yield from (capfirst(model._meta.verbose_name_plural), model._meta.app_config.verbose_name)
@@ -142,7 +145,7 @@ def addresses(job, worker):
         if model._meta.app_label != "qorworker":
             continue
         pk = job.pk if model is Job else worker.pk
-        values = {"pk": pk, "object_id": pk, "name": "tests.greet", "field": "shop"}
+        values = {"pk": pk, "object_id": pk, "name": "tests.greet", "field": "shop", "token": "0" * 32, "number": 1}
         for pattern in model_admin.get_urls():
             if pattern.name is not None:
                 yield reverse(f"admin:{pattern.name}", kwargs={key: values[key] for key in pattern.pattern.converters})
@@ -155,7 +158,26 @@ def jobs(types, root):
     saved = {"job_name": "tests.greet", "name": "12", "arguments": {"subject": "12"}, "left_out": ["copies"]}
     Preset.objects.create(owner=root, **saved)
     Preset.objects.create(is_shared=True, **saved)
+    tell(in_state(types["greet"], "done"))
     return {**found, "full": full_job(types["greet"], text="12")}
+
+
+def tell(job):
+    """A rule, and messages about the job and about everything else."""
+    now = job.enqueued_at
+    at = {"changed_at": now, "since": now}
+    given = {"on": list(LABELS), "mail": ["12"], "older_than": 60, "quiet": 60}
+    MessageRule.objects.create(name="12", given=given, host="12", **at)
+    MessageRule.objects.create(name="13", given={"on": ["failed"], "digest": "daily", "deciders": True}, **at)
+    facts = {**dict.fromkeys(("queue", "schedule", "worker"), "12"), "seconds": 90, "usual": 2, "attempt": 1,
+             **dict.fromkeys(("seen_at", "at", "until"), now.isoformat()), "reason": "unfit"}  # fmt: skip
+    one = {"facts": facts, "created_at": now}
+    for state in ("waiting", "queued", "sent", "failed"):
+        for event in (*LABELS, "test"):
+            source, about = f"{state} {event}", None if event in JOBLESS else job
+            Message.objects.create(rule="12", source=source, job=about, state=state, event=event, **one)
+    for channel in ("mail", "note", "webhook"):
+        Message.objects.create(source=channel, job=job, channel=channel, recipient="user:0", state="sent", **one)
 
 
 def pages(browser, jobs):
@@ -168,13 +190,25 @@ def pages(browser, jobs):
     asked += [f"{BASE}run/{name}/" for name in registry.names()]
     asked += [f"{BASE}run/tests.greet/?{given}" for given in (f"preset={preset.pk}", f"from={full.pk}", "nothing=12")]
     asked += [f"{BASE}catalogue/?view=table", f"{BASE}preset/{preset.pk}/delete/"]
-    for address in asked:
+    rule = MessageRule.objects.first().pk
+    asked += [f"{BASE}../messagerule/{rule}/{page}/" for page in ("change", "delete")]
+    asked += [f"{BASE}../message/?state={state}" for state in ("", "waiting", "queued", "sent", "failed")]
+    for address in map(normalised, asked):
         yield address, browser.get(address)
+
+
+def normalised(address):
+    path, mark, query = address.partition("?")
+    return f"{normpath(path)}/{mark}{query}" if ".." in path else address
 
 
 def answers(browser, jobs):
     """What it sees after each button, whether that can be done or not, and where it is asked or refused."""
     yield "errors", browser.post(f"{BASE}run/tests.upload/", {"qw-when": "later"})
+    given = {"on": [*LABELS], "jobs": ["tests.greet"], "digest": "daily", "quiet": 5}
+    yield "rule", browser.post(f"{RULES}add/", given)
+    yield "rule?", browser.post(f"{RULES}add/", {"name": "12", "on": ["done"], "mail": "12", "users": "12", "times": 9})
+    yield "test", browser.post(f"{RULES}test/", {"qw-rule": "nothing"}, follow=True)
     yield "save", browser.post(f"{BASE}run/tests.greet/save/", {"subject": "12"})
     every = {"_selected_action": [job.pk for job in jobs.values()]}
     for action in (*bulk.BULK, "delete_selected"):
@@ -238,6 +272,7 @@ def test_a_page_is_titled_in_the_language_of_the_browser(speaks, types, name):
             f"Send greetings #{job.pk}",
         ),
         "../worker/": (_, "Workers"),
+        "../message/": (_, "Messages"),
     }
     for end, (translated, text) in titles.items():
         page = text_of(speaks(CODES[name]).get(normpath(BASE + end) + "/"))

@@ -157,7 +157,8 @@ def test_a_job_is_told_like_on_its_own(types, visitor):
     answer = visitor.get(JSON).json()
     assert set(answer) == {"jobs", "next", "notes"}
     (row,), alone = answer["jobs"], visitor.get(page_of(job, "job.json")).json()
-    assert alone == {**row, "return_value": None, "waiting": []}
+    more = {"return_value": None, "results_columns": [], "files": [], "questions": [], "approvals": [], "waiting": []}
+    assert alone == {**row, **more, "rehearsal": None, "stack": None, "vitals": []}
 
 
 @pytest.mark.parametrize("limit", ["1", "3", "50"])

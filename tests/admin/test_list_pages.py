@@ -57,8 +57,8 @@ def test_each_tab_lists_and_counts_its_jobs(types, visitor):
         assert re.search(rf'aria-current="page">[^<]+<span class="qw-count" id="qw-count-{tab}">', text_of(response))
         numbers[tab] = changes.result_count
     assert numbers == {
-        "all": 14, "queued": 1, "running": 3, "scheduled": 2, "done": 3, "failed": 3, "row_errors": 2, "will_retry": 1,
-        "aborted": 1, "cancelled": 1, "not_responding": 1, "not_in_code": 1,
+        "all": 17, "queued": 1, "running": 5, "scheduled": 2, "done": 3, "failed": 3, "row_errors": 2, "will_retry": 1,
+        "paused": 1, "asking": 0, "awaiting": 0, "aborted": 1, "cancelled": 1, "not_responding": 1, "not_in_code": 1,
     }  # fmt: skip
 
 
@@ -284,13 +284,13 @@ def test_the_list_needs_no_more_for_a_person_with_single_rights(busy, client, wo
     client.force_login(user_with("qorworker.view_job", "qorworker.view_job_log", "qorworker.view_job_arguments"))
     with CaptureQueriesContext(connection) as captured:
         client.get(BASE)
-    assert len(captured) <= 10
+    assert len(captured) <= (10 if worker else 11)  # without a worker it says since when jobs wait
 
 
 def test_a_full_page_is_small_on_the_way(types, visitor):
     for number in range(50):
         arguments = stored(types["greet"], subject=f"A subject {number} that differs", copies=number)
-        in_state(types["greet"], list(STATES)[number % 10], arguments=arguments)
+        in_state(types["greet"], list(STATES)[number % len(STATES)], arguments=arguments)
     assert len(gzip.compress(visitor.get(BASE).content)) <= 40 * 1024
 
 

@@ -208,6 +208,12 @@ def test_who_may_see_the_arguments_of_one_type_searches_those_only(types, client
     assert listed(client, q="arg.word:x") == {mine.pk}
 
 
+def test_a_type_that_one_may_not_see_does_not_show_in_what_a_word_finds(types, client):
+    mine = in_state(types["by_name"], "exception", error="Greetings: nobody is there")
+    client.force_login(user_with("testapp.change_shop", name="shopkeeper"))
+    assert listed(client, q="Greetings") == {mine.pk}  # a type that is hidden from them is called "Send greetings"
+
+
 # Filters
 
 
@@ -295,3 +301,26 @@ def test_a_filter_that_cannot_be_understood_is_left_out_and_told_by_name(types, 
     job = make_job(types["open"])
     assert listed(visitor, **asked) == {job.pk}
     assert why in told(visitor, **asked)[0]
+
+
+# Moments, as the links of the dashboard have them
+
+
+def test_a_link_may_name_moments_instead_of_days(types, visitor):
+    now = timezone.now().replace(microsecond=0)
+    made = [make_job(types["open"], "done", finished_at=now - dt.timedelta(minutes=m)) for m in (5, 65, 125)]
+    limits = [f"{now - dt.timedelta(minutes=m):%Y-%m-%dT%H:%MZ}" for m in (100, 30)]
+    assert listed(visitor, on="finished", **{"from": limits[0], "to": limits[1]}) == {made[1].pk}
+    assert listed(visitor, on="finished", **{"from": limits[0]}) == {made[0].pk, made[1].pk}
+    answer = visitor.get(BASE, {"on": "finished", "from": limits[0], "to": limits[1]})
+    (chip,) = [chip["text"] for chip in answer.context["filters"].chips]
+    local = timezone.localtime(now - dt.timedelta(minutes=100))
+    assert chip.startswith("finished ")
+    assert f"{local:%H:%M} to " in chip
+
+
+@pytest.mark.parametrize("text", ["2026-11-30T10:00", "0001-01-01T00:00Z", "9999-12-31T23:59+00:00", "2026-11-30TZ"])
+def test_a_moment_without_a_zone_or_beyond_the_calendar_is_left_out(types, visitor, text):
+    job = make_job(types["open"], "done")
+    assert listed(visitor, **{"from": text}) == {job.pk}
+    assert "is not a date like 2026-12-31" in str(told(visitor, **{"from": text}))

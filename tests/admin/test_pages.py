@@ -270,7 +270,8 @@ def test_spaces_and_joiners_of_any_script_stay_as_they_are(text):
 @pytest.mark.parametrize("state", STATES)
 def test_each_state_is_told_by_text_and_icon(types, visitor, state):
     label = {
-        "new": "Queued", "scheduled": "Scheduled", "will_retry": "Will retry", "running": "Running",
+        "new": "Queued", "scheduled": "Scheduled", "will_retry": "Will retry", "paused": "Paused",
+            "running": "Running", "looping": "Running", "pausing": "Pausing",
         "aborting": "Aborting", "silent": "Not responding", "done": "Done", "exception": "Failed",
         "killed": "Aborted", "cancelled": "Cancelled",
     }[state]  # fmt: skip

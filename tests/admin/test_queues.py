@@ -42,13 +42,14 @@ def test_a_row_tells_what_waits_runs_comes_and_failed_and_who_serves_the_queue(t
     make_job(types["open"], queue_name="mail")
     make_job(types["open"], "running", queue_name="mail", worker=worker)
     make_job(types["open"], "scheduled", queue_name="mail")
+    make_job(types["open"], "scheduled", queue_name="mail", pause_requested_at=timezone.now())
     make_job(types["open"], "exception", queue_name="mail", finished_at=now - dt.timedelta(days=2))
     job = make_job(types["open"], "exception", queue_name="mail", run_after=now - dt.timedelta(seconds=30))
     Attempt.objects.create(
         job=job, number=1, started_at=now - dt.timedelta(seconds=10), finished_at=now, outcome="failed"
     )
     name, waiting, oldest, running, scheduled, failed, pace, waits, served, _verbs = cells(visitor)
-    assert (name, waiting, running, scheduled, failed) == ("mail Local", "2", "1 / 4", "1", "1")
+    assert (name, waiting, running, scheduled, failed) == ("mail Local", "2", "1 / 4", "1 1 paused", "1")
     assert oldest.startswith("9 min")
     assert (pace, waits, served) == ("0.2", "20 s / 20 s", "web-1:7")
     links = re.findall(r'href="([^"]+)"', text_of(visitor.get(QUEUES)))

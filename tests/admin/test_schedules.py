@@ -11,7 +11,7 @@ from django.contrib.auth import get_user_model
 from django.urls import reverse
 from django.utils import timezone
 
-from qorworker import At, Cron, Every, Plan, Schedule, job
+from qorworker import At, Cron, Every, Plan, RowKeys, Schedule, job
 from qorworker.maintenance.declared import sync_declared
 from qorworker.models import AuditEntry, Job, ScheduleSlot
 from qorworker.models.clock import aware
@@ -184,7 +184,7 @@ class TestForm:
 
     def test_a_secret_is_kept_unless_another_is_entered_and_never_shown(self, boss, types):
         root = get_user_model().objects.get()
-        object.__setattr__(types["log_in"].options, "schedulable", True)
+        types["log_in"].schedulable = True
         schedule = made(
             types, kind="log_in", name="Greetings", arguments={"password": "opensesame"}, by=root, origin="admin"
         )
@@ -201,9 +201,23 @@ class TestForm:
         schedule.refresh_from_db()
         assert load(schedule.arguments)["password"].get_secret_value() == "closesesame"
 
+    def test_the_keys_of_rows_are_kept_that_no_form_shows(self, boss, types):
+        @job(name="tests.only", title="Only some")
+        def handler(shop: str = "Berlin", only: RowKeys | None = None):
+            pass
+
+        some = Schedule.objects.create_for(handler, Every(minutes=15), {"only": ["a", "b"]}, name="Greetings")
+        edited = {**DAILY, "qw-revision": "1", "shop": "Riga"}
+        assert boss.post(url_of(some, "edit/"), edited).status_code == 302
+        some.refresh_from_db()
+        assert some.arguments == {"shop": "Riga", "only": ["a", "b"]}
+        copy = {**DAILY, "qw-name": "Copy", "shop": "Oslo"}
+        assert boss.post(f"{add_url('tests.only')}&copy={some.pk}", copy).status_code == 302
+        assert Schedule.objects.get(name="Copy").arguments == {"shop": "Oslo", "only": ["a", "b"]}
+
     @pytest.mark.parametrize("entered_by", ["anna", "code"])
     def test_nobody_carries_off_a_secret_of_another_person(self, boss, types, entered_by):
-        object.__setattr__(types["log_in"].options, "schedulable", True)
+        types["log_in"].schedulable = True
         more = {"by": superuser("anna"), "origin": "admin" if entered_by == "anna" else "code"}
         given = {"password": "opensesame", "user_name": "anna"}
         schedule = made(types, kind="log_in", name="Greetings", arguments=given, **more)
@@ -514,7 +528,7 @@ class TestList:
         strip = re.search(r'<svg class="qw-runs".*?</svg>', page, re.DOTALL)[0]
         looks = ["done", "exception", "killed", "done", "running", "cancelled"]
         assert sorted(re.findall(r'data-look="(\w+)"', strip)) == sorted(looks)
-        assert 'role="img" aria-label="Last runs: 2 Done, ' in strip
+        assert 'role="group" aria-label="Last runs: 2 Done, ' in strip
         assert all(f"1 {label}" in strip for label in ("Failed", "Aborted", "Running", "Skipped"))
         assert re.search(r"<title>Skipped, [^<]+: An earlier run had not ended\.</title>", strip)
         assert len(set(re.findall(r' d="([^"]+)"', strip))) == 5  # not by colour alone

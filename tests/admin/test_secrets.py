@@ -51,11 +51,27 @@ def test_a_secret_in_any_widget_is_asked_for_again_after_an_error(url, visitor):
     assert visitor.post(url, {**form, "number": "1"}).status_code == 302
 
 
+class Pair(forms.MultiWidget):
+    """Two inputs, of which the first is the value."""
+
+    def __init__(self):
+        super().__init__([forms.PasswordInput(render_value=True), forms.TextInput])
+
+    def decompress(self, value):
+        return [value, ""]
+
+    def value_from_datadict(self, data, files, name):
+        return data.get(name)
+
+
 @pytest.mark.parametrize("page", ["run", "schedule", "change"])
-def test_a_secret_does_not_come_back_whatever_the_widget_of_a_given_form_says(types, visitor, page):
+@pytest.mark.parametrize(
+    "widget", [forms.PasswordInput(render_value=True), forms.TextInput(attrs={"type": "password"}), Pair()]
+)
+def test_a_secret_does_not_come_back_whatever_the_widget_of_a_given_form_says(types, visitor, page, widget):
     class Form(forms.Form):
         number = forms.IntegerField()
-        password = forms.CharField(widget=forms.PasswordInput(render_value=True))
+        password = forms.CharField(widget=widget)
 
     @qorworker.job(name="tests.renders", form=Form)
     def renders(number: int, password: str) -> None: ...
@@ -67,6 +83,33 @@ def test_a_secret_does_not_come_back_whatever_the_widget_of_a_given_form_says(ty
         "change": page_of(made, "update/"),
     }[page]
     form = {"qw-token": token_of(visitor, BASE + "run/tests.renders/"), **DAILY, "number": "x", "password": CANARY}
+    answer = text_of(visitor.post(url, form))
+    assert "Enter a whole number." in answer
+    assert CANARY not in answer
+
+
+@pytest.mark.parametrize("page", ["run", "schedule", "change", "edit"])
+def test_a_secret_is_in_no_hidden_field_that_django_adds_for_a_callable_default(types, visitor, page):
+    class Form(forms.Form):
+        number = forms.IntegerField()
+        password = forms.CharField(
+            widget=forms.PasswordInput, initial=lambda: f"{CANARY} of the code", show_hidden_initial=True
+        )
+
+    @qorworker.job(name="tests.has_default", form=Form)
+    def has_default(number: int, password: str) -> None: ...
+
+    given = {"number": 1, "password": {"$secret": secrets.encrypt("before")}}
+    made = in_state(has_default, "new", arguments=given)
+    schedule = Schedule.objects.create_dumped(has_default, Plan(Every(hours=1), name="s"), given)
+    url = {
+        "run": BASE + "run/tests.has_default/",
+        "schedule": reverse("admin:qorworker_schedule_add") + "?job=tests.has_default",
+        "change": page_of(made, "update/"),
+        "edit": reverse("admin:qorworker_schedule_edit", args=(schedule.pk,)),
+    }[page]
+    assert CANARY not in text_of(visitor.get(url))
+    form = {"qw-token": token_of(visitor, BASE + "run/tests.has_default/"), **DAILY, "number": "x", "password": CANARY}
     answer = text_of(visitor.post(url, form))
     assert "Enter a whole number." in answer
     assert CANARY not in answer
@@ -130,6 +173,25 @@ def enqueue_in_a_coroutine(job_type):
     async_to_sync(job_type.aenqueue)(password=CANARY)
 
 
+def enqueue_raw(job_type):
+    job_type.enqueue_raw({"password": CANARY})
+
+
+def enqueue_raw_in_a_coroutine(job_type):
+    async_to_sync(job_type.aenqueue_raw)({"password": CANARY})
+
+
+def enqueue_a_call(job_type):
+    job_type.bind(password=CANARY).enqueue()
+
+
+def enqueue_a_call_in_a_coroutine(job_type):
+    async def enqueue():
+        await (await job_type.abind(password=CANARY)).aenqueue()
+
+    async_to_sync(enqueue)()
+
+
 def run_again(job_type):
     Job(name=job_type.name, arguments={"password": {"$secret": "token"}}).rerun(password=CANARY)
 
@@ -138,7 +200,13 @@ def schedule_it(job_type):
     Schedule.objects.create_for(job_type, Every(hours=1), {"password": CANARY})
 
 
-@pytest.mark.parametrize("enqueue", [enqueue_one, enqueue_many, enqueue_in_a_coroutine, run_again, schedule_it])
+@pytest.mark.parametrize(
+    "enqueue",
+    [
+        enqueue_one, enqueue_many, enqueue_in_a_coroutine, enqueue_raw, enqueue_raw_in_a_coroutine, enqueue_a_call,
+        enqueue_a_call_in_a_coroutine, run_again, schedule_it,
+    ],
+)  # fmt: skip
 def test_the_report_of_an_error_at_enqueueing_does_not_have_it(types, monkeypatch, enqueue):
     monkeypatch.setattr("qorworker.arguments.secrets._ring", out_of_order)
     try:
@@ -180,7 +248,7 @@ def edit_page(types, root):
 
 @pytest.mark.parametrize("door", [run_page, save_page, change_page, schedule_page, preview_page, edit_page])
 def test_the_report_of_an_error_on_the_page_does_not_have_it(types, root, monkeypatch, door):
-    object.__setattr__(types["log_in"].options, "schedulable", True)
+    types["log_in"].schedulable = True
     visitor = Client(raise_request_exception=False)
     visitor.force_login(root)
     url, target = door(types, root)
@@ -232,7 +300,7 @@ def test_the_report_of_an_error_in_a_template_does_not_have_it(types, root):
 
 @pytest.mark.parametrize("door", [run_page, save_page, change_page, schedule_page, preview_page, edit_page])
 def test_the_report_of_an_error_before_the_page_does_not_have_it(types, root, monkeypatch, door):
-    object.__setattr__(types["log_in"].options, "schedulable", True)
+    types["log_in"].schedulable = True
     visitor = Client(raise_request_exception=False)
     visitor.force_login(root)
     url, _target = door(types, root)

@@ -116,8 +116,9 @@ def test_the_page_of_a_schedule_tells_which_job_was_in_the_way(visitor):
     schedule = Schedule.objects.create_for(only, Every(minutes=15))
     slot = Slot(dt.datetime(2026, 11, 22, 12, tzinfo=dt.UTC), "noon")
     slots = ScheduleSlot.objects
-    slots.note(schedule, slot, outcome="fired")
-    slots.made_none(schedule, slot, first)
+    row = ScheduleSlot.of(schedule, slot, outcome="fired")
+    slots.note_all([row])
+    slots.made_none(row, first)
     url = reverse("admin:qorworker_schedule_change", args=[schedule.pk])
     page = re.sub("<[^>]+>", "", text_of(visitor.get(url)))
     assert f"Left out: A matching job already existed. #{first.pk}" in page

@@ -12,7 +12,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.utils import timezone
 
 from qorworker import Unique, job
-from qorworker.admin.jobs.verbs import clock
+from qorworker.admin.jobs.verb_texts import clock
 from qorworker.exceptions import NoLongerAllowed
 from qorworker.execution import recheck
 from qorworker.models import AuditEntry, Job
@@ -39,7 +39,7 @@ from tests.testapp.models import Shop
 
 pytestmark = pytest.mark.django_db
 
-WAITING = ("new", "scheduled", "will_retry")
+WAITING = ("new", "scheduled", "will_retry", "paused")
 RIGHTS = ("qorworker.view_job", "qorworker.reschedule_job", "qorworker.run_job", "qorworker.view_job_arguments")
 LATER = {"qw-when": "later", "qw-at_0": "2999-01-01", "qw-at_1": "09:00"}
 
@@ -218,7 +218,7 @@ class TestKept:
 
     def test_another_time_leaves_a_secret_of_another_person_where_it_is(self, visitor, types):
         kind = types["log_in"]
-        object.__setattr__(kind.options, "schedulable", True)
+        kind.schedulable = True
         given = stored_by(superuser("anna"), kind, password="opensesame", user_name="ben")
         made = in_state(kind, "scheduled", arguments=given)
         assert save(visitor, made, **LATER).redirect_chain

@@ -157,6 +157,13 @@ def test_news_of_the_workers_need_the_right_to_see_them(types, client):
     assert client.get(WORKERS).status_code == 403
 
 
+@pytest.mark.parametrize("page", ["change/", "history/", "delete/"])
+def test_without_the_right_to_see_workers_nobody_learns_which_there_are(types, client, page):
+    client.force_login(user_with("qorworker.view_job"))
+    numbers = (a_worker().pk, 987_654)
+    assert [client.get(f"{WORKERS}{number}/{page}").status_code for number in numbers] == [403, 403]
+
+
 def test_the_page_needs_as_many_queries_for_twenty_workers_as_for_one(types, visitor):
     for _number in range(20):
         make_job(types["open"], "running", worker=a_sound_worker())

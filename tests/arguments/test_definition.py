@@ -14,7 +14,7 @@ from django.db.models import QuerySet
 from django.utils import translation
 
 from qorworker import Arg, InvalidArguments, JobContext, Secret
-from qorworker.arguments import Arguments
+from qorworker.arguments import Arguments, shown
 from qorworker.exceptions import JobTypeError
 from tests.job_types import round_trip, taking, with_zones  # noqa: F401
 from tests.testapp.models import Shop
@@ -250,6 +250,8 @@ def test_a_type_with_a_problem_cannot_be_used_and_says_where_it_is():
         (Annotated[int, Gt(1)], 2, 1),
         (Annotated[float, Interval(ge=0, lt=1)], 0, 1),
         (Annotated[int, MultipleOf(3)], 6, 7),
+        (Annotated[int, MultipleOf(3)], 3 * 10**400, 10**400),
+        (Annotated[Decimal, MultipleOf(3)], "6.0", "1E+999"),
         (Annotated[Decimal, Arg(max_digits=3, decimal_places=2)], "1.25", "1.255"),
         (Annotated[Decimal, Arg(min_value="0.1")], "0.1", "0.09"),
         (Annotated[str, Arg(max_length=3)], "abc", "abcd"),
@@ -364,6 +366,14 @@ def test_a_line_of_a_list_that_is_wrong_is_told_by_its_number():
     assert form.errors["value"] == ["Line 2: Enter a whole number."]
 
 
+def test_a_list_of_something_else_is_told_by_its_first_lines():
+    form = Arguments("t", taking(list[int])).form_class({"value": "x\n\n" * 25})
+    first = [f"Line {line}: Enter a whole number." for line in range(1, 40, 2)]
+    assert form.errors["value"] == [*first, "The lines from 41 on were not checked."]
+    exact = Arguments("t", taking(list[int])).form_class({"value": "x\n\n" * 20})
+    assert exact.errors["value"] == first
+
+
 def test_a_form_filled_from_a_stored_job_gives_the_same_arguments():
     def handler(
         text: str, number: int, factor: Decimal, day: dt.date, at: dt.datetime, span: dt.timedelta, colour: Colour,
@@ -405,8 +415,8 @@ def test_arguments_are_shown_as_people_write_them():
         "none": None,
     }
     stored = arguments.dump(arguments.clean({**values, "at": dt.datetime(2026, 11, 23, 8, tzinfo=dt.UTC)}))
-    shown = {one.name: (one.label, one.kind, one.text) for one in arguments.display(stored)}
-    assert shown == {
+    texts = {one.name: (one.label, one.kind, one.text) for one in arguments.display(stored)}
+    assert texts == {
         "number": ("Number", "number", "1"),
         "flag": ("Flag", "bool", "Yes"),
         "colour": ("Colour", "choice", "Dark blue"),
@@ -434,6 +444,14 @@ def test_a_summary_is_one_line_of_limited_length():
     assert len(arguments.summary(stored)) == 80
     assert "\n" not in arguments.summary(stored)
     assert arguments.summary(stored, 20) == "Value: a ba ba ba b…"
+
+
+def test_a_summary_shows_only_the_beginning_of_a_long_list_and_looks_at_no_more(monkeypatch):
+    arguments, seen = Arguments("t", taking(list[str])), []
+    monkeypatch.setattr(shown, "_one", lambda field, item: seen.append(item) or (item, "text"))
+    assert arguments.summary({"value": ["a", "", "b"] * 10_000}, 20) == "Value: a, , b, a, ,…"
+    assert len(seen) < 100
+    assert arguments.summary({"value": ["a", "", "b"]}, 20) == "Value: a, , b"
 
 
 def test_the_fingerprint_changes_with_names_and_types_only():

@@ -62,8 +62,12 @@ def test_the_name_in_the_storage_tells_nothing(arguments):
 
 
 @pytest.mark.parametrize(
-    ("given", "shown"), [("../../etc/passwd", "passwd"), ("C:\\x\\y.txt", "y.txt"), ("a\nb\x00.csv", "ab.csv")]
-)
+    ("given", "shown"),
+    [
+        ("../../etc/passwd", "passwd"), ("C:\\x\\y.txt", "y.txt"), ("a\nb\x00.csv", "ab.csv"), ("a/..", "file"),
+        ("\0.", "file"), ("", "file"), ("..a", "..a"),
+    ],
+)  # fmt: skip
 def test_a_name_is_for_display_only(given, shown):
     assert files.display_name(given) == shown
 

@@ -70,6 +70,16 @@ def test_initial_values_fill_what_code_leaves_out():
     assert (loaded["last"], loaded["factor"], loaded["dry_run"], loaded["start"]) == (10, Decimal("1.00"), True, None)
 
 
+def test_a_choice_of_yes_no_and_unknown_that_code_leaves_out_is_unknown():
+    class Question(forms.Form):
+        answer = forms.NullBooleanField()
+
+    def ask(answer):
+        pass
+
+    assert round_trip(ask, Question) == {"answer": None}
+
+
 def test_a_box_that_a_person_did_not_tick_is_false():
     form = Arguments("t", by_name, Import).form_class({"first": 1, "last": 2, "factor": 1})
     assert form.is_valid()

@@ -51,6 +51,29 @@ def test_a_secret_object_may_be_passed_too(arguments):
     assert arguments.load(arguments.dump(cleaned))["api_password"] == Secret(CANARY)
 
 
+def plain(note: str = "", notes: list[str] = ()):
+    pass
+
+
+class Note(forms.Form):
+    note = forms.CharField()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "given"),
+    [
+        (Arguments("t", plain), {"note": Secret(CANARY)}),
+        (Arguments("t", plain), {"notes": [Secret(CANARY)]}),
+        (Arguments("t", lambda note: None, Note), {"note": Secret(CANARY)}),
+    ],
+)
+def test_a_secret_object_is_refused_where_it_would_be_stored_in_clear_text(arguments, given):
+    assert arguments.dump_plain([given]) is None
+    with pytest.raises(InvalidArguments) as error:
+        arguments.clean(given)
+    assert error.value.errors == {name: ["This must be a text, not Secret."] for name in given}
+
+
 def test_the_table_never_holds_the_plain_text(stored):
     assert CANARY not in json.dumps(stored)
     assert list(stored["api_password"]) == ["$secret"]
@@ -123,6 +146,44 @@ def test_a_password_beside_something_else_in_one_argument_is_a_problem(field):
     """Only a secret that is an argument of its own can be encrypted."""
     made = type("SignIn", (forms.Form,), {"login": field})
     assert "always a text" in Arguments("t", lambda login: None, made).problems()["login"]
+
+
+class OwnPassword(forms.TextInput):
+    input_type = "password"
+
+
+class Hidden(forms.MultiWidget):
+    def __init__(self):
+        super().__init__([forms.PasswordInput(render_value=True)])
+
+    def decompress(self, value):
+        return [value]
+
+    def value_from_datadict(self, data, files, name):
+        return super().value_from_datadict(data, files, name)[0]
+
+
+PASSWORDS = [OwnPassword, OwnPassword(), forms.TextInput(attrs={"type": "password"}), Hidden(), Hidden]
+
+
+@pytest.mark.parametrize("widget", PASSWORDS)
+def test_every_input_that_browsers_show_as_dots_makes_a_secret(widget):
+    def sign_in(password: Annotated[str, Arg(widget=widget)]):
+        pass
+
+    form = type("SignIn", (forms.Form,), {"password": forms.CharField(widget=widget)})
+    for arguments in (Arguments("t", sign_in), Arguments("t", sign_in, form)):
+        stored = arguments.dump(arguments.clean({"password": CANARY}))
+        assert CANARY not in json.dumps(stored)
+        assert arguments.summary(stored) == "Password: ••••••"
+
+
+@pytest.mark.parametrize("widget", PASSWORDS)
+def test_every_input_that_browsers_show_as_dots_is_a_problem_for_anything_but_text(widget):
+    def enter(pin: Annotated[int, Arg(widget=widget)]):
+        pass
+
+    assert "always a text" in Arguments("t", enter).problems()["pin"]
 
 
 def test_a_password_input_for_a_number_in_the_signature_is_a_problem():

@@ -1,3 +1,3 @@
-from tests.fixtures import open_database, transactional_db
+from tests.fixtures import isolation, open_database, transactional_db
 
-__all__ = ["open_database", "transactional_db"]
+__all__ = ["isolation", "open_database", "transactional_db"]

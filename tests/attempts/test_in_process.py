@@ -1,16 +1,22 @@
 """Attempts that run in the process that claims them, as in Celery's children and where the caller runs its own jobs."""
 
+from datetime import timedelta
+
 import pytest
 from django.db import DataError, OperationalError
 
-from qorworker.attempts import in_process
+from qorworker import JobContext, job
+from qorworker.attempts import attempt as attempt_module
+from qorworker.attempts import in_process, vitals
 from qorworker.attempts.attempt import RunningAttempt
 from qorworker.attempts.in_process import AttemptMonitor, run_stored
 from qorworker.attempts.rescue import _claimed
 from qorworker.attempts.writer import Writer
 from qorworker.models import Job, database_now
 from qorworker.testing import jobs
+from tests.job_types import own_types  # noqa: F401
 from tests.models.rows import make_job, somebody_else
+from tests.support import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -70,6 +76,28 @@ class TestAClaim:
         assert run_stored(job.pk, "default", worker_name="here") == "done"
 
 
+def test_a_job_that_gets_the_key_of_its_limit_late_is_not_started_before_its_time(own_types, monkeypatch):  # noqa: F811
+    """A person moves it to another time just when it waits again."""
+
+    @job(name="test.limited", max_concurrency=1)
+    def limited() -> None:
+        pass
+
+    waiting = make_job(name="test.limited")
+    later, flush = database_now("default") + timedelta(hours=1), Writer.flush
+
+    def flush_and_move(writer, running):
+        monkeypatch.setattr(Writer, "flush", flush)
+        lost = flush(writer, running)
+        Job.objects.get(pk=waiting.pk).reschedule(later)
+        return lost
+
+    monkeypatch.setattr(Writer, "flush", flush_and_move)
+    assert run_stored(waiting.pk, "default", worker_name="here") is None
+    waiting.refresh_from_db()
+    assert (waiting.status, waiting.attempt) == ("scheduled", 0)
+
+
 @pytest.mark.only_on("postgresql", "mysql")
 def test_an_attempt_whose_row_is_locked_is_not_overdue_and_renewed_once_it_is_free():
     job = make_job("running", name=jobs.story.name)
@@ -84,3 +112,38 @@ def test_an_attempt_whose_row_is_locked_is_not_overdue_and_renewed_once_it_is_fr
         assert Job.objects.not_responding().exists()
     monitor._step()
     assert not Job.objects.not_responding().exists()
+
+
+class TestVitals:
+    """What the thread beside a handler sees of it."""
+
+    @pytest.fixture(autouse=True)
+    def _without_delay(self, monkeypatch):
+        monkeypatch.setattr(vitals, "INTERVAL", 0.5)
+        monkeypatch.setattr(vitals, "FIRST", 0.1)
+        monkeypatch.setattr(attempt_module, "FIRST", 0.1)
+
+    def test_its_stack_is_read_while_it_runs(self, own_types):  # noqa: F811
+        @job(name="tests.asks_for_its_stack")
+        def asks_for_its_stack(context: JobContext) -> None:
+            row = Job.objects.get(pk=context.job_id)
+            row.request_stack()
+            wait_until(lambda: not Job.objects.get(pk=row.pk).awaits_stack)
+
+        row = make_job(name="tests.asks_for_its_stack")
+        assert run_stored(row.pk, "default", worker_name="here") == "done"
+        row.refresh_from_db()
+        assert row.stack.source == "python"
+        assert "in asks_for_its_stack" in row.stack.text
+        assert "execute.py" not in row.stack.text.split("\nThread")[0]
+
+    def test_samples_have_its_queries(self, own_types):  # noqa: F811
+        @job(name="tests.waits_for_its_samples")
+        def waits_for_its_samples(context: JobContext) -> None:
+            wait_until(lambda: len(Job.objects.get(pk=context.job_id).vitals) >= 2)
+
+        row = make_job(name="tests.waits_for_its_samples")
+        assert run_stored(row.pk, "default", worker_name="here") == "done"
+        row.refresh_from_db()
+        last = row.vitals[-1]
+        assert (last.queries > 0, last.memory > 0, row.vitals_attempt) == (True, True, 1)

@@ -82,3 +82,13 @@ def test_doubtful_ends_that_take_too_long_are_left_to_the_next_write(writer, ato
         counts.append(Job.objects.failed().count())
     assert counts == [1, 2, 3]
     assert set(Attempt.objects.values_list("outcome", flat=True)) == {"failed"}
+
+
+def test_a_write_may_be_limited_to_a_number_of_ends_and_the_next_one_goes_on(writer):
+    rows = ends(writer, "done", 5, name=jobs.story.name)
+    writer.write_and_claim(None, most=2)
+    assert [Job.objects.get(pk=row.pk).status for row in rows] == ["done"] * 2 + ["running"] * 3
+    assert len(writer.ends) == 3
+    writer.write_and_claim(None)
+    assert {Job.objects.get(pk=row.pk).status for row in rows} == {"done"}
+    assert writer.ends == []

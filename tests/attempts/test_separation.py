@@ -225,7 +225,9 @@ class TestOddValues:
         try:
             job(name="test.odd")(handler)
             attempt = RunningAttempt(_claimed(row), "default", process_id=1)
-            ending = execute(attempt.work, lambda record: [attempt.apply(each) for each in decode(encode([record]))])
+            ending = execute(
+                attempt.work("never"), lambda record: [attempt.apply(each) for each in decode(encode([record]))]
+            )
         finally:
             registry._types.clear()
             registry._types.update(registered)

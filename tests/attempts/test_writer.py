@@ -5,7 +5,7 @@ from contextlib import suppress
 
 import pytest
 from django.contrib.auth import get_user_model
-from django.db import OperationalError, connection, connections, transaction
+from django.db import OperationalError, connections, transaction
 
 from qorworker import job
 from qorworker.attempts.attempt import RunningAttempt
@@ -15,30 +15,11 @@ from qorworker.execution.execute import Work, execute
 from qorworker.models import Job
 from qorworker.models.sql import AttemptUpdate, claimed_with, insert
 from tests.models.rows import make_job, written
-from tests.settings import ENGINE
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
     pytest.mark.only_on("postgresql", "mysql"),  # in SQLite nobody writes while such a job runs
 ]
-
-
-def level(name):
-    if ENGINE == "postgresql":
-        from django.db.backends.postgresql.psycopg_any import IsolationLevel
-
-        return {"isolation_level": IsolationLevel[name.upper().replace(" ", "_")]}
-    return {"isolation_level": name}
-
-
-@pytest.fixture(params=["read committed", "repeatable read", "serializable"])
-def isolation(request, monkeypatch, transactional_db):
-    """Connections made from now on are at this level."""
-    options = {**connection.settings_dict["OPTIONS"], **level(request.param)}
-    monkeypatch.setitem(connections["default"].settings_dict, "OPTIONS", options)
-    connection.close()
-    yield request.param
-    connection.close()
 
 
 @pytest.fixture

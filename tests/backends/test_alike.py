@@ -9,6 +9,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 
 from example_project.newsletter.jobs import send_newsletter
 from example_project.newsletter.models import Delivery, Subscriber
+from example_project.reports.jobs import nightly_report
 from example_project.shop.jobs import import_products
 from example_project.shop.models import Product, Shop
 from qorworker.queues import backend_of
@@ -85,15 +86,18 @@ def test_the_same_jobs_tell_the_same_on_every_backend(people, admin_client, sett
             letter = {"subject": "Tea", "content": "It is ready.", "password": "letters", "pause": 0}
             file = SimpleUploadedFile("products.csv", ROWS)
             made[queue] = (
+                ended(nightly_report.using(queue_name=queue).enqueue()),
                 ended(send_newsletter.using(queue_name=queue).enqueue(**letter)),
                 ended(import_products.using(queue_name=queue).enqueue(file=file, shop=people)),  # one at once
             )
         texts = {queue: [text_of(admin_client, job) for job in pair] for queue, pair in made.items()}
     for queue, pair in made.items():
-        assert [job.status for job in pair] == ["done", "exception"], queue
+        assert [job.status for job in pair] == ["done", "done", "exception"], queue
         expected = texts["default"]
         if not backend_of(queue).supports_limits:
             expected = [without_memory(text) for text in expected]
         assert texts[queue] == expected, queue
-    assert "Finished sending" in texts["default"][0]
-    assert "Enter a number." in texts["default"][1]
+    assert "report.csv" in texts["default"][0]
+    assert "Finished sending" in texts["default"][1]
+    assert "Enter a number." in texts["default"][2]
+    assert "Run again for # row with errors" in texts["default"][2]

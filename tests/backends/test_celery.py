@@ -188,6 +188,17 @@ class TestPreforkOnRedis(OnCelery):
             assert self.ended(job).status == "done"
             assert transitions.of(job) == ["running", "new", "running", "done"]
 
+    def test_a_child_that_celery_ends_hands_a_loop_back_which_goes_on(self, path, gate):
+        with self.begun(jobs.walk_slowly, path, gate=gate) as job:
+            self.wait_until(lambda: Job.objects.get(pk=job.pk).progress_text.startswith("Throttled:"))
+            job.refresh_from_db()
+            os.kill(job.process_id, signal.SIGTERM)
+            self.wait_until(job.attempts.exists)
+            Path(gate).touch()
+            assert self.ended(job).status == "done"
+        assert [one.outcome for one in job.attempts.order_by("pk")] == ["suspended", "done"]
+        assert (job.attempt, lines_of(path)) == (1, ["0", "1"])
+
     def test_a_handler_that_hears_nothing_at_all_is_ended(self, path, gate):
         with self.begun(jobs.stubborn, path, gate=gate) as job:
             job.abort()

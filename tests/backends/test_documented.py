@@ -40,10 +40,10 @@ class TestThreadBackend(BackendContract):
         module.threads.shutdown()
 
     def tend(self, over):
-        """What a worker does for jobs that wait for their time."""
+        """What a worker does for jobs that wait for their time, or for others of their kind to end."""
         try:
             while not over.wait(0.1):
-                if Job.objects.promote_due():
-                    hand_over("default")
+                Job.objects.promote_due()
+                hand_over("default")
         finally:
             connection.close()

@@ -7,15 +7,17 @@ import pytest
 from django.db import InterfaceError, OperationalError, connection, connections, transaction
 from django.test import TestCase, override_settings
 
+from qorworker import chain
 from qorworker.attempts.attempt import RunningAttempt
 from qorworker.attempts.in_process import AttemptMonitor
 from qorworker.attempts.writer import Writer
 from qorworker.exceptions import UnsupportedByBackend
+from qorworker.execution.loops import Loops
 from qorworker.models import Job, JobQuerySet
 from qorworker.models.sql import Claimed
 from qorworker.testing import jobs
 from qorworker.testing.backends import BackendContract
-from tests.support import ended
+from tests.support import ended, wait_until
 from tests.testapp import jobs as app_jobs
 
 QUEUES = {
@@ -40,6 +42,49 @@ class TestImmediateBackend(BackendContract):
         assert job.status == "exception"
         job.retry()
         assert job.status == "done"
+
+    def test_a_chain_runs_to_its_end_however_long_it_is(self):
+        made = chain(*[self.here(app_jobs.adds_up).bind(number=1) for _ in range(80)]).enqueue()
+        assert Job.objects.get(pk=made[-1].pk).result == 80
+
+    def test_a_handler_has_the_job_that_it_enqueues_as_it_ended_although_others_wait(self, monkeypatch):
+        inner, waits = self.here(jobs.story), self.here(jobs.story)
+        seen = []
+        monkeypatch.setattr(app_jobs.noop, "function", lambda: seen.append(inner.enqueue().status))
+        with transaction.atomic():
+            outer = self.here(app_jobs.noop).enqueue()
+            last = waits.using(after=outer).enqueue()
+        assert seen == ["done"]
+        assert Job.objects.get(pk=last.pk).status == "done"
+
+    def test_a_job_that_is_enqueued_while_the_one_before_it_runs_follows(self, monkeypatch):
+        made = []
+
+        def handler(context):
+            made.append(self.here(jobs.story).using(after=context.job_id).enqueue())
+
+        monkeypatch.setattr(app_jobs.story, "function", handler)
+        assert self.here(app_jobs.story).enqueue().status == "done"
+        assert Job.objects.get(pk=made[0].pk).status == "done"
+
+    def test_a_pause_that_is_withdrawn_as_the_loop_stops_leaves_nothing_in_the_queue(self, monkeypatch):
+        seen, suspend = [], Loops.suspend
+
+        def handler(context):
+            for number in context.iterate(range(3)):
+                seen.append(number)
+                if number == 1:
+                    Job.objects.get(pk=context.job_id).pause()
+                    wait_until(context._loops.suspend_requested)
+
+        def suspend_late(loops):
+            Job.objects.get(pk=loops.context.job_id).resume()
+            suspend(loops)
+
+        monkeypatch.setattr(app_jobs.story, "function", handler)
+        monkeypatch.setattr(Loops, "suspend", suspend_late)
+        job = self.here(app_jobs.story).using(max_attempts=2).enqueue()
+        assert (job.status, job.error, seen) == ("done", "", [0, 1, 2])
 
     def test_ctrl_c_fails_the_job_and_reaches_the_caller(self, monkeypatch):
         def interrupted(context):
@@ -87,6 +132,19 @@ def test_a_job_that_its_caller_left_behind_is_run_by_a_worker(start, settings):
     assert ended(left).status == "done"
     fresh.refresh_from_db()
     assert fresh.status == "new"
+
+
+@pytest.mark.process
+def test_a_job_that_waits_for_one_of_a_worker_does_not_run_in_the_parent_process(start, settings):
+    settings.QORWORKER = {"QUEUES": QUEUES}
+    first = app_jobs.noop.enqueue()
+    job = jobs.story.using(queue_name="now", after=first).enqueue()
+    Job.objects.filter(pk=job.pk).update(run_after=job.run_after - dt.timedelta(minutes=2))
+    worker = start(QUEUES=QUEUES)
+    assert ended(job).status == "done"
+    attempt = job.attempts.get()
+    assert attempt.worker_id is not None
+    assert attempt.process_id != worker.pid
 
 
 def monitor_with(watch):

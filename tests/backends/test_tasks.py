@@ -10,7 +10,7 @@ import django
 import pytest
 from asgiref.sync import async_to_sync
 from django.db import transaction
-from django.forms import PasswordInput
+from django.forms import PasswordInput, TextInput
 from django.utils import timezone
 from django.views.debug import ExceptionReporter
 
@@ -161,6 +161,16 @@ def test_a_form_gives_types_and_code_gives_json(in_process):
     shown = {one.name: one.text for one in job_type.arguments.display(by_form.arguments)}
     assert shown["factor"] == "2.5"
     assert "*" not in {one.name for one in job_type.arguments.display(Job.objects.get(pk=by_code.id).arguments)}
+
+
+def test_the_job_type_of_a_task_can_be_bound(in_process):
+    documented.typed.using()
+    call = registry.get("tests.testapp.tasks.typed").bind("2030-01-01T12:00", "2.5", rest=[1, 2])
+    assert not Job.objects.exists()
+    made = call.enqueue()
+    in_process()
+    result = task_backends["default"].get_result(str(made.pk))
+    assert result.return_value == "datetime Decimal [1, 2] None None"
 
 
 def test_a_task_is_run_again_with_the_same_call(in_process):
@@ -412,9 +422,45 @@ def as_a_text(keys: "list[Secret[str]]"):
     pass
 
 
+class OwnPassword(TextInput):
+    input_type = "password"
+
+
+def with_an_own_input(pin: Annotated[int, Arg(widget=OwnPassword)]):
+    pass
+
+
+class Pin(PasswordInput):
+    pass
+
+
+def with_a_kind_of_that_input(pin: Annotated[int, Arg(widget=Pin)]):
+    pass
+
+
+class Token(Secret[str]):
+    pass
+
+
+def of_an_own_class(*keys: Token):
+    pass
+
+
 @pytest.mark.django_db
 @pytest.mark.parametrize(
-    "function", [in_a_list, in_a_dict, as_a_choice, beside_others, by_any_name, as_a_number, as_a_text]
+    "function",
+    [
+        in_a_list,
+        in_a_dict,
+        as_a_choice,
+        beside_others,
+        by_any_name,
+        as_a_number,
+        as_a_text,
+        with_an_own_input,
+        with_a_kind_of_that_input,
+        of_an_own_class,
+    ],
 )
 def test_a_secret_that_cannot_be_encrypted_makes_an_invalid_task(tasks_settings, function):
     with pytest.raises(InvalidTask, match="secret"):

@@ -6,6 +6,7 @@ import pytest
 
 from tests.browser import CHROMIUM, DRIVER, csp, program
 from tests.browser.page import Page
+from tests.browser.screen import Screen
 from tests.support import running_worker
 
 FLAGS = (
@@ -46,6 +47,14 @@ def page(chromium, live_server):
     assert csp.reports == []
     errors = [entry["message"] for entry in chromium.get_log("browser") if entry["level"] == "SEVERE"]
     assert [message for message in errors if not is_expected(message)] == []
+
+
+@pytest.fixture
+def screen(page):
+    """How the pages look; it is as before after the test."""
+    screen = Screen(page.driver)
+    yield screen
+    screen.reset()
 
 
 def is_expected(message: str) -> bool:

@@ -7,7 +7,7 @@ import pytest
 from qorworker import pause_queue
 from tests.admin.support import in_state, page_of, stored, superuser
 from tests.browser import missing_browser
-from tests.browser.test_walk import addresses, screen, site, types  # noqa: F401
+from tests.browser.test_walk import addresses, site, types  # noqa: F401
 
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(bool(missing_browser()), reason=missing_browser())]
 

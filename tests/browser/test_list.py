@@ -34,6 +34,16 @@ def press(site, keys):
     one(site, "body").send_keys(keys)
 
 
+def test_the_first_row_stands_near_the_top(site, types):  # noqa: F811
+    in_state(types["open"], "done")
+    screen = Screen(site.driver)
+    screen.look(1280, "light")
+    site.open(BASE)
+    top, first = (one(site, place).rect["y"] for place in ("#content", "#result_list tbody tr"))
+    screen.reset()
+    assert first - top <= 255  # 250 by the design; fonts differ
+
+
 def test_rows_change_without_a_reload_and_what_is_selected_and_focused_stays(site, types):  # noqa: F811
     job, other = in_state(types["open"], "running", progress=10), in_state(types["open"], "new")
     site.open(BASE)

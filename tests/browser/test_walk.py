@@ -19,21 +19,15 @@ from tests.admin.conftest import types  # noqa: F401
 from tests.admin.support import BASE, STATES, XSS, a_worker, in_state, make_job, page_of, stored, superuser, user_with
 from tests.browser import missing_browser
 from tests.browser.screen import Screen, missing_axe
-from tests.security.people import a_schedule, told
+from tests.security.people import a_message, a_rule, a_schedule, told
 
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(bool(missing_browser()), reason=missing_browser())]
 needs_axe = pytest.mark.skipif(bool(missing_axe()), reason=missing_axe())
 
+RULES = BASE.replace("/job/", "/messagerule/")
 WORKERS = BASE.replace("/job/", "/worker/")
 SCHEDULES = BASE.replace("/job/", "/schedule/")
 LOOKS = [(1280, "light"), (1280, "dark"), (360, "light")]
-
-
-@pytest.fixture
-def screen(page):
-    screen = Screen(page.driver)
-    yield screen
-    screen.reset()
 
 
 @pytest.fixture
@@ -48,6 +42,9 @@ def site(page, types):  # noqa: F811
     for job in jobs.values():
         told(job, "a line that is rather long, as lines of a log tend to be, and goes on for more than a narrow screen")
     make_job(types["upload"], "exception", error="ValueError: " + "a-very-long-word" * 12)
+    for job in jobs.values():
+        a_message(job)
+    a_rule(jobs["done"])
     a_worker().pause(reason="It is too warm.")
     pause_queue("reports", reason="The printer is out of paper.")
     types["asks"].pause()
@@ -58,7 +55,9 @@ def site(page, types):  # noqa: F811
 
 def addresses(jobs: dict[str, Job]) -> dict[str, str]:
     return {
-        "index": "/admin/qorworker/",
+        "dashboard": "/admin/qorworker/",
+        "dashboard-month": "/admin/qorworker/?range=30d",
+        "failures": BASE + "failures/",
         "catalogue": BASE + "catalogue/",
         "catalogue-found": BASE + "catalogue/?q=tea",
         "catalogue-table": BASE + "catalogue/?view=table",
@@ -80,6 +79,10 @@ def addresses(jobs: dict[str, Job]) -> dict[str, str]:
         "schedule": f"{SCHEDULES}{a_schedule(jobs['done'], is_paused=True).pk}/change/",
         "schedule-delete": f"{SCHEDULES}{a_schedule(jobs['done']).pk}/delete/",
         "queues": f"{BASE.replace('/job/', '/queue/')}?pause=queue:mail",
+        "messages": f"{BASE.replace('/job/', '/message/')}",
+        "rules": RULES,
+        "rule-new": f"{RULES}add/",
+        "rule-delete": f"{RULES}{a_rule(jobs['done']).pk}/delete/",
         "workers": WORKERS,
         "worker": f"{WORKERS}{a_worker().pk}/change/",
         "not-found": BASE + "99999/change/",
@@ -166,6 +169,8 @@ def test_without_script_every_page_tells_what_it_has_to_tell(site, page, screen)
         page.open(page_of(site["running"]))
         assert page.driver.find_elements("css selector", "meta[http-equiv=refresh]")
         assert "a line that is rather long" in page.text
+        for only_with_script in page.driver.find_elements("css selector", ".qw-script"):
+            assert not only_with_script.is_displayed(), only_with_script.get_attribute("outerHTML")
         page.open(BASE)
         page.click("Failed 2")
         assert "Upload" in page.text
@@ -225,7 +230,7 @@ def test_a_job_is_found_run_and_followed_to_its_end_with_the_keyboard_alone(page
     keyboard.tab_to("/run/testapp.fail/", 400)
     keyboard.press(Keys.ENTER)
     page.wait(lambda: "/run/testapp.fail/" in page.driver.current_url, "the form")
-    keyboard.tab_to("Message")
+    keyboard.tab_to("Message:")
     keyboard.press(" with the keyboard")
     keyboard.tab_to("Run now")
     keyboard.press(Keys.ENTER)

@@ -13,7 +13,7 @@ from django.core.files.uploadedfile import UploadedFile
 from django.db import DatabaseError, connection
 from django.test import override_settings
 
-from qorworker import Arg, Cron, Every, Plan, Secret, Unique, checks, job
+from qorworker import Arg, Calendar, Cron, Every, Plan, Secret, Unique, checks, job
 from qorworker.arguments import secrets
 from qorworker.definitions.job_type import JobType
 from qorworker.definitions.registry import Registry, registry
@@ -144,6 +144,15 @@ def test_e006_a_backend_that_cannot_be_imported():
     assert "'default'" in found.msg
 
 
+@pytest.mark.parametrize("confused", ["Mail", "máil"])
+def test_e006_queues_that_a_database_may_confuse(confused):
+    queue = {"BACKEND": "qorworker.backends.local.LocalBackend"}
+    with override_settings(QORWORKER={"QUEUES": {"default": queue, "mail": queue, confused: queue, "mails": queue}}):
+        (found,) = checks.check_queues()
+    assert found.id == "qorworker.E006"
+    assert f"'mail' and {confused!r}" in found.msg
+
+
 def test_e006_a_backend_with_an_option_that_it_does_not_have():
     queue = {"BACKEND": "qorworker.backends.local.LocalBackend", "OPTIONS": {"COLOUR": "red"}}
     with override_settings(QORWORKER={"QUEUES": {"default": queue}}):
@@ -245,6 +254,20 @@ def test_a_row_that_was_deleted_is_a_warning_for_those_who_ask_the_database_and_
     assert (found.id, found.is_serious()) == ("qorworker.W009", False)
     assert "weekly" in found.msg
     assert checks.check_schedule_rows([]) == []
+
+
+@pytest.mark.django_db
+def test_a_calendar_that_does_not_exist_is_a_warning_for_those_who_ask_the_database():
+    @job(schedule=Cron("@daily", calendar="bank"))
+    def handler():
+        pass
+
+    (found,) = checks.check_schedule_calendars(["default"])
+    assert (found.id, found.is_serious()) == ("qorworker.W019", False)
+    assert "names the calendar 'bank', which does not exist" in found.msg
+    assert checks.check_schedule_calendars([]) == checks.check_schedules() == []
+    Calendar.objects.create(name="bank")
+    assert checks.check_schedule_calendars(["default"]) == []
 
 
 def test_e009_sees_an_unknown_argument_beside_one_that_needs_rows():
@@ -426,3 +449,17 @@ def test_a_rule_of_uniqueness_names_arguments(by, found):
     def handler(number: int) -> None: ...
 
     assert ids(checks.check_unique()) == found
+
+
+@pytest.mark.parametrize(
+    ("backend", "found"),
+    [
+        ("celery.CeleryBackend", ["qorworker.W018"]),
+        ("immediate.ImmediateBackend", ["qorworker.W018"]),
+        ("crontab.CrontabBackend", []),
+        ("local.LocalBackend", []),
+    ],
+)
+def test_w018_ageing_where_no_worker_raises_anything(settings, backend, found):
+    settings.QORWORKER = {"QUEUES": {"default": {"BACKEND": f"qorworker.backends.{backend}", "AGEING": 1}}}
+    assert [message.id for message in checks.check_queues() if message.id == "qorworker.W018"] == found

@@ -18,6 +18,22 @@ class DriversOwn(Exception):
     pass
 
 
+class Locked(Exception):
+    sqlite_errorcode = sqlite3.SQLITE_BUSY
+
+
+class Full(Exception):
+    sqlite_errorcode = sqlite3.SQLITE_FULL
+
+
+class TooLate(Exception):
+    sqlstate = "55P03"
+
+
+class ReadOnly(Exception):
+    sqlstate = "25006"
+
+
 class FakeConnection:
     """Without a server behind it; ``close`` fails as that of a driver may."""
 
@@ -57,6 +73,26 @@ def test_what_fails_and_cannot_even_be_closed_is_tried_again(database, error):
     assert database.failures == 0
 
 
+@pytest.mark.parametrize(
+    ("error", "cause", "is_failing"),
+    [
+        (OperationalError("gone"), None, True),
+        (OperationalError("database or disk is full"), Full(), True),
+        (OperationalError("read-only transaction"), ReadOnly(), True),
+        (OperationalError(1021, "Disk full"), None, True),
+        (OperationalError("database is locked"), Locked(), False),
+        (OperationalError("lock timeout"), TooLate(), False),
+        (OperationalError(1205, "Lock wait timeout exceeded"), None, False),
+    ],
+)
+def test_a_call_that_waited_for_a_lock_in_vain_is_no_failure_of_the_database(database, error, cause, is_failing):
+    error.__cause__ = cause
+    database.call(0.0, failing(error))
+    assert database.is_failing is is_failing
+    database.call(database.retry_at, lambda: "done")
+    assert database.is_failing is False
+
+
 def test_what_is_no_fault_of_the_database_is_not_hidden(database):
     with pytest.raises(ZeroDivisionError):
         database.call(0.0, lambda: 1 / 0)
@@ -84,7 +120,7 @@ def test_stories_that_cannot_be_written_count_as_a_failure(db, monkeypatch, capl
     supervisor = Supervisor(WorkerOptions(processes=1))
     monkeypatch.setattr(supervisor.database, "connection", FakeConnection())
     supervisor.database._prepared = FakeConnection.connection
-    monkeypatch.setattr(supervisor.writer, "flush", lambda running: failing(OperationalError("gone"))())
+    monkeypatch.setattr(supervisor.writer, "flush", lambda running, most: failing(OperationalError("gone"))())
     supervisor.database.call(0.0, lambda: supervisor._write_progress(0.0))
     assert supervisor.database.failures == 1
     assert "answers again" not in caplog.text

@@ -1,12 +1,17 @@
 """The decorator, its options, and the place where job types are looked up."""
 
+import copy
+import dataclasses
 import datetime as dt
+import functools
 import importlib
+import inspect
 import pickle
 import re
 import subprocess
 import sys
 from decimal import Decimal
+from typing import Any, get_args, get_type_hints
 
 import pytest
 from django import forms
@@ -16,8 +21,7 @@ from django.utils.translation import gettext_lazy
 
 import qorworker
 from qorworker import JobContext, JobType, job
-from qorworker.definitions.job_type import DEFAULTS
-from qorworker.definitions.options import NAMES, EnqueueOptions, JobOptions
+from qorworker.definitions.options import ENQUEUE_NAMES, NAMES, EnqueueOptions, FormJobOptions, Options
 from qorworker.definitions.registry import Registry, registry
 from qorworker.exceptions import JobTypeError, UnknownJobType
 from tests.job_types import own_types  # noqa: F401
@@ -152,6 +156,23 @@ def test_an_option_that_cannot_work_is_refused_where_it_is_written(option, value
     assert not any("handler" in name for name in registry.names())
 
 
+@pytest.mark.parametrize("atomic", [True, "chunk"])
+def test_a_transaction_is_refused_for_a_coroutine_whose_queries_run_in_another_thread(atomic):
+    with pytest.raises(JobTypeError, match=r"atomic=.*test_registry.py:.* needs a plain function"):
+
+        @job(atomic=atomic)
+        async def handler():
+            pass
+
+
+def test_a_coroutine_may_say_that_it_needs_no_transaction():
+    @job(atomic=False, name="test.without_transaction")
+    async def handler():
+        pass
+
+    assert handler.atomic is False
+
+
 @pytest.mark.parametrize("option", ["unique", "keep_for", "retries"])
 def test_an_option_that_does_not_exist_is_refused(option):
     with pytest.raises(JobTypeError, match=option):
@@ -160,12 +181,16 @@ def test_an_option_that_does_not_exist_is_refused(option):
 
 @pytest.mark.parametrize(
     ("function", "typed", "accepted"),
-    [(job, JobOptions, NAMES), (JobType.using, EnqueueOptions, DEFAULTS)],
+    [(job, FormJobOptions, NAMES), (JobType.using, EnqueueOptions, ENQUEUE_NAMES)],
     ids=["job", "using"],
 )
 def test_each_option_is_typed_and_described_once(function, typed, accepted):
     described = re.findall(r":param (\w+):", function.__doc__)
     assert sorted(described) == sorted(typed.__annotations__) == sorted(accepted)
+
+
+def test_each_option_has_a_value_in_every_job_type():
+    assert {option.name for option in dataclasses.fields(Options)} == NAMES
 
 
 def test_options_are_named():
@@ -301,8 +326,8 @@ def test_using_leaves_the_original_alone():
         pass
 
     other = handler.using(priority=50).using(queue_name="mail")
-    assert (other.defaults.priority, other.defaults.queue_name) == (50, "mail")
-    assert (handler.defaults.priority, handler.defaults.queue_name) == (None, None)
+    assert other.defaults == {"priority": 50, "queue_name": "mail"}
+    assert handler.defaults == {}
     assert other.arguments is handler.arguments
     assert registry.get(handler.name) is handler
 
@@ -327,13 +352,17 @@ def test_using_refuses_what_cannot_work(defaults, settings):
 
 @pytest.mark.parametrize(
     ("option", "hint"),
-    [("colour", "There are: concurrency_key"), ("countdown", "Did you mean 'run_after'?"), ("priorty", "'priority'?")],
+    [
+        ("colour", "There are: after, after_failure, conc"),
+        ("countdown", "Did you mean 'run_after'?"),
+        ("priorty", "'priority'?"),
+    ],
 )
 def test_using_refuses_an_unknown_option_and_names_what_may_be_meant(option, hint):
     with pytest.raises(TypeError, match=rf"shop\.job\.using\(\) has no option '{option}'") as error:
         JobType(lambda: None, {"name": "shop.job"}).using(**{option: 4})
     assert hint in str(error.value)
-    assert "Defaults" not in str(error.value)
+    assert "EnqueueOptions" not in str(error.value)
 
 
 def test_an_unknown_option_of_the_decorator_names_what_may_be_meant():
@@ -366,7 +395,7 @@ def test_a_zone_is_refused_where_the_project_has_none(settings):
     handler = JobType(lambda: None, {"name": "shop.job"})
     with pytest.raises(ValueError, match="must not have a time zone"):
         handler.using(run_after=dt.datetime(2026, 1, 1, tzinfo=dt.UTC))
-    assert handler.using(run_after=dt.datetime(2026, 1, 1)).defaults.run_after == dt.datetime(2026, 1, 1)
+    assert handler.using(run_after=dt.datetime(2026, 1, 1)).defaults["run_after"] == dt.datetime(2026, 1, 1)
 
 
 def test_every_public_name_is_there():
@@ -382,3 +411,64 @@ def test_every_public_name_is_there():
 def test_the_package_can_be_imported_before_there_are_settings():
     code = "import qorworker, sys; assert 'django' not in sys.modules; from qorworker import job, Arg, Secret"
     subprocess.run([sys.executable, "-c", code], check=True, env={})
+
+
+def test_a_second_using_adds_to_the_first_and_none_takes_back_what_it_said():
+    handler = JobType(lambda: None, {"name": "shop.job", "priority": 7})
+    other = handler.using(priority=50, queue_name="mail").using(priority=None)
+    assert other.defaults == {"priority": None, "queue_name": "mail"}
+
+
+def test_an_annotation_with_a_job_type_is_resolved_when_it_runs():
+    def takes(one: JobType[[int, str], bool], any_type: "JobType[..., Any]") -> None: ...
+
+    hints = get_type_hints(takes)
+    assert get_args(hints["one"]) == ([int, str], bool)
+    assert hints["any_type"].__origin__ is JobType
+
+
+def test_a_class_made_of_a_job_type_with_parts_is_a_job_type():
+    class Own(JobType[..., Any]):
+        pass
+
+    assert Own.__mro__[1] is JobType
+    assert isinstance(Own(lambda: None, {"name": "shop.job"}), JobType)
+
+
+def test_what_wraps_a_job_type_has_the_signature_of_its_function():
+    @job
+    def handler(context: JobContext, number: int = 1) -> str:
+        """Counts."""
+        return str(number)
+
+    @functools.wraps(handler)
+    def wrapper(*args: Any, **kwargs: Any) -> str:
+        return handler(*args, **kwargs)
+
+    assert inspect.signature(wrapper) == inspect.signature(handler) == inspect.signature(handler.function)
+    assert (wrapper.__name__, wrapper.__doc__, wrapper(None, 3)) == ("handler", "Counts.", "3")
+
+
+def test_a_copy_of_a_job_type_enqueues_the_same_jobs():
+    @job
+    def handler(number: int) -> None: ...
+
+    assert copy.deepcopy([handler]) == [handler]
+    same = copy.copy(handler)
+    assert (same.name, same.function, same.defaults) == (handler.name, handler.function, {})
+
+
+@pytest.mark.parametrize("kind", [classmethod, staticmethod, functools.partial])
+def test_a_method_or_a_partial_is_refused_with_its_kind(kind):
+    def handler() -> None: ...
+
+    with pytest.raises((JobTypeError, AttributeError), match=kind.__name__):
+        job(kind(handler))
+
+
+def test_a_bound_method_is_refused():
+    class Shop:
+        def close(self) -> None: ...
+
+    with pytest.raises(JobTypeError, match=r"Shop\.close .*needs a plain function, not method"):
+        job(Shop().close)

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from qorworker.execution.execute import Ending, Work, execute
+from qorworker.execution.endings import Ending
+from qorworker.execution.execute import Work, execute
 from qorworker.models import Job
 
 
@@ -24,7 +25,7 @@ class Told:
         match record:
             case ["log", _, _, _, text]:
                 self.log.append(text)
-            case ["row", _, cells]:
+            case ["row", _, cells, *_key]:
                 self.rows.append(cells)
             case ["progress", _, int(percent), _]:
                 self.progress.append(percent)

@@ -16,11 +16,17 @@ def test_the_report_counts_each_shop(run):
     told = run(nightly_report)
     assert told.ending.outcome == Outcome.DONE
     assert [[value for value, error in row] for row in told.rows] == [
-        ["Shop", "Products", "Pieces", "Worth"],
         ["Berlin", 2, 5, "19.00"],
         ["Lisbon", 0, 0, "0.00"],
     ]
     assert told.log == ["The newsletter has 1 subscribers"]
+
+
+def test_the_report_is_kept_as_a_file(run_job):
+    Shop.objects.create(name="Berlin")
+    ended = run_job(nightly_report)
+    assert ended.job.results_titles == ["Shop", "Products", "Pieces", "Worth"]
+    assert ended.files == {"report.csv": b"Shop,Products,Pieces,Worth\r\nBerlin,0,0,0.00\r\n"}
 
 
 def test_the_report_says_at_its_end_what_it_has_cost(run_job, settings):
@@ -32,7 +38,7 @@ def test_the_report_can_wait_for_the_night(drain_jobs):
     nightly_report.using(run_after=timedelta(hours=8)).enqueue()
     assert drain_jobs() == []
     [run] = drain_jobs(at=timedelta(hours=8))
-    assert (run.status, run.rows) == ("done", [["Shop", "Products", "Pieces", "Worth"]])
+    assert (run.status, run.rows) == ("done", [])
 
 
 def test_the_report_asks_for_nothing():

@@ -6,7 +6,7 @@ import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 
 from example_project.demo.data import SAMPLE
-from example_project.shop.jobs import import_products, rebuild_search_index
+from example_project.shop.jobs import check_addresses, import_products, rebuild_search_index
 from example_project.shop.models import Product, Shop
 from qorworker import InvalidArguments
 from qorworker.models import Job, Outcome
@@ -64,6 +64,28 @@ def test_replace_deletes_nothing_if_a_row_has_an_error(run, shop):
     assert set(stored(shop)) == {"OLD", "NEW"}
 
 
+def test_only_rows_with_errors_are_imported_again(run_job, shop):
+    failed = run_job(
+        import_products, file=upload(HEADER + "A,Tea,1,1\nB,Cup,cheap,1\n,Pot,1,1\n"), shop=shop, mode="replace"
+    )
+    assert (failed.status, failed.job.repeatable_rows) == ("exception", 1)
+    corrected = upload(HEADER + "A,Changed,1,1\nB,Cup,2.00,1\n")
+    again = run_job(failed.job.rerun_failed_rows(file=corrected))
+    assert (again.status, again.rows) == ("done", [["B", "Cup", "2.00", "1"]])
+    assert {sku: product[0] for sku, product in stored(shop).items()} == {"OLD": "Old tea", "A": "Tea", "B": "Cup"}
+
+
+def test_two_rows_about_one_product_do_not_stop_the_import(run_job, shop):
+    ended = run_job(import_products, file=upload(HEADER + "A,Tea,1,1\nA,Tea,cheap,1\n"), shop=shop)
+    assert (ended.error, ended.job.repeatable_rows) == ("1 of 2 rows have errors.", 0)
+
+
+@pytest.mark.parametrize("sku", ["A\a", "A\u2028B", '"A\nB"'])
+def test_a_product_number_that_cannot_be_a_key_does_not_stop_the_import(run_job, shop, sku):
+    ended = run_job(import_products, file=upload(HEADER + f"{sku},Tea,cheap,1\nB,Cup,cheap,1\n"), shop=shop)
+    assert (ended.error, ended.job.repeatable_rows) == ("2 of 2 rows have errors.", 1)
+
+
 def test_replace_touches_no_other_shop(run, shop):
     other = Shop.objects.create(name="Lisbon")
     Product.objects.create(shop=other, sku="OLD", name="Old tea", price=2)
@@ -113,3 +135,12 @@ def test_the_search_index_can_be_aborted(run, shop):
     told = run(rebuild_search_index, abort_after=-1)
     assert told.ending.outcome == Outcome.ABORTED
     assert shop.products.get().search_text == ""
+
+
+def test_each_site_of_a_supplier_is_checked_by_a_job_of_its_own(drain_jobs, monkeypatch):
+    monkeypatch.setattr("example_project.shop.jobs.random.uniform", lambda low, high: 0.01)
+    check_addresses.enqueue(number=3)
+    [first, *others] = drain_jobs()
+    assert first.log[0] == "3 jobs will check one site each"
+    assert [run.job.result for run in others] == ["answers"] * 3
+    assert "https://supplier1.example.com/ answered after 0.0 s" in others[0].log

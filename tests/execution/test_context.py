@@ -2,7 +2,7 @@ import asyncio
 import json
 import logging
 import math
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 
 import pytest
@@ -10,9 +10,12 @@ from django.contrib.auth.models import Group
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qorworker import Cell, JobContext
+from qorworker import Cell, Cron, JobContext
 from qorworker.exceptions import JobAborted
 from qorworker.execution import context as context_module
+from qorworker.models import Job, Schedule, ScheduleSlot, database_now
+from tests.models.rows import make_job
+from tests.testapp import jobs
 
 
 class Records(list):
@@ -252,3 +255,57 @@ def test_it_works_inside_an_event_loop(context, records):
 
     asyncio.run(handler())
     assert len(records) == 1
+
+
+class TestWhatItKnows:
+    def test_progress_and_counts_are_those_of_the_attempt(self, context):
+        assert (context.progress, context.progress_text, context.log_lines, context.results_rows) == (None, "", 0, 0)
+        context.set_progress(1, 3)
+        context.set_progress_text("  one\n of three ")
+        context.add_log("two\nlines")
+        context.add_results_row("a")
+        assert (context.progress, context.progress_text) == (33, "one of three")
+        assert (context.log_lines, context.results_rows, context.results_errors) == (2, 1, 0)
+
+    def test_progress_that_is_held_back_is_known(self, clock, records):
+        context = make(records)
+        for number in range(100):
+            context.set_progress(number)
+        assert context.progress == 99
+
+    @pytest.mark.django_db
+    def test_the_job_is_read_once_with_its_user(self, records, django_user_model, django_assert_num_queries):
+        user = django_user_model.objects.create_user("lou")
+        job = make_job("running", created_by=user)
+        context = make(records, job_id=job.pk)
+        with django_assert_num_queries(1):
+            assert (context.job, context.job.status, context.user) == (job, "running", user)
+
+    @pytest.mark.django_db
+    def test_of_a_job_of_code_there_is_no_user(self, records):
+        assert make(records, job_id=make_job("running").pk).user is None
+
+    @pytest.mark.django_db
+    @pytest.mark.parametrize("method", ["save", "delete"])
+    def test_the_job_can_be_read_and_not_changed(self, records, method):
+        job = make_job("running")
+        with pytest.raises(TypeError, match="can only be read"):
+            getattr(make(records, job_id=job.pk).job, method)()
+        assert Job.objects.get() == job
+
+    @pytest.mark.django_db
+    def test_without_a_schedule_it_was_meant_for_the_time_at_which_it_was_due(self, records):
+        job = make_job("running", run_after=database_now("default") - timedelta(hours=1))
+        job.refresh_from_db()
+        assert make(records, job_id=job.pk).scheduled_for == job.run_after
+
+    @pytest.mark.django_db
+    def test_a_job_of_a_schedule_was_meant_for_its_time_there(self, records):
+        schedule = Schedule.objects.create_for(jobs.noop, Cron("15 4 * * *"), name="nightly")
+        job = make_job("running", schedule=schedule)
+        planned = database_now("default") - timedelta(days=1)
+        ScheduleSlot.objects.create(
+            schedule=schedule, revision=1, slot="x", planned_at=planned, fired_at=planned, outcome="fired", job=job
+        )
+        slot = ScheduleSlot.objects.get()
+        assert make(records, job_id=job.pk).scheduled_for == slot.planned_at

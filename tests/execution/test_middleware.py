@@ -5,12 +5,14 @@ import asyncio
 import json
 
 import pytest
+from django.core.exceptions import ImproperlyConfigured
 
 from qorworker import JobContext, checks, job
+from qorworker.definitions.registry import registry
 from qorworker.exceptions import JobRefused, JobTypeError
+from qorworker.execution import middleware as execution_middleware
 from qorworker.execution.execute import Work, execute
 from qorworker.models import Job
-from tests.execution.test_execute import own_types, run  # noqa: F401
 from tests.fixtures import open_database, start, transactional_db  # noqa: F401
 from tests.models.rows import make_job
 from tests.support import ended, log_of
@@ -283,6 +285,9 @@ class TestMistakes:
         assert problem in error.msg
 
     def test_sound_middleware_has_nothing_to_report(self, own_types, project):
+        for job_type in registry.all():
+            if job_type.concurrency:  # that of the project would occupy their loop
+                registry.unregister(job_type.name)
         project("outer", "Inner", "both", "unused")
         job(name="test.job", middleware=[middleware.AwaitingClass])(TestCoroutines.handler)
         assert checks.check_middleware() == []
@@ -313,3 +318,33 @@ def test_it_runs_in_the_worker_with_the_jobs_output_around_it(start):
     start(MIDDLEWARE=[f"{HOME}.outer", f"{HOME}.Inner"])
     job = ended(jobs.noop.enqueue())
     assert (job.status, log_of(job)) == ("done", ["outer in", "inner in", "inner out", "outer out"])
+
+
+@pytest.mark.usefixtures("own_types")
+def test_middleware_for_plain_functions_does_not_go_around_jobs_that_share_a_loop():
+    def for_coroutines(call_next):
+        async def around(context):
+            return await call_next(context)
+
+        return around
+
+    for_coroutines.async_capable = True
+    plain = says("plain")
+
+    @job(concurrency=5, max_attempts=2, middleware=[plain])
+    async def shared() -> None: ...
+
+    assert checks.check_middleware()[0].msg.startswith("@job(middleware=…) of tests.execution")
+    assert "share an event loop" in execution_middleware.problem(plain, [shared])
+    assert execution_middleware.problem(for_coroutines, [shared]) == ""
+    with pytest.raises(ImproperlyConfigured, match="async_capable"):
+        execution_middleware.around_coroutine(shared)
+
+
+@pytest.mark.usefixtures("own_types")
+def test_middleware_of_the_project_that_does_not_fit_leaves_out_only_the_types_that_share_a_loop(project):
+    project("outer")
+    errors = checks.check_middleware()
+    assert {error.id for error in errors} == {"qorworker.E012"}
+    assert all(error.obj.concurrency for error in errors)
+    assert "testapp.shared_quick" in {error.obj.name for error in errors}

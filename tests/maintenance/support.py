@@ -2,14 +2,33 @@
 
 from __future__ import annotations
 
-from qorworker import Schedule
-from qorworker.models import Job
+import datetime as dt
+
+from qorworker import Every, Plan, Schedule
+from qorworker.maintenance.candidates import candidates
+from qorworker.maintenance.firing import Firing, fire, planned
+from qorworker.models import Job, database_now
 from qorworker.models.clock import aware
 from tests.testapp import jobs
+
+SECOND = dt.timedelta(seconds=1)
 
 
 def made(when, job_type=jobs.noop, **more):
     return Schedule.objects.create_for(job_type, when, **more)
+
+
+def due_together(count, at, job_type=jobs.noop_again, **options) -> None:
+    """Make schedules with the same first time, which is *at*, and different second ones."""
+    now = database_now("default")
+    fingerprint = job_type.arguments.fingerprint
+    rows = []
+    for number in range(count):
+        row = Schedule(name=f"number {number}", job_name=job_type.name, fingerprint=fingerprint, created_at=now)
+        row.arguments = {"number": number}
+        row.take(Plan(Every(seconds=3600 + number), start=aware(at), **options), min(now, at - SECOND))
+        rows.append(row)
+    Schedule.objects.bulk_create(rows, batch_size=500)
 
 
 def look(scheduler) -> int:
@@ -20,6 +39,17 @@ def look(scheduler) -> int:
         moved, _wait = scheduler.look()
         total += moved
     return total
+
+
+def read(schedule) -> Firing:
+    """Return what a schedule is to do, as a worker reads it before it locks the row."""
+    ((_pk, candidate),) = candidates([schedule.pk], "default")
+    return planned(candidate, database_now("default"))
+
+
+def fire_read(firing) -> bool | None:
+    """Fire a due schedule that was read before."""
+    return fire([firing], "default", database_now("default"))[firing.schedule.pk]
 
 
 def fired() -> list[str]:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 from django import forms
+from django.db import OperationalError
+from django.views.debug import ExceptionReporter
 
 from qorworker import Cron, Every, Plan, Schedule, Secret, job
 from qorworker.definitions.registry import registry
@@ -14,6 +16,7 @@ from qorworker.maintenance.declared import follow_zones, sync_declared
 from qorworker.maintenance.scheduler import Scheduler
 from qorworker.models import AuditEntry
 from qorworker.models.clock import aware
+from qorworker.models.schedule_queries import ScheduleQuerySet
 from tests.job_types import own_types  # noqa: F401
 from tests.maintenance.support import fired, look, made
 from tests.models.rows import race
@@ -62,6 +65,38 @@ def test_a_change_of_the_code_is_a_new_revision(clock):
     assert only().next_key == "2026-11-22T12:15:00Z"
     declare(Every(minutes=10))
     assert (only().revision, only().next_key) == (3, "2026-11-22T12:11:00Z")
+
+
+@pytest.fixture
+def deleted_meanwhile(monkeypatch):
+    """A person deletes all schedules when a worker has read them."""
+    declared = ScheduleQuerySet.declared
+
+    def read_and_delete(rows):
+        monkeypatch.setattr(ScheduleQuerySet, "declared", declared)
+        stored = list(declared(rows))
+        Schedule.objects.all().delete()
+        return stored
+
+    return lambda: monkeypatch.setattr(ScheduleQuerySet, "declared", read_and_delete)
+
+
+def test_one_that_is_deleted_while_a_worker_starts_does_not_end_the_worker(clock, deleted_meanwhile):
+    declare(Every(minutes=15))
+    deleted_meanwhile()
+    declare(Every(minutes=10))
+    declare(Every(minutes=10))
+    assert only().next_key == "2026-11-22T12:10:00Z"
+    deleted_meanwhile()
+    declare()
+    assert not Schedule.objects.exists()
+
+
+def test_one_that_cannot_be_made_and_is_deleted_while_a_worker_starts_does_not_end_the_worker(deleted_meanwhile):
+    declare(Every(minutes=15))
+    deleted_meanwhile()
+    declare(Plan(Every(minutes=15), arguments={"nonsense": 1}))
+    assert not Schedule.objects.exists()
 
 
 def test_what_left_the_code_is_switched_off_and_says_why(clock):
@@ -167,6 +202,23 @@ def test_an_error_of_a_form_that_quotes_a_secret_is_logged_without_it(caplog):
     assert only().needs_attention == "The declaration in code is invalid: RuntimeError"
     assert "cannot be made: RuntimeError" in caplog.text
     assert "opensesame" not in caplog.text
+
+
+def test_the_report_of_an_outage_meanwhile_does_not_have_a_secret():
+    def look_up(value):
+        raise OperationalError("the connection is gone")
+
+    class KeyForm(forms.Form):
+        key = forms.CharField(widget=forms.PasswordInput, validators=[look_up])
+
+    @job(name="declared", form=KeyForm, schedule=Plan(Every(minutes=15), arguments={"key": "opensesame"}))
+    def declared(key: str) -> None:
+        """Does nothing."""
+
+    with pytest.raises(OperationalError) as caught:
+        sync_declared("default")
+    frames = ExceptionReporter(None, caught.type, caught.value, caught.tb).get_traceback_frames()
+    assert "opensesame" not in str([frame["vars"] for frame in frames])
 
 
 def test_a_schedule_runs_once_its_arguments_fit(clock):

@@ -8,13 +8,19 @@ from itertools import count
 import pytest
 
 from qorworker import Every, Plan, Schedule
+from qorworker import job as qorworker_job
+from qorworker.attempts.attempt import RunningAttempt
+from qorworker.attempts.writer import End, Writer
+from qorworker.definitions.registry import registry
 from qorworker.exceptions import InvalidSchedule
 from qorworker.maintenance import expiry
 from qorworker.maintenance.expiry import Expiry, expire
 from qorworker.maintenance.scheduler import Scheduler
 from qorworker.models import AuditEntry, Job, ScheduleSlot, database_now
 from qorworker.models.clock import aware
-from tests.models.rows import somebody_else
+from qorworker.models.sql import claim
+from tests.job_types import own_types  # noqa: F401
+from tests.models.rows import somebody_else, wanted
 from tests.testapp import jobs
 
 pytestmark = pytest.mark.django_db
@@ -27,6 +33,12 @@ def fired(clock):
     clock.forward(hours=1)
     Scheduler("default").look()
     return schedule, Job.objects.get()
+
+
+def taken(job, **fields):
+    """The attempt of a worker that has claimed the job."""
+    Job.objects.filter(pk=job.pk).update(**fields)
+    return RunningAttempt(claim("default", wanted(names=[job.name]))[0], "default")
 
 
 def test_a_run_that_did_not_start_in_time_is_cancelled_and_says_why(clock, fired):
@@ -62,11 +74,31 @@ def test_the_next_run_comes_all_the_same(clock, fired):
     assert sorted(Job.objects.values_list("status", flat=True)) == ["cancelled", "new"]
 
 
-@pytest.mark.parametrize("change", [{"status": "running", "attempt_token": "t" * 32}, {"attempt": 1}])
-def test_what_has_started_once_is_left_alone(clock, fired, change):
-    Job.objects.update(**change)
+def test_what_runs_is_left_alone(clock, fired):
+    taken(fired[1])
     clock.forward(hours=5)
     assert expire("default") == 0
+
+
+@pytest.mark.parametrize(
+    ("outcome", "status"),
+    [("failed", "scheduled"), ("interrupted", "new"), ("suspended", "new"), ("lost", "scheduled")],
+)
+def test_what_has_started_once_is_left_alone(clock, fired, outcome, status):
+    writer, attempt = Writer("default", None, "worker"), taken(fired[1], max_attempts=2)
+    writer.end(End(attempt, attempt.end(outcome, ""), outcome))
+    writer.flush(())
+    assert Job.objects.get().status == status
+    clock.forward(hours=5)
+    assert expire("default") == 0
+
+
+def test_what_was_taken_and_handed_back_before_it_started_is_cancelled(clock, fired):
+    writer = Writer("default", None, "worker")
+    writer.hand_back(taken(fired[1]))
+    writer.flush(())
+    clock.forward(hours=5)
+    assert expire("default") == 1
 
 
 def test_what_somebody_started_by_hand_waits_on(clock, fired):
@@ -84,9 +116,16 @@ def test_without_such_a_time_it_waits_however_long(clock, fired):
     assert expire("default") == 0
 
 
-def test_where_nothing_expires_it_takes_one_question(clock, fired, django_assert_num_queries):
+@pytest.mark.usefixtures("own_types")
+@pytest.mark.parametrize("asks_for_approval", [False, True])
+def test_where_nothing_expires_it_takes_a_question_or_two(clock, fired, django_assert_num_queries, asks_for_approval):
     fired[0].change(expires=0)
-    with django_assert_num_queries(1):
+    for job_type in registry.all():
+        if job_type.approval is not None:
+            del registry._types[job_type.name]
+    if asks_for_approval:
+        qorworker_job(name="test.approved", approval="testapp.change_shop")(lambda: None)
+    with django_assert_num_queries(1 + asks_for_approval):
         expire("default")
 
 
@@ -100,7 +139,7 @@ def test_many_are_cancelled_together(clock, fired, django_assert_max_num_queries
             schedule=schedule, revision=1, slot=str(number), job=each, planned_at=job.run_after,
             fired_at=job.run_after, outcome="fired",
         )  # fmt: skip
-    with django_assert_max_num_queries(12):
+    with django_assert_max_num_queries(14):
         assert expire("default") == 51
     assert Job.objects.cancelled().count() == AuditEntry.objects.filter(action="cancel").count() == 51
 

@@ -11,9 +11,9 @@ from qorworker.backends import crontab
 from qorworker.definitions.registry import registry
 from qorworker.maintenance import run_once, scheduler
 from qorworker.maintenance.scheduler import Scheduler
-from qorworker.models import Job, JobQuerySet, ScheduleSlot, database_now
+from qorworker.models import Attempt, Job, JobQuerySet, ScheduleSlot, Summary, database_now
 from tests.job_types import own_types  # noqa: F401
-from tests.models.rows import race
+from tests.models.rows import make_job, race
 from tests.testapp import jobs
 
 LOCAL = {"BACKEND": "qorworker.backends.local.LocalBackend"}
@@ -137,3 +137,20 @@ def test_a_worker_a_tick_and_a_task_at_once_make_one_job():
     race(*[each.look for each in here], *[lambda: run_once.run_once("default")] * 4)
     assert made_by(due) == ["new"]
     assert ScheduleSlot.objects.count() == 1
+
+
+@pytest.mark.django_db
+def test_it_is_added_up_how_jobs_have_ended():
+    at = database_now("default")
+    Attempt.objects.create(job=make_job("done"), number=1, started_at=at, finished_at=at, outcome="done")
+    run_once.run_once("default")
+    assert set(Summary.objects.values_list("done", flat=True)) == {1}
+
+
+@pytest.mark.django_db
+def test_the_messages_about_what_has_ended_are_enqueued():
+    job = make_job("done")
+    job.notify("ann@example.com")
+    run_once.run_once("default")
+    assert job.messages.get().state == "queued"
+    assert Job.objects.filter(pk=job.messages.get().sender_id).exists()

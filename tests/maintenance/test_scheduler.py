@@ -11,15 +11,18 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Permission
 from django.db import InternalError, OperationalError, connection, transaction
 from django.utils import timezone
+from django.views.debug import ExceptionReporter
 
-from qorworker import At, Cron, Every, Schedule, Unique, job
+from qorworker import At, Cron, Every, Schedule, Secret, Unique, job
 from qorworker.maintenance import scheduler as module
-from qorworker.maintenance.scheduler import FAULTY, LOOK, SHARE, Scheduler, fire
+from qorworker.maintenance.firing import fire
+from qorworker.maintenance.scheduler import FAULTY, LOOK, Scheduler
 from qorworker.models import AuditEntry, Job, ScheduleSlot
 from qorworker.models.clock import aware, stored
+from qorworker.models.sql import schedules as sql
 from qorworker.text.masking import MASK
 from tests.job_types import own_types  # noqa: F401
-from tests.maintenance.support import fired, look, made
+from tests.maintenance.support import fire_read, fired, look, made, read
 from tests.models.rows import race, somebody_else
 from tests.support import empty_tables
 from tests.testapp import jobs
@@ -28,7 +31,7 @@ from tests.testapp.models import Shop
 pytestmark = pytest.mark.django_db
 
 
-def out_of_order(schedule, using):
+def out_of_order(firings, using, now):
     raise InternalError("the driver lost its place")
 
 
@@ -39,6 +42,32 @@ def skipped() -> list[tuple[str, str, int]]:
 
 def end_all(status="done"):
     Job.objects.update(status=status, attempt_token=None)
+
+
+class TestMoreThanOneReadingTakes:
+    @pytest.fixture(autouse=True)
+    def few(self, monkeypatch):
+        monkeypatch.setattr(sql, "LIMIT", 3)
+
+    def test_those_of_unknown_types_are_in_the_way_of_no_others(self, clock, scheduler):
+        for number in range(4):
+            made(Every(minutes=5), name=f"of code that is gone {number}")
+        Schedule.objects.update(job_name="gone")
+        made(Every(minutes=15))
+        clock.forward(minutes=15)
+        assert look(scheduler) == 1
+        assert fired() == ["22. 12:15"]
+
+    def test_those_that_wait_for_an_earlier_run_are_in_the_way_of_no_others(self, clock, scheduler):
+        waiting = [made(Every(minutes=5), overlap="wait", name=f"waiting {number}") for number in range(4)]
+        clock.forward(minutes=5)
+        assert look(scheduler) == len(waiting)
+        made(Every(minutes=15))
+        clock.forward(minutes=15)
+        for _ in range(3):
+            clock.forward(seconds=1)
+            scheduler.look()
+        assert fired()[len(waiting) :] == ["22. 12:20"]
 
 
 class TestInTime:
@@ -337,14 +366,17 @@ class TestMoreSchedulesThatWaitThanOneLookReaches:
         clock.forward(minutes=15)
         tries, now = [], [0.0]
 
-        def slow(schedule, using):
-            if len(tries) == 100:
+        def slow(firings, *more):
+            if len(tries) >= 100:
                 pytest.fail("It does not come to an end.")
-            tries.append(schedule.name)
-            now[0] += 2 * SHARE
-            return fire(schedule, using)
+            tries.extend(each.schedule.name for each in firings)
+            now[0] += 0.4
+            return fire(firings, *more)
 
         monkeypatch.setattr(module, "fire", slow)
+        monkeypatch.setattr(module, "AT_ONCE", 1)
+        monkeypatch.setattr(module, "SHARE", 0.2)
+        monkeypatch.setattr(module.random, "randrange", lambda number: 0)
         monkeypatch.setattr(module, "monotonic", lambda: now[0])
         return tries
 
@@ -411,6 +443,22 @@ class TestArgumentsThatNoLongerFit:
         assert "could not be checked" in caplog.text
         assert "opensesame" not in caplog.text
 
+    def test_the_report_of_a_rule_that_fails_does_not_have_a_secret(self, own_types, clock, scheduler, caplog):  # noqa: F811
+        def key(arguments):
+            return 1 / 0
+
+        @job(name="counts_by_key", max_concurrency=1, concurrency_key=key)
+        def counts_by_key(password: Secret[str]) -> None:
+            """Has a limit for each key."""
+
+        made(Every(minutes=15), counts_by_key, arguments={"password": "opensesame"})
+        clock.forward(minutes=15)
+        look(scheduler)
+        (record,) = (each for each in caplog.records if each.exc_info)
+        frames = ExceptionReporter(None, *record.exc_info).get_traceback_frames()
+        assert "could not be fired" in record.getMessage()
+        assert "opensesame" not in str([frame["vars"] for frame in frames])
+
     def test_a_queue_that_is_gone(self, clock, scheduler, settings):
         made(Every(minutes=15))
         clock.forward(minutes=15)
@@ -473,6 +521,15 @@ class TestRightsOfWhoMadeIt:
             self.attention(clock, scheduler)
         assert len(fired()) == 3
 
+    def test_a_user_without_an_account_has_no_limit_where_rights_are_not_checked_again(
+        self, clock, scheduler, anna, settings
+    ):
+        settings.QORWORKER = {**settings.QORWORKER, "JOBS_PER_USER": 1, "RECHECK_PERMISSIONS": "never"}
+        made(Every(minutes=15), by=anna, origin="admin", overlap="parallel")
+        anna.delete()
+        for number in (1, 2):
+            assert (self.attention(clock, scheduler), len(fired())) == ("", number)
+
     @pytest.mark.parametrize("may_see", [True, False])
     def test_it_replaces_the_arguments_of_a_job_only_if_the_user_may_see_that(
         self,
@@ -512,10 +569,10 @@ class TestFaults:
         made(Every(minutes=15), name="b")
         clock.forward(minutes=15)
 
-        def broken(schedule, using):
-            if schedule.name == "a":
+        def broken(firings, *more):
+            if any(each.schedule.name == "a" for each in firings):
                 raise ValueError("unforeseen")
-            return fire(schedule, using)
+            return fire(firings, *more)
 
         monkeypatch.setattr(module, "fire", broken)
         assert scheduler.look()[0] == 1
@@ -591,48 +648,48 @@ class TestAtItsInstant:
     """Somebody changes a schedule between the moment in which a worker reads it and that in which it fires."""
 
     @pytest.fixture
-    def read(self, clock):
+    def seen(self, clock):
         made(Every(minutes=15), overlap="parallel")
         clock.forward(minutes=15)
-        return Schedule.objects.get()
+        return read(Schedule.objects.get())
 
-    def test_paused(self, read):
+    def test_paused(self, seen):
         Schedule.objects.get().pause()
-        assert fire(read, "default") is None
+        assert fire_read(seen) is None
         assert fired() == []
 
-    def test_deleted(self, read):
+    def test_deleted(self, seen):
         Schedule.objects.get().remove()
-        assert fire(read, "default") is None
+        assert fire_read(seen) is None
         assert fired() == []
 
-    def test_changed_the_new_rule_runs(self, read, clock, scheduler):
+    def test_changed_the_new_rule_runs(self, seen, clock, scheduler):
         Schedule.objects.get().change(when=Cron("20 * * * *", "UTC"))
-        assert fire(read, "default") is None
+        assert fire_read(seen) is None
         clock.forward(minutes=5)
         look(scheduler)
         assert fired() == ["22. 12:20"]
 
-    def test_changed_in_other_ways_it_runs_once(self, read, scheduler):
+    def test_changed_in_other_ways_it_runs_once(self, seen, scheduler):
         Schedule.objects.get().change(jitter=0, name="other")
-        assert fire(read, "default") is None
+        assert fire_read(seen) is None
         look(scheduler)
         assert fired() == ["22. 12:15"]
 
-    def test_skipped(self, read, scheduler):
+    def test_skipped(self, seen, scheduler):
         Schedule.objects.get().skip_next()
-        assert fire(read, "default") is None
+        assert fire_read(seen) is None
         assert look(scheduler) == 0
 
-    def test_fired_by_another(self, read):
-        assert fire(Schedule.objects.get(), "default") is True
-        assert fire(read, "default") is None
+    def test_fired_by_another(self, seen):
+        assert fire_read(read(Schedule.objects.get())) is True
+        assert fire_read(seen) is None
         assert fired() == ["22. 12:15"]
 
-    def test_a_slot_that_is_on_record_makes_no_second_job(self, read, clock, scheduler):
+    def test_a_slot_that_is_on_record_makes_no_second_job(self, seen, clock, scheduler):
         """As after new rules for a zone, or a clock that jumped."""
-        assert fire(read, "default") is True
-        Schedule.objects.update(next_slot=read.next_slot, next_key=read.next_key)
+        assert fire_read(seen) is True
+        Schedule.objects.update(next_slot=seen.schedule.next_slot, next_key=seen.schedule.next_key)
         assert look(scheduler) == 1
         assert fired() == ["22. 12:15"]
         assert Schedule.objects.get().next_key == "2026-11-22T12:30:00Z"

@@ -17,7 +17,18 @@ from qorworker import Every, Schedule, Unique
 from qorworker.actions import pruning
 from qorworker.arguments import files
 from qorworker.definitions.registry import registry
-from qorworker.models import Attempt, AuditEntry, Job, LogLine, ResultsRow, ScheduleSlot, Worker, database_now
+from qorworker.models import (
+    Attempt,
+    AuditEntry,
+    Batch,
+    Job,
+    LogLine,
+    Message,
+    ResultsRow,
+    ScheduleSlot,
+    Worker,
+    database_now,
+)  # fmt: skip
 from qorworker.models.job_queries import JobQuerySet
 from qorworker.schedules.timetable import Slot
 from tests.models.rows import make_job
@@ -173,7 +184,7 @@ def test_many_jobs_go_in_small_transactions(django_assert_max_num_queries):
         Job(name="app.job", status="done", run_after=now, enqueued_at=now, finished_at=now - 31 * DAY)
         for _ in range(450)
     )
-    with django_assert_max_num_queries(60):
+    with django_assert_max_num_queries(88):  # about 22 for each transaction, of 200 jobs, and what comes before
         assert "450 jobs deleted" in prune()
     assert not Job.objects.exists()
 
@@ -218,7 +229,7 @@ def test_uploads_of_jobs_in_another_database_stay(monkeypatch):
     make_job("done", arguments={"file": stored})
     asked = JobQuerySet.using
     monkeypatch.setattr(JobQuerySet, "using", lambda jobs, alias: jobs.none() if alias == "b" else asked(jobs, alias))
-    for name in ("prune_workers", "prune_slots", "prune_limits"):
+    for name in ("prune_workers", "prune_slots", "prune_batches", "prune_limits", "prune_messages"):
         monkeypatch.setattr(pruning, name, lambda *args, **options: 0)
     monkeypatch.setattr("qorworker.management.commands.prunejobs.Command.require_database", lambda command: None)
     assert "belong to no job" not in prune("--database", "b")
@@ -238,6 +249,23 @@ def test_uploads_of_schedules_stay_also_those_that_only_a_job_still_needs():
     assert [default_storage.exists(key) for key in keys] == [True, True]
     for key in keys:
         default_storage.delete(key)
+
+
+def test_a_batch_goes_some_time_after_its_last_job():
+    job = make_job("done")
+    old = database_now("default") - 91 * DAY
+    batch = Batch.objects.create(title="Mails", created_at=old, ended_at=old, outcome="done", total=1)
+    Job.objects.filter(pk=job.pk).update(batch=batch)
+    recent = Batch.objects.create(title="Mails", created_at=old, ended_at=old + 2 * DAY, outcome="done")
+    running = Batch.objects.create(title="Mails", created_at=old)
+    assert "batches" not in prune()
+    Job.objects.filter(pk=job.pk).update(batch=None, callback_of=batch)
+    Batch.objects.filter(pk=batch.pk).update(then=job)
+    assert "batches" not in prune()
+    job.delete()
+    assert "1 batches whose jobs are gone would be deleted" in prune("--dry-run")
+    assert "1 batches whose jobs are gone deleted" in prune()
+    assert set(Batch.objects.all()) == {recent, running}
 
 
 def test_what_is_recorded_of_old_times_goes_after_its_job():
@@ -261,3 +289,12 @@ def test_workers_that_are_gone_for_a_week_go_and_those_with_a_job_stay():
     assert "1 workers that are gone deleted" in prune()
     assert set(Worker.objects.values_list("name", flat=True)) == {"holds", "lately"}
     assert Job.objects.filter(pk=finished.pk).exists()
+
+
+def test_messages_about_no_job_go_after_a_month_and_others_with_their_job():
+    now = database_now("default")
+    for source, job, age in (("a", None, 31), ("b", make_job("done"), 31), ("c", None, 29)):
+        Message.objects.create(source=source, job=job, state="sent", created_at=now - age * DAY)
+    assert "1 messages that are about no job would be deleted" in prune("--dry-run")
+    assert "1 messages that are about no job deleted" in prune()
+    assert set(Message.objects.values_list("source", flat=True)) == {"b", "c"}

@@ -6,16 +6,19 @@ import subprocess
 import sys
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import Literal
 
 import pytest
+from django import forms
 from django.core.management import CommandError, call_command
 from django.db import OperationalError
 
-from qorworker import Unique, job
+from qorworker import Unique, job, job_of_command
 from qorworker.definitions.registry import registry
 from qorworker.management.commands import runjob
 from qorworker.models import Job, LogLine, Worker, database_now
 from tests.job_types import own_types  # noqa: F401
+from tests.models.rows import make_job
 from tests.support import MARK, ROOT, WITH_THE_TESTS, census, ended, environment, wait_until, with_status
 from tests.testapp import jobs
 from tests.testapp.models import Shop
@@ -193,6 +196,24 @@ def test_a_secret_on_the_command_line_is_refused(transactional_db):
     assert not Job.objects.exists()
 
 
+def test_a_secret_that_a_form_makes_one_when_it_is_created_is_no_option_either(own_types, capsys):  # noqa: F811
+    class Form(forms.Form):
+        password = forms.CharField()
+
+        def __init__(self, *args, **options):
+            super().__init__(*args, **options)
+            self.fields["password"].widget = forms.PasswordInput()
+
+    @job(name="tests.makes_secret", form=Form)
+    def makes_secret(password: str) -> None: ...
+
+    with pytest.raises(CommandError, match="unrecognized arguments"):
+        call_command("runjob", "tests.makes_secret", "--password", "hunter2hunter2")
+    with pytest.raises(SystemExit):
+        call_command("runjob", "tests.makes_secret", "--help")
+    assert "--password-file" in capsys.readouterr().out
+
+
 def test_a_secret_that_is_missing_and_cannot_be_asked_for_is_named(transactional_db):
     status, said = call("testapp.secretive")
     assert status == 1
@@ -222,6 +243,15 @@ def test_a_stored_job_is_run_by_its_number_even_before_its_time(transactional_db
     assert status == 0
     assert f"Job {job.pk} Write: Done." in said
     assert len(ledger.lines()) == 1
+
+
+def test_a_paused_job_is_not_run_by_its_number_either(transactional_db, ledger):
+    job = jobs.write.enqueue(ledger=str(ledger))
+    job.pause()
+    with pytest.raises(CommandError, match=f"Job {job.pk} is paused") as refused:
+        call_command("runjob", "--id", str(job.pk))
+    assert refused.value.returncode == 5
+    assert ledger.lines() == []
 
 
 def test_again_runs_a_copy(transactional_db, ledger):
@@ -260,6 +290,17 @@ def test_what_a_job_says_cannot_rewrite_the_screen(transactional_db, capsys):
     assert said[0].endswith(" INFO     \x1b[31mred\\u001b]0;title\\u0007\x1b[0m")
     assert said[1].endswith(r"\u001b[2Jhalf")
     assert said[2].endswith(r"Failed. bad\u000dDone.")
+
+
+def test_what_a_stored_argument_says_cannot_either(transactional_db, own_types):  # noqa: F811
+    @job(name="test.plain")
+    def plain(mode: Literal["add", "replace"]) -> None: ...
+
+    old = make_job(name="test.plain", arguments={"mode": "\x1b]0;title\x07"})
+    with pytest.raises(CommandError, match="mode: Select a valid choice") as error:
+        call_command("runjob", again=old.pk)
+    assert r"\u001b]0;title\u0007" in str(error.value)
+    assert "\x1b" not in str(error.value)
 
 
 def test_it_follows_a_job_past_an_outage_of_the_database(transactional_db, monkeypatch, capsys):
@@ -354,3 +395,17 @@ def test_where_there_may_be_no_second_one_the_first_is_named(transactional_db, o
     with pytest.raises(CommandError, match=f"already waiting as job #{first.pk}"):
         call_command("runjob", "only")
     assert Job.objects.count() == 1
+
+
+def test_a_command_is_run_with_its_arguments(transactional_db, ledger):
+    status, said = call("testapp.wait_with", "--ledger", str(ledger), "--seconds", "0")
+    assert status == 0, said
+    assert sum(line.endswith("INFO     nothing more") for line in said.splitlines()) == 1, said
+
+
+def test_a_command_that_is_missing_stops_no_other_type(transactional_db, own_types):  # noqa: F811
+    job_of_command("gone", name="test.gone")
+    parser = runjob.Command().create_parser("manage.py", "runjob")
+    assert parser.parse_args(["testapp.noop"]).job_type == "testapp.noop"
+    with pytest.raises(CommandError, match="no app has a command “gone”"):
+        call_command("runjob", "test.gone", skip_checks=True)

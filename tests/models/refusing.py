@@ -6,7 +6,7 @@ from django.db import connection
 
 from qorworker.models.refusals import fit_of
 
-TABLES = ("job", "attempt", "logline", "resultsrow", "worker", "schedule", "preset", "pause", "auditentry")
+TABLES = ("job", "attempt", "logline", "resultsrow", "jobfile", "worker", "schedule", "preset", "pause", "auditentry")
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from django.db import connection, connections
 
-from qorworker.models import Job, database_now
+from qorworker.models import Attempt, Job, Outcome, database_now
 from qorworker.models.sql import AttemptUpdate, Claim, claim, exchange
 
 STATUSES = ("new", "scheduled", "running", "done", "exception", "killed", "cancelled")
@@ -27,6 +27,20 @@ def make_job(status="new", **fields):
     elif status in ("done", "exception", "killed"):
         defaults |= {"attempt": 1, "started_at": now, "last_attempted_at": now, "finished_at": now}
     return Job.objects.create(status=status, **(defaults | fields))
+
+
+def ended(outcome=Outcome.DONE, *, status=None, at=None, waited=2.0, ran=8.0, error="", job=None, number=1, **fields):
+    """A job, and the attempt that ended it."""
+    at = at or database_now("default")
+    started = at - ran * timedelta(seconds=1)
+    if job is None:
+        status = status or {"done": "done", "aborted": "killed"}.get(outcome, "exception")
+        due = started - waited * timedelta(seconds=1)
+        job = make_job(status, run_after=due, last_attempted_at=started, finished_at=at, attempt=number, **fields)
+    Attempt.objects.create(
+        job=job, number=number, started_at=started, finished_at=at, outcome=outcome, exception_class=error
+    )
+    return job
 
 
 def wanted(**changes):

@@ -7,8 +7,8 @@ from django.utils import timezone
 
 from qorworker.models import Job, LogLine, ResultsRow, database_now
 from qorworker.models.clock import now_sql
-from qorworker.models.sql import AttemptUpdate, exchange, insert
-from tests.models.rows import STATUSES, columns, leaving, make_job, race, token, written
+from qorworker.models.sql import AttemptUpdate, claim, exchange, insert
+from tests.models.rows import STATUSES, columns, leaving, make_job, race, token, wanted, written
 
 pytestmark = pytest.mark.django_db
 ENDS = ("done", "exception", "killed")
@@ -133,16 +133,25 @@ class TestEnds:
     def test_a_job_handed_back_is_as_if_it_had_never_been_taken(self):
         job = make_job("running")
         run_after = job.run_after
-        write(leaving(job, "new", uncounted=True))
+        write(leaving(job, "new", uncounted=True, unstarted=True))
         job.refresh_from_db()
         assert (job.status, job.attempt, job.attempt_token) == ("new", 0, None)
         assert (job.started_at, job.last_attempted_at, job.finished_at) == (None, None, None)
         assert job.run_after == run_after
 
     def test_a_later_attempt_handed_back_keeps_the_first_start(self):
-        job = make_job("running", attempt=3)
-        write(leaving(job, "new", uncounted=True))
+        begun = database_now("default") - timedelta(hours=1)
+        job = make_job("running", attempt=3, started_at=begun)
+        write(leaving(job, "new", uncounted=True, unstarted=True))
         assert columns(job)["attempt"] == 2
+        assert columns(job)["started_at"] == begun
+
+    def test_one_that_had_started_keeps_the_first_start_although_it_is_not_counted(self):
+        job = make_job("running")
+        write(leaving(job, "new", uncounted=True))
+        (again,) = claim("default", wanted(limit=1))
+        write(AttemptUpdate(job.pk, again.token, "new", uncounted=True, unstarted=True))
+        assert columns(job)["attempt"] == 0
         assert columns(job)["started_at"] == job.started_at
 
     @pytest.mark.parametrize(("status", "fields"), [("scheduled", {"delay": 60.0}), ("new", {"uncounted": True})])

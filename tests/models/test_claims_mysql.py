@@ -3,7 +3,7 @@
 import pytest
 from django.db import connection
 
-from qorworker.models.sql import claim
+from qorworker.models.sql import Stretch, claim
 from qorworker.models.sql import claims_mysql as module
 from tests.models.rows import claim_ids, columns, make_job, somebody_else, wanted
 
@@ -24,6 +24,8 @@ def clock(monkeypatch):
     clock = Clock()
     monkeypatch.setattr(module, "monotonic", clock)
     monkeypatch.setattr(module, "_resting", {})
+    monkeypatch.setattr(module, "_empty", {})
+    monkeypatch.setattr(module, "SLOW_ANSWER", 0.005)  # as it is, see tests/conftest.py
     return clock
 
 
@@ -43,6 +45,12 @@ def locking(action):
     with connection.execute_wrapper(note):
         action()
     return [sql for sql in found if "FOR UPDATE" in sql]
+
+
+@pytest.fixture
+def range_above():
+    """The priorities above 0, of which no job was seen."""
+    return wanted(slots=2, limit=2, stretches={"default": [Stretch(2**31 - 1, 1), Stretch(0, 0)]})
 
 
 def walks_with_locks():
@@ -95,3 +103,20 @@ def test_a_job_that_was_changed_before_it_was_locked_is_not_taken(by_key, monkey
     job, changed = make_job(), make_job(**fields)
     monkeypatch.setattr(module, "_walk", lambda *args, **more: [(job.pk, 0), (changed.pk, 0)])
     assert claim_ids(slots=3, limit=3) == [job.pk]
+
+
+def test_a_range_that_took_long_to_be_found_empty_is_left_out_for_twenty_times_as_long(clock, range_above):
+    clock.step = 0.1
+    assert claim("default", range_above) == []
+    clock.step = 0.0
+    above, other = make_job(priority=7), make_job()
+    clock.now += 1.9
+    assert [job.id for job in claim("default", range_above)] == [other.pk]
+    clock.now += 0.2
+    assert [job.id for job in claim("default", range_above)] == [above.pk]
+
+
+def test_a_range_that_was_quickly_found_empty_is_asked_by_the_next_claim(clock, range_above):
+    assert claim("default", range_above) == []
+    above = make_job(priority=7)
+    assert [job.id for job in claim("default", range_above)] == [above.pk]

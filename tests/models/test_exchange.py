@@ -4,6 +4,7 @@ import pytest
 from django.db import DataError, OperationalError, connection, transaction
 
 from qorworker.models import Attempt, Job, database_now
+from qorworker.models.leases import Requests
 from qorworker.models.sql import AttemptNote, AttemptUpdate, exchange
 from tests.models.rows import columns, leaving, make_job, somebody_else, token, wanted
 
@@ -144,7 +145,7 @@ class TestRowsThatOthersHaveLocked:
         with somebody_else() as cursor:
             self.lock(cursor, locked)
             assert Job.objects.renew(tokens, 60) == 1
-            assert Job.objects.abort_requests(tokens) == {locked.pk: False, free.pk: False}
+            assert Job.objects.requests(tokens) == {locked.pk: Requests(), free.pk: Requests()}
         assert columns(free)["lease_expires_at"] > columns(locked)["lease_expires_at"]
         assert Job.objects.renew(tokens, 60) == 2
 

@@ -26,7 +26,9 @@ VERBS = {
     "abort": (lambda job, **by: job.abort(**by), {"running"}, "running"),
     "mark failed": (lambda job, **by: job.mark_failed(**by), {"running"}, "exception"),
     "retry": (lambda job, **by: job.retry(**by), {"exception", "killed"}, "new"),
+    "show the stack of": (lambda job, **by: job.request_stack(**by), {"running"}, "running"),
 }
+OFFERED = {"show the stack of": "can_request_stack"}
 PAIRS = [(verb, status) for verb in VERBS for status in STATUSES]
 POSSIBLE = [(verb, status) for verb, status in PAIRS if status in VERBS[verb][1]]
 FORBIDDEN = [(verb, status) for verb, status in PAIRS if status not in VERBS[verb][1]]
@@ -63,7 +65,8 @@ def test_a_verb_that_comes_too_late_changes_nothing_and_says_so(verb, status, us
 @pytest.mark.parametrize(("verb", "status"), PAIRS)
 def test_what_is_offered_is_what_works(verb, status):
     job = make_job(status)
-    assert getattr(job, f"can_{verb.replace(' ', '_')}") is (status in VERBS[verb][1])
+    offered = OFFERED.get(verb, f"can_{verb.replace(' ', '_')}")
+    assert getattr(job, offered) is (status in VERBS[verb][1])
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -232,7 +235,7 @@ class TestMarkFailed:
         before = columns(job)
         assert written(late) == set()
         assert Job.objects.renew(tokens, 15) == 0
-        assert Job.objects.abort_requests(tokens) == {}
+        assert Job.objects.requests(tokens) == {}
         assert Job.objects.end_in_transaction(job.pk, 1, tokens[job.pk]) is False
         assert columns(job) == before
 
@@ -400,11 +403,16 @@ def test_every_verb_has_an_asynchronous_twin():
         await jobs[3].aabort()
         await jobs[4].aretry()
         await jobs[5].amark_failed()
+        await jobs[6].apause()
+        await jobs[7].aresume()
         with pytest.raises(InvalidTransition):
             await jobs[0].acancel()
         await sync_to_async(connections.close_all)()  # those of the thread that did the work
 
-    jobs = [make_job(status) for status in ("new", "new", "scheduled", "running", "exception", "running")]
+    statuses = ("new", "new", "scheduled", "running", "exception", "running", "new", "scheduled")
+    jobs = [make_job(status) for status in statuses]
+    jobs[7].pause()
     asyncio.run(all_of_them(jobs))
-    assert [columns(job)["status"] for job in jobs] == ["cancelled", "scheduled", "new", "running", "new", "exception"]
+    after = ["cancelled", "scheduled", "new", "running", "new", "exception", "scheduled", "new"]
+    assert [columns(job)["status"] for job in jobs] == after
     assert columns(jobs[3])["abort_requested_at"] is not None

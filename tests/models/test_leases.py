@@ -3,7 +3,8 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from qorworker.models import Job, database_now, job_queries
+from qorworker.models import Job, database_now, promoting
+from qorworker.models.leases import Requests
 from tests.models.rows import STATUSES, columns, make_job, token
 
 pytestmark = pytest.mark.django_db
@@ -39,19 +40,28 @@ def test_a_renewal_touches_the_lease_only():
     assert {name for name in after if after[name] != before[name]} == {"lease_expires_at"}
 
 
-def test_the_owner_hears_of_an_abort_and_of_a_job_that_it_has_lost():
-    asked, quiet, lost, ended = make_job("running"), make_job("running"), make_job("running"), make_job("killed")
+def test_the_owner_hears_of_requests_and_of_a_job_that_it_has_lost():
+    asked, quiet, paused, lost, ended = *(make_job("running", max_attempts=2) for _ in range(4)), make_job("killed")
     asked.abort()
-    tokens = {job.pk: job.attempt_token or token() for job in (asked, quiet, lost, ended)}
+    paused.pause()
+    tokens = {job.pk: job.attempt_token or token() for job in (asked, quiet, paused, lost, ended)}
     tokens[lost.pk] = token()
-    assert Job.objects.abort_requests(tokens) == {asked.pk: True, quiet.pk: False}
+    found = Job.objects.requests(tokens)
+    assert found == {asked.pk: Requests(abort=True), quiet.pk: Requests(), paused.pk: Requests(pause=True)}
+
+
+def test_a_stack_that_was_asked_of_an_earlier_attempt_is_not_asked_of_this_one():
+    fresh, stale = (make_job("running", last_attempted_at=ago(minutes=1)) for _ in range(2))
+    for job in (fresh, stale):
+        job.request_stack()
+    Job.objects.filter(pk=stale.pk).update(last_attempted_at=database_now("default") + timedelta(minutes=1))
+    found = Job.objects.requests({job.pk: job.attempt_token for job in (fresh, stale)})
+    assert found == {fresh.pk: Requests(stack_at=fresh.stack_requested_at), stale.pk: Requests()}
 
 
 def test_a_token_that_belongs_to_another_job_of_the_batch_is_no_hold():
     mine, other = make_job("running"), make_job("running")
-    assert Job.objects.abort_requests({mine.pk: other.attempt_token, other.pk: other.attempt_token}) == {
-        other.pk: False
-    }
+    assert Job.objects.requests({mine.pk: other.attempt_token, other.pk: other.attempt_token}) == {other.pk: Requests()}
 
 
 def test_past_leases_are_listed_with_their_token():
@@ -112,7 +122,7 @@ class TestDue:
             assert Job.objects.promote(10) == (0, None, [])
 
     def test_behind_many_that_are_due_it_looks_again_at_once(self, monkeypatch):
-        monkeypatch.setattr(job_queries, "SOON", 2)
+        monkeypatch.setattr(promoting, "SOON", 2)
         for _ in range(3):
             make_job("scheduled", run_after=ago(seconds=1))
         assert Job.objects.promote(10)[:2] == (3, 0.0)

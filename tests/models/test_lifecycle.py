@@ -87,7 +87,7 @@ class Life(RuleBasedStateMachine):
         stale = data.draw(st.sampled_from(self.old_tokens))
         assert written(AttemptUpdate(self.job.pk, stale, status, error="ghost")) == set()
         assert Job.objects.renew({self.job.pk: stale}, 60) == 0
-        assert Job.objects.abort_requests({self.job.pk: stale}) == {}
+        assert Job.objects.requests({self.job.pk: stale}) == {}
 
     @rule()
     def the_clock_is_looked_at(self):

@@ -12,13 +12,16 @@ import pytest
 from django.db import connection
 
 from qorworker.actions.pruning import prune_limits
+from qorworker.attempts.attempt import RunningAttempt
+from qorworker.attempts.writer import Writer
 from qorworker.definitions.limits import Limits, Rate, prefix_of
 from qorworker.definitions.registry import job, registry
 from qorworker.models import Job, Limit, LimitStart, database_now, held_by
 from qorworker.models.sql import claim_limited, claim_one
 from qorworker.models.sql import limits as sql
 from qorworker.models.sql.places import places
-from tests.models.rows import claim_ids, columns, leaving, make_job, race, somebody_else, wanted, written
+from tests.models.rows import claim_ids, columns, leaving, make_job, race, somebody_else, token, wanted, written
+from tests.support import wait_until
 
 numbers = count()
 
@@ -263,6 +266,31 @@ class TestRates:
         (claimed,) = taken(rate).claimed
         written(leaving(Job.objects.get(pk=claimed.id), "new"))
         assert ids(taken(rate)) == []
+
+    def test_an_attempt_that_is_handed_back_before_it_began_is_no_start(self, limited):
+        name = limited(rate_limit=(3, timedelta(hours=1))).name
+        many = [make_limited(name) for _ in range(4)]
+        started = []
+        for each in many[:3]:
+            started.append(claim_one("default", each.pk, wanted()))
+            last = LimitStart.objects.latest("pk").started_at
+            wait_until(lambda last=last: database_now("default") > last)  # starts at the same moment are all alike
+        before = list(LimitStart.objects.order_by("pk").values_list("pk", flat=True))
+        assert claim_one("default", many[3].pk, wanted()) is None
+        writer = Writer("default", 1, "host:1")
+        writer.hand_back(RunningAttempt(started[1], "default"))
+        writer.flush(())
+        assert list(LimitStart.objects.order_by("pk").values_list("pk", flat=True)) == [before[0], before[2]]
+        assert claim_one("default", many[3].pk, wanted()).id == many[3].pk
+
+    def test_an_attempt_that_was_taken_away_gives_no_start_back(self, limited):
+        job = make_limited(limited(rate_limit=(1, timedelta(hours=1))).name)
+        claimed = claim_one("default", job.pk, wanted())
+        Job.objects.filter(pk=job.pk).update(attempt_token=token())
+        writer = Writer("default", 1, "host:1")
+        writer.hand_back(RunningAttempt(claimed, "default"))
+        writer.flush(())
+        assert LimitStart.objects.count() == 1
 
     def test_both_limits_count(self):
         [make_limited() for _ in range(5)]

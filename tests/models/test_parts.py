@@ -3,7 +3,7 @@
 import pytest
 from django.db import connection
 
-from qorworker.models.sql.parts import fetch, numbered, portions, weight
+from qorworker.models.sql.parts import fetch, marked, numbered, portions, weight
 
 
 @pytest.mark.parametrize(
@@ -16,6 +16,10 @@ from qorworker.models.sql.parts import fetch, numbered, portions, weight
 )
 def test_placeholders_are_numbered_and_doubled_signs_are_single(given, sent):
     assert numbered(given) == sent
+
+
+def test_sqlite_gets_its_own_placeholders():
+    assert marked("SELECT %s, '%%Y', %s") == "SELECT ?, '%Y', ?"
 
 
 @pytest.mark.django_db

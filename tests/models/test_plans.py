@@ -6,6 +6,7 @@ import pytest
 from django.db import connection
 
 from qorworker.models import Job
+from qorworker.models.batch_ends import unfinished_in
 from qorworker.models.clock import now_sql
 from qorworker.models.sql import WHOLE, AttemptUpdate, Stretch, claim, claim_one, claims_mysql, queues_with_jobs
 from qorworker.models.sql.claims import claim_statement
@@ -26,10 +27,14 @@ def fill(status, count, **fields):
     values |= {"arguments": "'{}'", "meta": "'{}'", "run_after": now, "enqueued_at": now}
     values |= dict.fromkeys(("limit_key", "fingerprint", "progress_text", "error"), "''")
     values |= dict.fromkeys(("attempt", "crashes", "log_lines", "log_bytes", "log_dropped"), "0")
+    values |= dict.fromkeys(
+        ("has_parents", "waits_for_jobs", "waits_for_approval", "has_dependents", "is_dry_run"), "FALSE"
+    )
     values |= {
         "max_attempts": "3",
         "results_rows": "0",
         "results_before": "0",
+        "files_count": "0",
         "results_errors": "0",
         "unique_among": "''",
     }
@@ -55,8 +60,9 @@ def fill(status, count, **fields):
 def fill_live():
     for queue in QUEUES:
         fill("new", WAITING, queue_name=f"'{queue}'")
-    fill("scheduled", WAITING, run_after=now_sql(connection, "n - 100"))
-    fill("running", RUNNING, attempt_token=f"'{TOKEN}'", lease_expires_at=now_sql(connection, "n - 10"))
+    fill("scheduled", WAITING, run_after=now_sql(connection, "(n - 100.5) * 3600"))
+    fill("scheduled", WAITING, run_after=now_sql(connection, "-n"), pause_requested_at=now_sql(connection))
+    fill("running", RUNNING, attempt_token=f"'{TOKEN}'", lease_expires_at=now_sql(connection, "(n - 10.5) * 3600"))
 
 
 def analyze():
@@ -285,7 +291,7 @@ def test_renewals_look_their_rows_up_by_key(plans, size):
     assert renewed == size
     assert reads_all(plan) == []
     assert by_primary_key(plan)
-    plan, asked = plans(lambda: Job.objects.abort_requests(tokens))
+    plan, asked = plans(lambda: Job.objects.requests(tokens))
     assert len(asked) == size
     assert reads_all(plan) == []
     assert by_primary_key(plan)
@@ -300,9 +306,22 @@ def test_what_is_due_is_found_by_its_index(plans):
         assert re.search(r"Index Cond: .*run_after.* <= ", plan)
 
 
+def test_paused_jobs_are_found_by_their_index_and_not_among_what_is_due(plans):
+    in_order = Job.objects.paused().order_by("pause_requested_at")
+    plan, paused = plans(lambda: list(in_order.values_list("pk", flat=True)[: WAITING + 1]))
+    assert len(paused) == WAITING
+    assert reads_all(plan) == []
+    assert indexes(plan) & {"qorworker_job_paused", "qorworker_job_due"}
+    plan, due = plans(lambda: list(Job.objects.due().values_list("pk", flat=True)))
+    assert len(due) == 100
+    assert indexes(plan) == {"qorworker_job_due"}
+    if connection.vendor == "postgresql":  # the index does not have them
+        assert "Rows Removed by Filter" not in plan
+
+
 def test_past_leases_are_found_by_their_index(plans):
     plan, leases = plans(Job.objects.expired_leases)
-    assert 5 <= len(leases) <= 15
+    assert len(leases) == 10
     assert reads_all(plan) == []
     assert "qorworker_job_lease" in indexes(plan)
     if connection.vendor == "postgresql":
@@ -337,12 +356,15 @@ def test_the_indexes_are_what_each_database_can_do():
     assert ours["qorworker_job_claim"]["columns"] == [*first, "queue_name", "limit_key", "priority", "id"]
     assert [order.upper() for order in ours["qorworker_job_claim"]["orders"]][-3:] == ["ASC", "DESC", "ASC"]
     assert ours["qorworker_job_limit"]["columns"] == [*first, "limit_key"]
-    assert ours["qorworker_job_due"]["columns"] == [*first, "run_after"]
+    paused = ["pause_requested_at"] if first else []
+    assert ours["qorworker_job_due"]["columns"] == [*first, *paused, "waits_for_jobs", "run_after"]
+    in_paused = ["status"] if connection.vendor == "sqlite" else []
+    assert ours["qorworker_job_paused"]["columns"] == [*in_paused, "pause_requested_at"]
     assert ours["qorworker_job_lease"]["columns"] == [*first, "lease_expires_at"]
     assert ours["qorworker_job_failed"]["columns"] == [*first, "id"]
     assert ours["qorworker_job_user"]["columns"] == ["created_by_id", "id"]
     if connection.vendor != "mysql":
-        names = ("claim", "limit", "due", "lease", "failed", "user", "rerun", "schedule", "unique")
+        names = ("claim", "limit", "due", "paused", "lease", "failed", "user", "rerun", "schedule", "batch", "unique")
         assert partial == {f"qorworker_job_{name}" for name in names}
 
 
@@ -351,3 +373,17 @@ def test_the_figures_of_the_queues_read_no_more_than_they_count(plans):
     assert reads_all(plan) == []
     assert found["default"].queued == WAITING
     assert found["default"].running == RUNNING
+
+
+@pytest.mark.parametrize("left", [0, 1])
+def test_the_end_of_a_batch_is_found_by_its_own_index(plans, left):
+    """Not along the primary key: all jobs that are newer than the batch would be passed."""
+    rows = Job.objects.all()
+    ids = rows.done().order_by("pk").values_list("pk", flat=True)[:200]
+    Job.objects.filter(pk__in=list(ids)).update(batch=7)
+    Job.objects.filter(pk__in=list(rows.queued().values_list("pk", flat=True)[:left])).update(batch=7)
+    plan, found = plans(lambda: unfinished_in(rows, 7))
+    Job.objects.filter(batch=7).update(batch=None)
+    assert "qorworker_job_batch" in plan
+    assert reads_all(plan) == []
+    assert (found is not None) == bool(left)

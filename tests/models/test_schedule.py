@@ -14,11 +14,14 @@ from django.db import transaction
 
 from qorworker import At, Cron, Every, InvalidArguments, Plan, Schedule, Secret, job
 from qorworker.exceptions import InvalidSchedule, UnknownJobType
-from qorworker.models import AuditEntry, Job, ScheduleSlot
+from qorworker.models import AuditEntry, Job, ScheduleSlot, job_queries
 from qorworker.models.clock import aware, stored
+from qorworker.models.sql import schedules as sql
 from qorworker.schedules.timetable import Slot
+from qorworker.status import JobStatus
 from tests.clock import Clock
 from tests.job_types import own_types  # noqa: F401
+from tests.models.rows import make_job
 from tests.testapp import jobs
 
 pytestmark = pytest.mark.django_db
@@ -358,30 +361,73 @@ def test_everything_that_was_done_is_in_the_audit(clock, anna):
 
 class TestWhatAWorkerAsks:
     def soon(self, seconds=1.0):
-        return Schedule.objects.soon(["testapp.noop"], seconds)
+        return Schedule.objects.soon(["testapp.noop"], seconds)[0]
 
     def test_what_is_due_or_soon_will_be(self, clock, django_assert_num_queries):
         schedule = made(Every(minutes=15))
         with django_assert_num_queries(1):
             assert self.soon() == []
         clock.forward(minutes=14, seconds=59.5)
-        assert self.soon() == [(schedule.pk, 0.5)]
+        assert self.soon() == [(schedule.pk, "testapp.noop", "skip", 0.5)]
         clock.forward(seconds=2)
-        assert self.soon() == [(schedule.pk, -1.5)]
+        assert self.soon() == [(schedule.pk, "testapp.noop", "skip", -1.5)]
 
     def test_schedules_of_unknown_types_are_left_to_others(self, clock):
         made(Every(minutes=15), jobs.noop_again)
         clock.forward(hours=1)
         assert self.soon() == []
 
+    def test_more_than_are_read_at_once_are_read_in_several_steps(self, clock, monkeypatch):
+        monkeypatch.setattr(sql, "LIMIT", 2)
+        many = [made(Every(minutes=5 + number // 2), name=f"number {number}").pk for number in range(5)]
+        clock.forward(hours=1)
+        steps, behind = [], None
+        while not steps or behind:
+            found, behind = Schedule.objects.soon(["testapp.noop"], 1.0, behind)
+            steps.append([each.pk for each in found])
+        assert steps == [many[:2], many[2:4], many[4:]]
+
+    @pytest.mark.parametrize("status", JobStatus.values)
+    def test_which_schedules_have_runs_that_go_on(self, clock, status):
+        first, second, third = (made(Every(minutes=15), name=name).pk for name in "abc")
+        make_job(status, schedule_id=first)
+        make_job("done", schedule_id=first)
+        make_job("done", schedule_id=second)
+        expected = {pk for pk in (first, second, third) if Job.objects.unfinished_of(pk)}
+        assert Job.objects.schedules_unfinished([first, second, third]) == expected
+        assert Job.objects.schedules_unfinished([second, third]) == set()
+        assert Job.objects.schedules_unfinished([]) == set()
+
+    def test_only_the_newest_runs_of_each_count(self, clock, monkeypatch):
+        first, second = (made(Every(minutes=15), name=name).pk for name in "ab")
+        for schedule, statuses in ((first, ["new", "done", "done"]), (second, ["done", "new", "done"])):
+            for status in statuses:
+                make_job(status, schedule_id=schedule)
+        monkeypatch.setattr(job_queries, "RECENT", 2)
+        assert Job.objects.schedules_unfinished([first, second]) == {second}
+
+    def test_many_move_on_at_once_each_to_its_own_slot(self, clock):
+        reason = "%s 'it' \"was\" \\ späť\n🍵"
+        first, second = made(Every(minutes=15), name="a"), made(Every(minutes=15), name="b")
+        other = made(Every(minutes=15), name="c")
+        first.pause(until=stored(clock.now + dt.timedelta(hours=1)), reason="x")
+        slot = Slot(clock.now + dt.timedelta(hours=3, microseconds=5), "later")
+        Schedule.objects.move_all_on([(first.pk, slot, ""), (second.pk, None, reason)])
+        columns = ("next_slot", "next_key", "needs_attention", "paused_at", "paused_until", "paused_reason")
+        rows = Schedule.objects.order_by("name").values_list(*columns)
+        assert list(rows) == [
+            (stored(slot.moment), "later", "", None, None, ""),
+            (None, "", reason, None, None, ""),
+            (other.next_slot, other.next_key, "", None, None, ""),
+        ]
+
     def test_a_slot_goes_to_one(self, clock):
         schedule = made(Every(minutes=15))
         with transaction.atomic():
-            mine = Schedule.objects.claim_slot(schedule.pk, schedule.revision, schedule.next_key)
-            assert mine == schedule
-            assert Schedule.objects.move_on(mine, Slot(clock.now, "another"))
-            assert not Schedule.objects.move_on(mine, None)
-            assert Schedule.objects.claim_slot(schedule.pk, schedule.revision, schedule.next_key) is None
+            assert Schedule.objects.claim_slots([schedule]) == {schedule.pk}
+            assert Schedule.objects.move_on(schedule, Slot(clock.now, "another"))
+            assert not Schedule.objects.move_on(schedule, None)
+            assert Schedule.objects.claim_slots([schedule]) == set()
 
 
 def test_a_plan_is_what_a_schedule_was_made_of(clock):

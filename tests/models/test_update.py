@@ -97,6 +97,18 @@ class TestArguments:
         job.update(subject="Coffee")
         assert (job.attempt, job.will_retry, job.arguments["subject"]) == (1, True, "Coffee")
 
+    def test_its_next_attempt_begins_at_the_beginning(self):
+        declare()
+        job = make_job("scheduled", attempt=1, max_attempts=3, arguments={"subject": "Tea"}, checkpoint="{}")
+        job.update(subject="Coffee")
+        assert columns(job)["checkpoint"] is None
+
+    def test_without_other_arguments_it_keeps_its_place(self):
+        job = declare().using(run_after=HOUR).enqueue(subject="Tea")
+        Job.objects.filter(pk=job.pk).update(checkpoint="{}")
+        job.update(subject="Tea", run_after=LATER)
+        assert columns(job)["checkpoint"] == "{}"
+
     @pytest.mark.parametrize("status", STARTED)
     def test_one_that_has_started_or_ended_does_not_and_it_is_said(self, status, kept):
         declare()

@@ -60,6 +60,14 @@ def test_a_daemon_that_forked_twice_is_gone(worker, ledger):
     assert worker.running("sleep") == []
 
 
+def test_a_coroutine_is_aborted_also_while_its_event_loop_runs_something_else(worker, ledger):
+    job = jobs.among_callbacks.enqueue(ledger=str(ledger))
+    ledger.wait()
+    job, _ = aborted(job)
+    assert (job.status, job.error) == ("killed", f"Aborted. {GONE}")
+    assert [line[-1] for line in ledger.lines()] == ["begun", "cleaned"]
+
+
 @pytest.mark.parametrize("job_type", [jobs.stubborn, jobs.swallows])
 def test_who_ignores_the_request_is_killed_after_the_grace(worker, ledger, job_type):
     job = job_type.enqueue(ledger=str(ledger))

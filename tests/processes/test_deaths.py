@@ -282,6 +282,20 @@ def test_an_idle_child_that_dies_is_replaced(start):
         assert ended(jobs.noop.enqueue()).status == "done"
 
 
+def test_the_worker_does_not_tell_what_jobs_printed_in_a_child_that_died_later(start):
+    """Its page and its log have other readers than the logs of jobs."""
+    first = jobs.story.enqueue()
+    worker = start(processes=1)
+    assert "from a subprocess" in log_of(ended(first))
+    (child,) = worker.children()
+    os.kill(child, signal.SIGSTOP)
+    second = with_status(jobs.noop.enqueue(), "running")
+    os.kill(child, signal.SIGKILL)
+    assert ended(second).status == "done"
+    assert "before it could do any work" in worker.said
+    assert "from a subprocess" not in worker.said
+
+
 def test_a_worker_whose_row_was_closed_registers_again(start, ledger, tmp_path):
     worker = start()
     job = jobs.until.enqueue(gate=str(tmp_path / "gate"), ledger=str(ledger))

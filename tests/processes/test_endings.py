@@ -159,6 +159,19 @@ def test_a_job_that_kills_its_process_stops_at_the_crash_limit(worker):
     assert end(jobs.noop.enqueue())[0].status == "done"
 
 
+@pytest.mark.parametrize(
+    ("poison", "status", "attempts"),
+    [
+        (-1, "done", 7),  # each attempt gets further than the one before
+        (3, "exception", 5),  # that with the number 2 moved on, and was the first crash of three
+    ],
+)
+def test_crashes_count_only_since_an_attempt_got_further(worker, ledger, poison, status, attempts):
+    job, _ = end(jobs.poisoned_at.enqueue(ledger=str(ledger), poison=poison))
+    assert (job.status, job.attempt) == (status, attempts)
+    assert ("three times in a row" in job.error) is (status == "exception")
+
+
 def test_a_job_of_an_unknown_type_is_left_waiting(worker):
     job = jobs.noop.enqueue()
     unknown = Job.objects.create(

@@ -95,10 +95,10 @@ if ENGINE != "sqlite":
         proxy.silence()
         wait_until(lambda: "did not answer" in worker.said, 60)
         worker.signal(signal.SIGTERM)
-        wait_until(lambda: "Stopping" in worker.said, 20)
+        wait_until(lambda: "Stopping" in worker.said, 60)
         worker.signal(signal.SIGTERM)
-        worker.exit_status(30)
-        assert not worker.census()
+        worker.exit_status(90)
+        wait_until(lambda: not worker.census(), 20)
 
     def test_a_second_signal_ends_a_worker_whose_driver_does_not_return(start, proxy, ledger, tmp_path):
         worker = start(port=proxy.port)

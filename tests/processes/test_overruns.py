@@ -9,13 +9,14 @@ from tests.testapp import jobs
 pytestmark = pytest.mark.process
 
 
-@pytest.mark.parametrize("processes", [1, 2])
-def test_jobs_behind_one_that_takes_long_run_elsewhere(start, ledger, tmp_path, transitions, processes):
-    start(processes=processes)
+@pytest.mark.parametrize("signals", ["heard", "blocked", "ignored"])
+@pytest.mark.parametrize(("processes", "share"), [(1, 10_000), (1, 12), (2, 10_000)])
+def test_jobs_behind_one_that_takes_long_run_elsewhere(start, ledger, tmp_path, transitions, processes, share, signals):
+    start(processes=processes, CHILD_JOBS=share)
     quick, gate = {"ledger": str(ledger)}, tmp_path / "gate"
     for _ in range(5):  # a type has to prove that it is short
         ended(jobs.sometimes_slow.enqueue(**quick))
-    *_, slow = jobs.sometimes_slow.enqueue_many([*[quick] * 3, {**quick, "gate": str(gate)}])
+    *_, slow = jobs.sometimes_slow.enqueue_many([*[quick] * 3, {**quick, "gate": str(gate), "signals": signals}])
     behind = jobs.sometimes_slow.enqueue_many([quick] * 60)
     ledger.wait(9)
     if processes == 1:

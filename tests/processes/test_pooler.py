@@ -118,6 +118,15 @@ def test_the_parents_transactions_have_their_limits_and_keep_them_to_themselves(
     assert everywhere("SHOW statement_timeout", pooled) == [[("0",)]] * SERVERS
 
 
+@pytest.mark.django_db(transaction=True)
+def test_they_have_them_too_if_a_thread_sends_the_statement(pooled):
+    database = Database("default")
+    with database.limited():
+        assert database.call(0.0, lambda: setting("statement_timeout"), lambda: None) == "6500ms"
+        assert database.call(0.0, in_a_transaction, lambda: None) == ["6500ms", "6500ms"]
+    assert everywhere("SHOW statement_timeout", pooled) == [[("0",)]] * SERVERS
+
+
 def in_a_transaction():
     with transaction.atomic():
         return [setting("statement_timeout"), setting("statement_timeout")]

@@ -19,6 +19,7 @@ from qorworker.models import Job, ScheduleSlot, database_now
 from qorworker.models.clock import aware
 from qorworker.worker.parent.supervisor import Supervisor, WorkerOptions
 from tests.job_types import own_types  # noqa: F401
+from tests.maintenance.support import due_together
 from tests.support import ROOT, WITH_THE_TESTS, ended, environment, wait_until
 from tests.testapp import jobs
 
@@ -52,26 +53,27 @@ def assert_each_slot_made_one_job():
     assert set(made_by_slots) == set(Job.objects.values_list("pk", flat=True))
 
 
+@pytest.fixture
+def begin(transactional_db):
+    processes = []
+
+    def begin():
+        process = subprocess.Popen(
+            [*WITH_THE_TESTS, sys.executable, "-m", "tests.processes.only_schedules"], cwd=ROOT, env=environment(),
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        )  # fmt: skip
+        processes.append(process)
+        return process
+
+    yield begin
+    for process in processes:
+        process.kill()
+        process.wait(10)
+        process.stdout.close()
+
+
 class TestTenSchedulers:
     NUMBER, SCHEDULES, SECONDS = 10, 12, 12
-
-    @pytest.fixture
-    def begin(self, transactional_db):
-        processes = []
-
-        def begin():
-            process = subprocess.Popen(
-                [*WITH_THE_TESTS, sys.executable, "-m", "tests.processes.only_schedules"], cwd=ROOT, env=environment(),
-                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            )  # fmt: skip
-            processes.append(process)
-            return process
-
-        yield begin
-        for process in processes:
-            process.kill()
-            process.wait(10)
-            process.stdout.close()
 
     def test_stopped_and_killed_at_any_moment_they_make_one_job_for_each_time(self, begin):
         schedulers = [begin() for _ in range(self.NUMBER)]
@@ -104,6 +106,26 @@ class TestTenSchedulers:
         print(f"{fired} times fired by {self.NUMBER} schedulers, {kills} of them killed")
         assert fired >= self.SCHEDULES * (self.SECONDS - 2)
         assert_each_slot_made_one_job()
+
+
+class TestManyDueInOneInstant:
+    NUMBER = 1_500
+
+    def test_processes_that_are_killed_in_the_midst_lose_none_and_repeat_none(self, begin):
+        schedulers = [begin() for _ in range(3)]
+        for scheduler in schedulers:
+            assert scheduler.stdout.readline() == b"ready\n"
+        due_together(self.NUMBER, database_now("default").replace(microsecond=0) + 4 * SECOND)
+        for share in (0.05, 0.3, 0.6):
+            wait_until(lambda share=share: ScheduleSlot.objects.count() > share * self.NUMBER, 120, every=0.002)
+            schedulers.pop(0).kill()
+            schedulers.append(begin())
+        wait_until(lambda: ScheduleSlot.objects.count() == self.NUMBER, 120)
+        assert set(ScheduleSlot.objects.values_list("outcome", flat=True)) == {"fired"}
+        assert ScheduleSlot.objects.values("schedule").distinct().count() == self.NUMBER
+        jobs_of_slots = Counter(ScheduleSlot.objects.values_list("job_id", flat=True))
+        assert set(jobs_of_slots) == set(Job.objects.values_list("pk", flat=True))
+        assert jobs_of_slots.total() == len(jobs_of_slots) == self.NUMBER
 
 
 class TestWorkers:

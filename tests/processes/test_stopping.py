@@ -161,6 +161,19 @@ def test_max_jobs_is_exact(start, ledger):
     assert (Job.objects.done().count(), Job.objects.queued().count()) == (7, 13)
 
 
+def test_max_jobs_counts_no_job_that_was_handed_back(start, ledger, tmp_path):
+    """Short jobs are taken ahead; then one of them takes long, and those behind it are taken once more."""
+    worker = start("--max-jobs", "20", processes=2)
+    quick, gate = {"ledger": str(ledger)}, tmp_path / "gate"
+    for _ in range(5):
+        ended(jobs.sometimes_slow.enqueue(**quick))
+    jobs.sometimes_slow.enqueue_many([*[quick] * 3, {**quick, "gate": str(gate)}, *[quick] * 30])
+    wait_until(lambda: Job.objects.done().count() == 19)
+    gate.touch()
+    assert_gone(worker)
+    assert (Job.objects.done().count(), Job.objects.queued().count()) == (20, 19)
+
+
 def test_two_workers_share_the_machine_and_end_on_their_own(start, ledger):
     first, second = start(), start()
     assert first.stop() == 0

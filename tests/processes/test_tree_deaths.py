@@ -1,5 +1,6 @@
 """Whatever a job has started is gone when its worker stops or dies, or the fork server does."""
 
+import os
 import random
 import signal
 
@@ -52,9 +53,18 @@ def test_a_tree_is_gone_when_its_job_was_taken_away(start, ledger, tree):
     worker.signal(signal.SIGCONT)
 
 
-def test_a_tree_goes_with_a_killed_worker(start, ledger, tree):
+@pytest.mark.parametrize("stopped", [False, True])
+@pytest.mark.parametrize("others", [0, 1])
+def test_a_tree_goes_with_a_killed_worker(start, ledger, tree, others, stopped):
+    """Its fork server ends it, even if that stood still and another worker looks after it meanwhile."""
     worker = start()
     jobs.plant.enqueue(program=tree.program, ledger=str(ledger))
     grown(tree)
+    for _ in range(others):
+        start()
+    if stopped:
+        os.kill(worker.fork_server(), signal.SIGSTOP)
     worker.kill()
+    if stopped and not others:
+        start()
     wait_until(lambda: not tree.census())

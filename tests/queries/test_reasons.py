@@ -57,6 +57,18 @@ def queue(settings):
     return make
 
 
+def test_a_paused_job_waits_for_a_person_whatever_else_is_in_its_way():
+    anna = get_user_model().objects.create_user("anna")
+    job = jobs.noop.using(run_after=MINUTE).enqueue()
+    job.pause(by=anna, reason="stocktaking")
+    (reason,) = job.why_waiting()
+    assert (reason.kind, reason.by, reason.comment) == (Why.PAUSED, "anna", "stocktaking")
+    assert (reason.since, reason.is_obstacle) == (job.pause_requested_at, True)
+    assert str(reason).startswith("It is paused. Since ")
+    job.resume()
+    assert why(job) == [Why.TIME]
+
+
 def test_what_has_started_or_was_withdrawn_waits_for_nothing():
     worker = a_worker()
     withdrawn = jobs.noop.enqueue()
@@ -242,3 +254,21 @@ def test_three_queries_tell_all_while_nothing_is_paused(django_assert_max_num_qu
     Worker.objects.filter(pk=worker.pk).update(slots=50)
     with django_assert_max_num_queries(2):
         waiting.why_waiting()
+
+
+@pytest.mark.parametrize(
+    ("base", "said"),
+    [
+        (None, "Its priority rises by 1.5 each minute that it waits."),
+        (0, "Its priority has risen from 0 to 45, because it has waited."),
+    ],
+)
+def test_a_job_says_what_waiting_does_to_its_priority_where_the_queue_ages(settings, base, said):
+    waiting = jobs.noop.enqueue()
+    Job.objects.filter(pk=waiting.pk).update(base_priority=base, priority=45)
+    running(a_worker())
+    waiting.refresh_from_db()
+    assert "Its priority" not in " ".join(map(str, waiting.why_waiting()))
+    queues = settings.QORWORKER["QUEUES"]
+    settings.QORWORKER = {**settings.QORWORKER, "QUEUES": {**queues, "default": {**queues["default"], "AGEING": 1.5}}}
+    assert said in " ".join(map(str, waiting.why_waiting()))

@@ -140,3 +140,14 @@ def test_how_the_last_run_ended_costs_a_few_rows_of_each_schedule():
 @pytest.mark.parametrize("schedule", [BUSY, RARE])
 def test_whether_an_earlier_run_goes_on_costs_a_few_rows(schedule):
     assert read_by(lambda: Job.objects.unfinished_of(schedule)) < ENOUGH
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("crowd")
+def test_whether_earlier_runs_of_many_go_on_costs_a_few_rows_of_each():
+    one = Schedule.objects.create_for(jobs.noop, Every(minutes=15))
+    asked = [BUSY, RARE, *range(5_000, 5_000 + OTHERS)]
+    for number in asked:
+        one.pk, one.name = number, f"number {number}"
+        one.save(force_insert=True)
+    assert read_by(lambda: Job.objects.schedules_unfinished(asked)) < ENOUGH

@@ -13,6 +13,7 @@ from qorworker.admin.jobs.update import revision_of
 
 LATER = {"qw-at_0": "2999-01-01", "qw-at_1": "09:00"}
 CONFIRMED = {"confirmed": "1"}
+RULE = {"name": "ours {pk}", "on": "failed", "mail": "ops@example.com", "webhook_format": "json"}
 RUN = {"qw-token": "0." + "x" * 20, "qw-when": "now", "subject": "Tea", "copies": "1", "mode": "plain"}
 
 
@@ -41,12 +42,14 @@ VERB = {
     "other": "302 405 405 405 405 405 405 405 405",
     "changes": "operator owner root",
 }
+REFUSED_VERB = {**VERB, "post": "302 404 403 403 403 404 403 404 403", "changes": ""}
 SCHEDULE_VERB = {
     "get": "302 405 405 405 405 405 405 405 405",
     "post": "302 404 403 403 403 404 404 404 302",
     "other": "302 405 405 405 405 405 405 405 405",
     "changes": "root",
 }
+REFUSED_SCHEDULE_VERB = {**SCHEDULE_VERB, "post": "302 404 403 403 403 404 404 404 403", "changes": ""}
 QUEUE_VERB = {
     "get": "302 405 405 405 405 405 405 405 405",
     "post": "302 403 403 403 403 403 403 403 302",
@@ -59,6 +62,13 @@ WORKER_VERB = {
     "other": "302 405 405 405 405 405 405 405 405",
     "changes": "root",
 }
+MANAGED = {
+    "get": "302 405 405 405 405 405 405 405 405",
+    "post": "302 403 403 403 403 403 403 403 302",
+    "other": "302 405 405 405 405 405 405 405 405",
+    "changes": "root",
+}
+MANAGED_FORM = {**MANAGED, "get": "302 403 403 403 403 403 403 403 200"}
 REFUSED = {
     "get": "302 403 403 403 403 403 403 403 403",
     "post": "302 403 403 403 403 403 403 403 403",
@@ -104,8 +114,23 @@ MATRIX: dict[str, Row] = {
     "job/<int:pk>/job.json": Row(get="401 404 200 200 200 404 200 404 200", **DATA),
     "job/<int:pk>/log.txt": Row(get="302 404 403 200 200 404 200 404 200", **LOOK),
     "job/<int:pk>/results.csv": Row(get="302 404 403 200 200 404 200 404 200", **LOOK),
+    "job/<int:pk>/results.json": Row(get="302 404 403 200 200 404 200 404 200", **LOOK),
     "job/<int:pk>/results.xlsx": Row(get="302 404 403 200 200 404 200 404 200", **LOOK),
     "job/<int:pk>/file/<str:name>/": Row(get="302 404 403 404 404 404 404 404 404", **LOOK, name="subject"),
+    "job/<int:pk>/files/<str:token>/": Row(get="302 404 403 404 404 404 404 404 404", **LOOK),  # of which it has none
+    "job/<int:pk>/questions/<int:number>/": Row(  # of which it has none
+        get="302 404 404 404 404 404 404 404 404",
+        post="302 404 404 404 404 404 404 404 404",
+        other="302 404 404 404 404 404 404 404 404",
+    ),
+    "job/<int:pk>/tell-me/": Row(
+        get="302 404 405 405 405 404 405 404 405",
+        post="302 404 302 302 302 404 302 404 302",
+        other="302 404 405 405 405 404 405 404 405",
+        changes="viewer reader operator owner root",
+        state="new",
+        data={"qw-tell": "note"},
+    ),
     "job/<int:pk>/reschedule/": Row(**VERB, state="scheduled", data=LATER),
     "job/<int:pk>/update/": Row(
         get="302 404 403 403 200 404 200 404 200",
@@ -119,8 +144,20 @@ MATRIX: dict[str, Row] = {
     "job/<int:pk>/retry/": Row(**VERB, data=CONFIRMED),
     "job/<int:pk>/mark-failed/": Row(**VERB, state="silent", data=CONFIRMED),
     "job/<int:pk>/abort/": Row(**VERB, state="running", data=CONFIRMED),
+    "job/<int:pk>/show-stack/": Row(
+        **{**VERB, "post": "302 404 403 302 302 404 302 404 302", "changes": "reader operator owner root"},
+        state="running",
+    ),
+    "job/<int:pk>/pause/": Row(**VERB, state="looping"),
+    "job/<int:pk>/resume/": Row(**VERB, state="paused"),
+    "job/<int:pk>/approve/": Row(**REFUSED_VERB),  # it waits for no approval
+    "job/<int:pk>/decline/": Row(**REFUSED_VERB),
     "job/<int:pk>/cancel/": Row(**VERB, state="new", data=CONFIRMED),
     "job/<int:pk>/run-again/": Row(**VERB, data=CONFIRMED),
+    "job/<int:pk>/run-for-real/": Row(**{**VERB, "changes": ""}, data=CONFIRMED),  # it was no rehearsal
+    "job/<int:pk>/run-failed-rows/": Row(**{**VERB, "changes": ""}, data=CONFIRMED),  # of which it has none
+    "job/failures/": Row(get="302 403 200 200 200 200 200 200 200", **LOOK),
+    "job/dashboard/live/": Row(get="401 403 200 200 200 200 200 200 200", **DATA),
     "job/list.json": Row(
         get="401 403 200 200 200 200 200 200 200",
         post="401 405 405 405 405 405 405 405 405",
@@ -174,6 +211,8 @@ MATRIX: dict[str, Row] = {
     "schedule/<int:pk>/skip-next/": Row(**SCHEDULE_VERB),
     "schedule/<int:pk>/resume/": Row(**SCHEDULE_VERB, is_paused=True),
     "schedule/<int:pk>/pause/": Row(**SCHEDULE_VERB),
+    "schedule/<int:pk>/approve/": Row(**REFUSED_SCHEDULE_VERB),  # it waits for no approval
+    "schedule/<int:pk>/decline/": Row(**REFUSED_SCHEDULE_VERB),
     "schedule/calendar/": Row(get="302 403 200 200 200 200 200 200 200", **LOOK),
     "schedule/": Row(
         get="302 403 200 200 200 200 200 200 200",
@@ -206,7 +245,53 @@ MATRIX: dict[str, Row] = {
         post="302 302 302 302 302 302 302 302 302",
         other="302 302 302 302 302 302 302 302 302",
     ),
+    # Calendars of days off: Django's permissions for them decide, which only root has.
+    "calendar/": Row(
+        get="302 403 403 403 403 403 403 403 200",
+        post="302 403 403 403 403 403 403 403 200",
+        other="302 403 403 403 403 403 403 403 200",
+    ),
+    "calendar/add/": Row(
+        get="302 403 403 403 403 403 403 403 200",
+        post="302 403 403 403 403 403 403 403 302",
+        other="302 403 403 403 403 403 403 403 200",
+        changes="root",
+        data={"name": "new", "dates": "2026-12-25 Christmas", "_save": "Save"},
+    ),
+    "calendar/<path:object_id>/history/": Row(
+        get="302 403 403 403 403 403 403 403 200",
+        post="302 403 403 403 403 403 403 403 200",
+        other="302 403 403 403 403 403 403 403 200",
+    ),
+    "calendar/<path:object_id>/delete/": Row(
+        get="302 403 403 403 403 403 403 403 200",
+        post="302 403 403 403 403 403 403 403 302",
+        other="302 403 403 403 403 403 403 403 200",
+        changes="root",
+        data={"post": "yes"},
+    ),
+    "calendar/<path:object_id>/change/": Row(
+        get="302 403 403 403 403 403 403 403 200",
+        post="302 403 403 403 403 403 403 403 302",
+        other="302 403 403 403 403 403 403 403 200",
+        changes="root",
+        data={"dates": "2026-12-26 Boxing Day", "_save": "Save"},
+    ),
+    "calendar/<path:object_id>/": Row(
+        get="302 302 302 302 302 302 302 302 302",
+        post="302 302 302 302 302 302 302 302 302",
+        other="302 302 302 302 302 302 302 302 302",
+    ),
     # Queues: who may look at any jobs sees the page; to pause takes a permission of Django's, which root has.
+    "batch/": Row(get="302 403 200 200 200 200 200 200 200", **LOOK),
+    "batch/<path:object_id>/change/": Row(get="302 404 200 200 200 404 200 404 200", **LOOK),
+    "batch/<int:pk>/live/": Row(get="401 404 200 200 200 404 200 404 200", **DATA),
+    "batch/<int:pk>/retry-failed/": Row(**VERB),
+    "batch/<int:pk>/resume/": Row(**VERB, state="paused"),
+    "batch/<int:pk>/pause/": Row(**VERB, state="looping"),
+    "batch/<int:pk>/abort/": Row(**VERB, state="running", data=CONFIRMED),
+    "batch/<int:pk>/cancel/": Row(**VERB, state="scheduled", data=CONFIRMED),
+    "batch/<int:pk>/rerun/": Row(**VERB, state="done", data=CONFIRMED),
     "queue/": Row(get="302 403 200 200 200 200 200 200 200", **LOOK),
     "queue/live/": Row(get="401 403 200 200 200 200 200 200 200", **DATA),
     "queue/list.json": Row(get="401 403 200 200 200 200 200 200 200", **DATA),
@@ -233,6 +318,13 @@ MATRIX: dict[str, Row] = {
         post="302 403 403 403 403 403 403 403 403",
         other="302 403 200 200 403 403 403 403 200",
     ),
+    "message/": Row(get="302 403 403 403 403 403 403 403 200", **LOOK),
+    "message/<int:pk>/again/": Row(**{**MANAGED, "changes": ""}),  # no job type is registered here that could send it
+    "messagerule/": Row(get="302 403 403 403 403 403 403 403 200", **LOOK),
+    "messagerule/add/": Row(**MANAGED_FORM, data=RULE),
+    "messagerule/test/": Row(**MANAGED, data={"qw-rule": "rule {pk}"}),
+    "messagerule/<path:object_id>/change/": Row(**MANAGED_FORM, data=RULE),
+    "messagerule/<int:pk>/delete/": Row(**MANAGED_FORM),
     "worker/<path:object_id>/": Row(
         get="302 302 302 302 302 302 302 302 302",
         post="302 302 302 302 302 302 302 302 302",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,22 @@ from django.db import connection
 from django.test import Client
 
 from qorworker import Every, Plan
-from qorworker.models import Attempt, AuditEntry, Job, LogLine, Pause, ResultsRow, Schedule, ScheduleSlot, Worker
+from qorworker.models import (
+    Attempt,
+    AuditEntry,
+    Batch,
+    Calendar,
+    Holiday,
+    Job,
+    LogLine,
+    Message,
+    MessageRule,
+    Pause,
+    ResultsRow,
+    Schedule,
+    ScheduleSlot,
+    Worker,
+)
 from tests.admin.support import in_state, make_job, stored, superuser, user_with
 
 USING = (
@@ -43,6 +59,10 @@ class Visit:
     job: Job
     worker: Worker
     schedule: Schedule
+    batch: Batch
+    message: Message
+    rule: MessageRule
+    calendar: Calendar
 
 
 def visit(
@@ -60,7 +80,41 @@ def visit(
         arguments = stored(types["greet"], subject="between us")
         job = in_state(types["greet"], state, arguments=arguments, created_by=user if role == "owner" else None)
     told(job)
-    return Visit(role, client, job, worker, a_schedule(job, is_paused))
+    return Visit(
+        role, client, job, worker, a_schedule(job, is_paused), a_batch(job), a_message(job), a_rule(job), a_calendar()
+    )
+
+
+def a_message(job: Job) -> Message:
+    """One about the job that did not arrive."""
+    source, now = f"attempt {Message.objects.count()}", job.enqueued_at
+    return Message.objects.create(job=job, rule="gone", source=source, event="failed", state="failed", created_at=now)
+
+
+def a_rule(job: Job) -> MessageRule:
+    """One that somebody has made."""
+    row = MessageRule(
+        given={"on": ["failed"], "mail": ["ops@example.com"]}, changed_at=job.enqueued_at, since=job.enqueued_at
+    )
+    row.save()
+    row.name = f"rule {row.pk}"
+    row.save()
+    return row
+
+
+def a_calendar() -> Calendar:
+    """One with a day off, which no schedule uses."""
+    calendar = Calendar.objects.create(name=f"calendar-{Calendar.objects.count()}")
+    calendar.add(dt.date(2026, 12, 25), title="Christmas")
+    return calendar
+
+
+def a_batch(job: Job) -> Batch:
+    """One for whoever has made the job, with the job in it."""
+    facts = {"created_at": job.enqueued_at, "created_by": job.created_by, "names": [job.name]}
+    batch = Batch.objects.create(title="A batch", total=1, **facts)
+    Job.objects.filter(pk=job.pk).update(batch=batch)
+    return batch
 
 
 def a_schedule(job: Job, is_paused: bool = False) -> Schedule:
@@ -88,7 +142,21 @@ def told(job: Job, text: str = "a line") -> None:
 
 def everything() -> list[list[tuple[Any, ...]]]:
     """All rows that requests could change, without the record of refusals."""
-    tables = (Job, LogLine, ResultsRow, Attempt, Worker, Schedule, ScheduleSlot, Pause)
+    tables = (
+        Batch,
+        Calendar,
+        Holiday,
+        Message,
+        MessageRule,
+        Job,
+        LogLine,
+        ResultsRow,
+        Attempt,
+        Worker,
+        Schedule,
+        ScheduleSlot,
+        Pause,
+    )
     queries = [f"SELECT * FROM {model._meta.db_table}" for model in tables]
     queries.append(f"SELECT * FROM {AuditEntry._meta.db_table} WHERE outcome <> 'denied'")
     with connection.cursor() as cursor:

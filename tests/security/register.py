@@ -85,8 +85,9 @@ CASES: dict[str, Case] = {
         f"{PAGES}::test_no_cell_of_the_csv_is_a_formula_and_negative_numbers_stay_numbers")),
     "S27": Case("paths as names of files", "for display only", (
         "arguments/test_files.py::test_a_name_is_for_display_only",
-        "arguments/test_files.py::test_the_name_in_the_storage_tells_nothing")),
-    "S28": Case("links in a job's output directory", "not followed", cannot_arise="jobs hand over no files"),
+        "arguments/test_files.py::test_the_name_in_the_storage_tells_nothing",
+        "execution/test_files.py::test_a_name_is_for_display_only")),
+    "S28": Case("links in a job's output directory", "not followed", cannot_arise="a job adds single files"),
     "S29": Case("names of downloads", "made by the server, attachments, nosniff", (
         f"{PAGES}::test_the_log_is_downloaded_whole_as_text", CANARY)),
     "S30": Case("uploads: too large, planted, guessed", "limited, refused, never shown in the browser", (

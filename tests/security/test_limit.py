@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from django.test import Client
 from django.urls import reverse
 
 from qorworker import Every, Schedule
 from qorworker.models import Job
 from tests.admin.support import BASE, in_state, make_job, messages_of, page_of, superuser, user_with
 from tests.admin.test_run_form import token_of
+from tests.models.rows import race
 from tests.security.people import READING, USING
 
 pytestmark = pytest.mark.django_db
@@ -63,6 +65,21 @@ def test_run_again_counts_too(client, types, ann, data):
     answer = client.post(page_of(done, "run-again/"), data, follow=True)
     assert messages_of(answer)[0].startswith(TOLD)
     assert Job.objects.count() == 3
+
+
+@pytest.mark.django_db(transaction=True)
+def test_at_the_same_moment_no_more_start_either(types, settings):
+    settings.QORWORKER = {**settings.QORWORKER, "JOBS_PER_USER": 1}
+    user = user_with(*USING, *READING, name="ann")
+    done = make_job(types["open"], "done", created_by=user)
+
+    def run_again():
+        client = Client()
+        client.force_login(user)
+        return client.post(page_of(done, "run-again/"), {"confirmed": "1"}).status_code
+
+    assert race(*[run_again] * 4) == [302] * 4
+    assert Job.objects.queued().count() == 1
 
 
 def test_in_bulk_as_many_start_as_are_allowed(client, types, ann):

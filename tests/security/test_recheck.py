@@ -15,14 +15,15 @@ from django.utils import timezone
 from qorworker import Cron, Unique
 from qorworker import job as declared
 from qorworker.attempts.attempt import RunningAttempt
+from qorworker.conf import settings as qorworker_settings
 from qorworker.definitions.registry import registry
 from qorworker.execution import recheck
 from qorworker.execution.execute import Work, execute
-from qorworker.maintenance.scheduler import fire
 from qorworker.models import Job, Origin, Schedule
 from qorworker.models.sql import Claim, claim, claim_one
 from tests.admin.support import only_these_types, user_with
 from tests.fixtures import open_database, start, transactional_db
+from tests.maintenance.support import fire_read, read
 from tests.models.rows import token
 from tests.support import ROOT, ended, environment
 from tests.testapp.jobs import noop
@@ -64,7 +65,7 @@ def work_of(job) -> Work:
     wanted = Claim(worker_id=1, token=token(), lease=15.0, queues=["default"], names=registry.names())
     (claimed,) = claim("default", wanted)
     assert claimed.id == job.pk
-    return RunningAttempt(claimed, "default").work
+    return RunningAttempt(claimed, "default").work(qorworker_settings.RECHECK_PERMISSIONS)
 
 
 def greets(subject: str) -> None:
@@ -226,7 +227,7 @@ def test_after_a_replacement_by_a_schedule_the_rights_of_who_made_that_count(typ
         schedule = scheduled_by(ann, greet, subject="B")
         Schedule.objects.update(next_slot=timezone.now() - HOUR)
         schedule.refresh_from_db()
-        assert fire(schedule, "default")
+        assert fire_read(read(schedule))
         waiting.refresh_from_db()
         assert waiting.arguments == {"subject": "B"}
         deactivate({"ann": ann, "ben": ben}[who_leaves])
@@ -246,9 +247,8 @@ def test_a_job_that_starts_at_once_is_checked_only_if_always_is_set(types, ben, 
     ("policy", "has_waited", "due"),
     [("scheduled", True, True), ("scheduled", False, False), ("always", False, True), ("never", True, False)],
 )
-def test_the_setting_says_which_jobs_are_checked(settings, policy, has_waited, due):
-    settings.QORWORKER = {**settings.QORWORKER, "RECHECK_PERMISSIONS": policy}
-    assert recheck.is_due(has_waited) is due
+def test_the_setting_says_which_jobs_are_checked(policy, has_waited, due):
+    assert recheck.is_due(policy, has_waited) is due
 
 
 def test_a_job_is_known_to_have_waited_by_its_row(types, ben):

@@ -37,6 +37,7 @@ LISTS = (
     "job/?tab=queued", "job/?tab=failed", f"job/?q=error:{MARK}", "job/?q=arg.subject:tea", "job/?q=error:Value",
     "job/?q=tests.greet", "job/list.json?tab=queued", "job/list.json?q=arg.subject:tea", "schedule/?tab=attention",
     "job/catalogue/?view=table", "schedule/add/?job=tests.greet",
+    "?range=7d", "?job=tests.greet", "job/failures/?job=tests.greet",
 )  # fmt: skip
 
 

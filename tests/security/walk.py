@@ -34,6 +34,7 @@ def _routes(patterns: list[Any], before: str = "") -> Iterator[str]:
 
 def path(route: str, **parts: Any) -> str:
     """The URL of a route with its parts filled in."""
+    parts = {"token": "0" * 32, "number": 1, **parts}
     return reverse("admin:index") + "qorworker/" + PART.sub(lambda found: str(parts[found[1]]), route)
 
 

@@ -1,6 +1,7 @@
 """Who is alive, who descends from whom, and that only the right ones are ended."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -91,6 +92,20 @@ def test_a_sweep_ends_those_with_the_cookie_and_nobody_else(sleeping):
     assert all(alive(process.pid) for process in others)
 
 
+def test_what_ends_by_itself_is_waited_for_and_what_was_stopped_goes_on(sleeping):
+    process = sleeping(**{processes.COOKIE: "a" * 32})
+    os.kill(process.pid, signal.SIGSTOP)
+    process.terminate()  # heard once it goes on
+    processes.await_end("a" * 32, 60.0)
+    assert not alive(process.pid)
+
+
+def test_what_does_not_end_is_not_waited_for_longer_than_that(sleeping):
+    process = sleeping(**{processes.COOKIE: "a" * 32})
+    processes.await_end("a" * 32, 0.01)
+    assert alive(process.pid)
+
+
 MARKED = """\
 import os, subprocess, time
 from qorworker.system.processes import mark
@@ -107,7 +122,7 @@ def test_a_forked_process_is_found_by_its_cookie_with_all_that_it_starts():
     unmarked = subprocess.Popen([sys.executable, "-c", MARKED], cwd=ROOT, start_new_session=True)
     try:
         wait_until(lambda: len(processes.with_cookie("a" * 32)) == 3)  # its fork, and its program
-        assert not processes.kill_verified(unmarked.pid, "a" * 32)
+        assert not processes.signal_verified(unmarked.pid, "a" * 32, signal.SIGKILL)
         assert processes.with_cookie("a" * 31) == []
         assert processes.kill_with_cookie("a" * 32) == 3
         assert alive(unmarked.pid)
@@ -124,10 +139,10 @@ def test_an_empty_cookie_is_nobodys(sleeping):
 
 def test_a_process_is_ended_only_if_it_is_the_one(sleeping):
     process = sleeping(**{processes.COOKIE: "a" * 32})
-    assert not processes.kill_verified(process.pid, "b" * 32)
+    assert not processes.signal_verified(process.pid, "b" * 32, signal.SIGKILL)
     assert alive(process.pid)
-    assert processes.kill_verified(process.pid, "a" * 32)
-    assert not processes.kill_verified(2**22, "a" * 32)
+    assert processes.signal_verified(process.pid, "a" * 32, signal.SIGKILL)
+    assert not processes.signal_verified(2**22, "a" * 32, signal.SIGKILL)
 
 
 def test_a_child_dies_with_its_parent():

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import ctypes
 import fcntl
+import io
 import itertools
 import json
 import logging
@@ -23,15 +25,20 @@ from pathlib import Path
 
 from django.contrib.auth import get_user_model
 from django.db import connection, transaction
+from django.db.models import Value
+from django.db.models.functions import Concat
 
-from qorworker import Cell, JobContext, Secret, job
+from qorworker import Cell, JobContext, Secret, job, job_of_command
+from qorworker.execution.queries import QueryCounter
 from qorworker.models import Job
+from tests.testapp import mixture, rehearsing, sharing, watched
 from tests.testapp.bending import BENDS, executor, state
 from tests.testapp.models import Shop
 
 kept: list[object] = []
 SPAN = struct.Struct("=ddqq")  # of an attempt: began, was last alive, template, whether it returned
 logging.getLogger("testapp")
+__all__ = ["mixture", "rehearsing", "sharing", "watched"]
 
 
 def tell(ledger: str, *words: object) -> None:
@@ -43,6 +50,32 @@ def tell(ledger: str, *words: object) -> None:
 @job
 def noop() -> None:
     """Does nothing."""
+
+
+@job
+def add_files(context: JobContext, name: str, wait_for: str = "") -> None:
+    """Adds a file, and a row that links to it."""
+    context.set_results_columns("File", "Size")
+    added = context.add_file(name, name.encode())
+    context.add_results_row(added, added.size, key=name)
+    while wait_for and not Path(wait_for).exists():
+        time.sleep(0.01)
+
+
+class Deadly(io.BytesIO):
+    """A file that kills its process while a part of it is stored: it has been read once before, to be measured."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        if size:
+            self.reads = getattr(self, "reads", 0) + 1
+        if getattr(self, "reads", 0) == 5:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().read(size)
+
+
+@job
+def die_while_storing(context: JobContext) -> None:
+    context.add_file("half.bin", Deadly(b"x" * 100_000))
 
 
 @job
@@ -103,6 +136,11 @@ def fail(message: str = "no such luck") -> None:
     raise ValueError(message)
 
 
+@job
+def needs_file(path: str) -> None:
+    Path(path).stat()
+
+
 @job(max_attempts=3, backoff=lambda attempt: 0)
 def fail_twice(context: JobContext, ledger: str) -> None:
     tell(ledger, context.job_id, context.attempt)
@@ -131,6 +169,16 @@ def leave(how: str) -> None:
 @job(max_attempts=10, backoff=lambda attempt: 0)
 def poison() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+@job(max_attempts=20, backoff=lambda attempt: 0)
+def poisoned_at(context: JobContext, ledger: str, poison: int) -> None:
+    """Goes over six numbers. Its process dies behind each of them, and always before it is done with *poison*."""
+    for number in range(context.checkpoint or 0, 6):
+        tell(ledger, number)
+        if number != poison:
+            context.save_checkpoint(number + 1)
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 @job
@@ -287,10 +335,22 @@ def until_again(context: JobContext, gate: str, ledger: str) -> None:
         time.sleep(0.01)
 
 
+@job
+def opens_anew(context: JobContext, path: str) -> None:
+    """Closes low descriptors that it does not know, and keeps files open that get their numbers."""
+    os.closerange(3, 256)
+    kept.extend(os.open(path, os.O_WRONLY | os.O_APPEND) for _ in range(40))
+
+
 @job(max_attempts=3)
-def sometimes_slow(context: JobContext, ledger: str, gate: str = "") -> None:
-    """Quick, unless there is a gate to wait for."""
+def sometimes_slow(context: JobContext, ledger: str, gate: str = "", signals: str = "") -> None:
+    """Quick, unless there is a gate to wait for. It may block signals, as a driver in C does, or ignore them."""
     tell(ledger, context.job_id)
+    if signals == "blocked":
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    elif signals == "ignored":
+        for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+            signal.signal(number, signal.SIG_IGN)
     while gate and not Path(gate).exists():
         time.sleep(0.01)
 
@@ -635,6 +695,12 @@ def isolated_again(context: JobContext, ledger: str) -> None:
     tell(ledger, context.job_id, os.getpid())
 
 
+@job(isolation="process")
+def waits_alone(context: JobContext, ledger: str) -> None:
+    tell(ledger, context.job_id, os.getpid())
+    time.sleep(600)
+
+
 @job
 def takes_shop(shop: Shop) -> None:
     """Needs a row that may be gone by the time it runs."""
@@ -785,7 +851,8 @@ def wraps_queries(close: bool = False) -> None:
 @job
 def tell_wrappers(ledger: str) -> None:
     connection.ensure_connection()  # its receivers add theirs then
-    tell(ledger, os.getpid(), len(connection.execute_wrappers))
+    counters = sum(isinstance(each, QueryCounter) for each in connection.execute_wrappers)
+    tell(ledger, os.getpid(), len(connection.execute_wrappers) - counters, counters)
 
 
 @job
@@ -865,3 +932,154 @@ def sends_event(last_act: bool) -> None:
     if not last_act:
         raise ValueError("no such luck")
     sentry_sdk.capture_message("the last act")
+
+
+@job
+def walk(context: JobContext, ledger: str, count: int, gate: str, dies_at: int = -1) -> None:
+    """Goes over numbers. It waits at the item 2 until it is to end or *gate* exists, and dies at another one, once."""
+    suspend_requested = context._for_loops[1]
+    for number in context.iterate(range(count), text="number {index}"):
+        tell(ledger, number, os.getpid())
+        context.add_results_row(number, Cell("odd", error="odd") if number == 1 else "even")
+        while number == 2 and not (Path(gate).exists() or suspend_requested()):
+            time.sleep(0.01)
+        died = Path(f"{gate}.died")
+        if number == dies_at and not died.exists():
+            died.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+@job
+def walk_throttled(context: JobContext, ledger: str, count: int, gate: str) -> None:
+    """Goes over numbers. It waits before the item 2 until *gate* exists."""
+    throttle = lambda: 0 if context.checkpoint != 1 or Path(gate).exists() else 600  # noqa: E731
+    for number in context.iterate(range(count), throttle=throttle):
+        context.save_checkpoint(number)
+        tell(ledger, number)
+
+
+@job
+async def walk_in_a_coroutine(context: JobContext, ledger: str, gate: str) -> None:
+    """Goes over all shops. It waits at the third one until it is to end or *gate* exists."""
+    suspend_requested = context._for_loops[1]
+    done = await context.acheckpoint() or 0
+    async for _ in context.aiterate(Shop.objects):
+        tell(ledger, done)
+        while done == 2 and not (Path(gate).exists() or suspend_requested()):
+            await asyncio.sleep(0.01)
+        done += 1
+        await context.asave_checkpoint(done)
+
+
+@job
+async def among_callbacks(ledger: str) -> None:
+    """Waits while its event loop does nothing but run a callback, which takes long."""
+    loop = asyncio.get_running_loop()
+
+    def call() -> None:
+        end = time.monotonic() + 0.05
+        while time.monotonic() < end:
+            pass
+        loop.call_soon(call)
+
+    loop.call_soon(call)
+    tell(ledger, "begun")
+    try:
+        await asyncio.Event().wait()
+    finally:
+        tell(ledger, "cleaned")
+
+
+@job(max_attempts=100, backoff=lambda attempt: 0, atomic="chunk")
+def count_once(context: JobContext, ledger: str, dies_every: int) -> None:
+    """Appends a letter to the name of each shop. Its process dies again and again."""
+    for number, shop in enumerate(context.iterate(Shop.objects, chunk=3)):
+        shop.name += "x"
+        shop.save()
+        tell(ledger, shop.pk)
+        if number == dies_every:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+@job(atomic="chunk")
+def count_without_end(context: JobContext) -> None:
+    """Goes over numbers in one transaction after the other, until it is aborted."""
+    for _ in context.iterate(range(10**9), chunk=10):
+        time.sleep(0.01)
+
+
+@job(atomic="chunk")
+def mark_slowly(context: JobContext, gate: str) -> None:
+    """Appends a letter to the name of each shop, some in a transaction. Each attempt marks 45 until *gate* exists."""
+    marked = 0
+    throttle = lambda: 600 if marked == 45 and not Path(gate).exists() else 0  # noqa: E731
+    for shop in context.iterate(Shop.objects, chunk=3, throttle=throttle):
+        Shop.objects.filter(pk=shop.pk).update(name=Concat("name", Value("x")))
+        marked += 1
+        time.sleep(0.03)
+
+
+@job(max_concurrency=1)
+def walk_alone(context: JobContext, ledger: str, gate: str) -> None:
+    """Goes over numbers until *gate* exists. Only one such job runs at a time."""
+    for number in context.iterate(range(10**6)):
+        tell(ledger, number)
+        if Path(gate).exists():
+            return
+        time.sleep(0.02)
+
+
+@job(on_row_errors="done")
+def walk_late(context: JobContext, ledger: str, gate: str) -> None:
+    """Begins its loop once *gate* exists, stays in it until *gate*.end does or it is to end, and catches that."""
+    suspend_requested = context._for_loops[1]
+    tell(ledger, "waits")
+    while not Path(gate).exists():
+        time.sleep(0.01)
+    try:
+        for number in context.iterate(range(3)):
+            tell(ledger, number)
+            while number == 1 and not (Path(f"{gate}.end").exists() or suspend_requested()):
+                time.sleep(0.01)
+    except BaseException:
+        tell(ledger, "caught")
+
+
+wait_with = job_of_command("waitwith", name="testapp.wait_with", secrets=["--token"])
+
+
+@job(max_attempts=3)
+def adds_up(context: JobContext, number: int = 0, ledger: str = "") -> int:
+    """Returns its number and all that the jobs before it returned."""
+    if ledger:
+        tell(ledger, context.job_id)
+    return number + sum(parent.result for parent in context.parents)
+
+
+@job
+def ask_and_die(context: JobContext, ledger: str, gate: str, dies: bool = False) -> int:
+    """Asks for a number. Once the question is stored, its process dies, once, or waits until *gate* exists."""
+    tell(ledger, "asks")
+    try:
+        number: int = context.ask("Which number?", number=int).number
+    except BaseException:
+        tell(ledger, "suspended", os.getpid())
+        died = Path(f"{gate}.died")
+        if dies and not died.exists():
+            died.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        while not Path(gate).exists():
+            time.sleep(0.01)
+        raise
+    tell(ledger, "goes on")
+    return number
+
+
+@job(max_attempts=2, backoff=lambda attempt: 0)
+def die_after_the_answer(context: JobContext, ledger: str) -> int:
+    """Asks for a number, and dies as soon as it has got one, once."""
+    number: int = context.ask("Which number?", number=int).number
+    tell(ledger, number)
+    if context.attempt == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number

@@ -1,8 +1,11 @@
 """The helpers that run jobs in a test, in one that never commits and in one that does."""
 
 import datetime as dt
+import gc
+import warnings
 
 import pytest
+from django.core.files.storage import default_storage
 from django.db import connection, transaction
 from django.test import TestCase
 
@@ -71,6 +74,16 @@ class TestRunJob:
         assert 'raise ValueError("not yet")' in run.traceback
         assert repr(run).startswith(f"<JobRun of test.second #{run.job.pk}, scheduled: ValueError: not yet>\nTraceback")
         assert repr(run_job(types.tell)).endswith("done>")
+
+    def test_files_are_closed_when_they_have_been_read(self, types):
+        run = run_job(jobs.add_files, name="a.txt")
+        with warnings.catch_warnings(record=True, category=ResourceWarning) as unclosed:
+            warnings.simplefilter("always")
+            assert run.files == {"a.txt": b"a.txt"}
+            gc.collect()
+        assert [warning for warning in unclosed if "a.txt" in str(warning.message)] == []  # other tests leave others
+        for row in run.job.files.all():
+            default_storage.delete(row.key)
 
     def test_errors_of_rows_are_told_by_cell(self, types):
         run = run_job(types.rows)

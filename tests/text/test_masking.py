@@ -3,7 +3,8 @@
 import html
 import json
 from urllib.parse import quote, quote_plus
-from xml.sax.saxutils import escape
+from xml.etree import ElementTree
+from xml.sax.saxutils import escape, quoteattr
 
 import pytest
 from django.utils.encoding import iri_to_uri
@@ -20,12 +21,15 @@ NOTATIONS = {
     "ascii": ascii,
     "ASCII with escapes": lambda text: text.encode("ascii", "backslashreplace").decode(),
     "repr of a list": lambda text: repr([f'it\'s "{text}"']),
+    "ascii of a list": lambda text: ascii([f'it\'s "{text}"']),
     "bytes": lambda text: repr(text.encode()),
     "JSON": json.dumps,
     "JSON in UTF-8": lambda text: json.dumps(text, ensure_ascii=False),
     "HTML": html.escape,
     "XML": escape,
     "attribute in XML": lambda text: escape(text, {'"': "&quot;"}),
+    "attribute with blanks in XML": quoteattr,
+    "attribute of an element in XML": lambda text: ElementTree.tostring(ElementTree.Element("a", b=text)).decode(),
     "XML in ASCII": lambda text: escape(text).encode("ascii", "xmlcharrefreplace").decode(),
     "Jinja": lambda text: escape(text, {'"': "&#34;", "'": "&#39;"}),
     "URL": lambda text: quote(text, safe=""),
@@ -52,6 +56,11 @@ def test_no_part_of_it_is_left_in_a_usual_notation(notation):
     secret = "s3cr\\3t \"quotes' <and>\t/sl\u00e4sh/ \u2028 100%"
     left = Mask([secret])(NOTATIONS[notation](secret))
     assert not [part for part in ("s3cr", "quotes", "and", "100") if part in left]
+
+
+@pytest.mark.parametrize("write", [repr, ascii, lambda text: repr(text.encode())])
+def test_quotes_around_it_do_not_hide_it(write):
+    assert Mask(["l'\u00e9t\u00e9"])(write('{"password": "l\'\u00e9t\u00e9"}')).count(MASK) == 1
 
 
 def test_the_longer_of_two_secrets_is_masked_whole():

@@ -27,14 +27,14 @@ EXPECTED = {
     "run with errors": ["Nothing was started. Please correct the following:", "This field is required."],
     "save arguments": ["What is saved", "Tea"],
     "delete saved arguments": ["Tea"],
-    "list": ["Failed", "Running", "#1", "Run a job", "0 of 10 selected"],
+    "list": ["Failed", "Running", "#1", "Run a job", "0 of 13 selected"],
     "many at once": ["Back, change nothing"],
     "job exception": ["KeyError", "a line", "Retry"],
     "job running": ["Abort…", "Running"],
     "job scheduled": ["Cancel…", "Run now", "Update schedule"],
     "change": ["Subject", "Save"],
     "delete": ["Send greetings"],
-    "schedules": ["Need attention", "schedule 0", "Add a schedule", "The next 30 days"],
+    "schedules": ["Need attention", "schedule 0", "Add a schedule", "Month and week"],
     "schedule": ["If still running", "Resume"],
     "new schedule": ["Line", "Preview", "Save"],
     "calendar": ["schedule 0", "today"],
@@ -82,9 +82,9 @@ def test_the_button_of_a_run_form_says_what_it_will_do(visit):
 def test_the_boxes_of_a_list_are_counted(visit):
     visit.open("list")
     visit.click("#action-toggle")
-    assert "10 of 10 selected" in visit.text()
+    assert "13 of 13 selected" in visit.text()
     visit.click("tbody .action-select")
-    assert "9 of 10 selected" in visit.text()
+    assert "12 of 13 selected" in visit.text()
 
 
 # The probe itself: what it has to find

@@ -15,9 +15,9 @@ import pytest
 from qorworker.models import Job, Worker
 from qorworker.system import processes, termination
 from qorworker.worker.forkserver import ForkServer, Leader
-from qorworker.worker.leaving import LEAVE_SIGNAL
+from qorworker.worker.leaving import LEAVE_SIGNAL, SUSPEND_SIGNAL
 from tests.chaos.trees import children_of, strangers
-from tests.support import ROOT, alive, all_ended, ended, running_worker, wait_until
+from tests.support import ROOT, alive, all_ended, ended, running_worker, wait_until, with_status
 from tests.testapp import jobs
 
 pytestmark = pytest.mark.process
@@ -77,6 +77,13 @@ def register(self):
 Heartbeat.register = register
 execute_from_command_line(sys.argv)
 """
+HAS_TIMEOUT = """\
+import socket, sys
+from django.core.management import execute_from_command_line
+
+socket.setdefaulttimeout({seconds})
+execute_from_command_line(sys.argv)
+"""
 PLANTED = "import pathlib; pathlib.Path(__file__).with_suffix('.ran').touch(); raise SystemExit('planted')\n"
 
 
@@ -104,6 +111,23 @@ def test_settings_made_in_code_are_those_of_jobs(run, tmp_path):
     with run(script(tmp_path, IN_CODE), "--batch", ready=False, variables={"DJANGO_SETTINGS_MODULE": None}) as worker:
         assert worker.exit_status() == 0, worker.said
     assert ended(job).status == "done"
+
+
+@pytest.mark.parametrize("seconds", [0.2, 3])
+@pytest.mark.parametrize("first", ["", KEEPS_CONNECTION], ids=["forked", "started"])
+def test_a_time_limit_of_the_project_for_all_sockets_is_not_for_those_of_a_worker(
+    run, tmp_path, ledger, seconds, first
+):
+    with run(script(tmp_path, first + HAS_TIMEOUT.format(seconds=seconds)), processes=1, ABORT_GRACE=0.5) as worker:
+        killed, stubborn = jobs.wait_for.enqueue(ledger=str(ledger)), jobs.stubborn.enqueue(ledger=str(ledger))
+        os.kill(int(ledger.wait(1)[0][1]), signal.SIGKILL)
+        assert ended(killed).status == "exception"
+        ledger.wait(2)
+        stubborn.abort()
+        assert ended(stubborn).status == "killed"
+        assert ended(jobs.noop.enqueue()).status == "done"
+        assert "starting it again" not in worker.said
+        assert worker.stop() == 0
 
 
 def test_a_program_that_calls_the_command_runs_jobs_and_is_not_run_twice(run, tmp_path):
@@ -164,8 +188,8 @@ def test_a_deleted_folder_is_told_once_and_processes_are_not_started_all_the_tim
         assert ended(jobs.noop.enqueue()).status == "done"
         (tmp_path / "release").rmdir()
         os.kill(worker.children()[0], signal.SIGKILL)
-        job = jobs.noop.enqueue()
         wait_until(lambda: "is gone; start the worker again" in worker.row().trouble, why=lambda: worker.said)
+        job = jobs.noop.enqueue()  # not earlier: it might be handed to the process that was just killed
         seen = worker.row().heartbeat_at
         wait_until(lambda: worker.row().heartbeat_at > seen)
         assert worker.said.count("is gone; start the worker again") == 1
@@ -226,6 +250,17 @@ def test_a_job_for_a_process_that_is_never_forked_starts_with_the_next_fork_serv
         wait_until(lambda: os.waitpid(fork_server, os.WNOHANG)[0], 60)
     job = ended(job)
     assert (job.status, job.attempt) == ("done", 1)
+
+
+def test_an_abort_that_comes_while_a_process_is_forked_reaches_it(start, ledger):
+    worker = start(processes=1, ABORT_GRACE=600)
+    assert ended(jobs.noop.enqueue()).status == "done"  # so that the next one needs another process
+    os.kill(worker.fork_server(), signal.SIGSTOP)  # until the worker wakes it: then it forks, and is to stop the job
+    job = with_status(jobs.waits_alone.enqueue(ledger=str(ledger)), "running")
+    job.abort()
+    assert ended(job).status == "killed"
+    assert ended(jobs.noop.enqueue()).status == "done"
+    assert "before it could do any work" not in worker.said
 
 
 def test_a_job_goes_on_when_its_fork_server_has_slept_while_the_lease_was_renewed(start, ledger, tmp_path):
@@ -296,6 +331,27 @@ class TestOrders:
                 exits.append((news["exited"], news["survivors"]))
         return exits
 
+    @pytest.mark.parametrize("fails", [False, True])
+    def test_a_request_to_end_is_neither_ignored_nor_delivered_while_a_process_is_forked(
+        self, fork_server, monkeypatch, fails
+    ):
+        def state():
+            return signal.getsignal(signal.SIGTERM), signal.SIGTERM in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+        def fork():
+            states.append(state())
+            if fails:
+                raise BlockingIOError
+            return 102
+
+        states, before = [], signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        monkeypatch.setattr(os, "fork", fork)
+        try:
+            fork_server.fork(2, [])
+            assert [*states, state()] == [(signal.SIG_DFL, True), (signal.SIG_IGN, False)]
+        finally:
+            signal.signal(signal.SIGTERM, before)
+
     def test_a_process_that_cannot_be_ended_is_a_survivor_of_its_own_job_only(self, fork_server, clock):
         self.end(fork_server, 1)
         fork_server.lingering_now = [900]
@@ -337,14 +393,14 @@ class TestOrders:
         fork_server.on_parent_gone()
         assert killed == [fork_server.leaders[2]]
 
-    def test_a_child_that_was_reaped_is_not_asked_to_leave(self, fork_server, monkeypatch):
+    @pytest.mark.parametrize("number", [LEAVE_SIGNAL, SUSPEND_SIGNAL])
+    def test_a_child_that_was_reaped_gets_no_signal(self, fork_server, monkeypatch, number):
         signals = []
         monkeypatch.setattr(os, "kill", lambda *sent: signals.append(sent))
         self.end(fork_server, 1)
         fork_server.leaders[2] = Leader(2, 102)
-        for number in (1, 2, 3):
-            fork_server.ask_to_leave(number)
-        assert signals == [(102, LEAVE_SIGNAL)]
+        assert [fork_server.signal_child(child, number) for child in (1, 2, 3)] == [False, True, False]
+        assert signals == [(102, number)]
 
     def end(self, fork_server, number):
         """A child has ended since the last look."""

@@ -16,6 +16,7 @@ from qorworker import permissions
 from qorworker.actions import pruning
 from qorworker.admin import access, links
 from qorworker.admin.bases import JobAdminBase
+from qorworker.admin.dashboard import matrix, page
 from qorworker.admin.jobs import (
     as_json,
     bulk,
@@ -27,7 +28,9 @@ from qorworker.admin.jobs import (
     list_live,
     live,
     presets,
+    question_view,
     run_form,
+    tell,
     update,
 )
 from qorworker.admin.jobs.verb_views import JobVerbView
@@ -58,6 +61,8 @@ class JobAdmin(Pages, NumberedActions, JobAdminBase):
         data = partial(read, for_scripts=True)
         own = [
             read("catalogue/", "catalogue", catalogue.catalogue),
+            read("failures/", "failures", matrix.matrix, viewers_only=True),
+            data("dashboard/live/", "dashboard_live", page.live_board, viewers_only=True),
             data("list.json", "list_json", list_json.list_json, viewers_only=True),
             data("list/live/", "list_live", list_live.list_live, viewers_only=True),
             self.page("run/<str:name>/", "run", run_form.run),
@@ -68,9 +73,13 @@ class JobAdmin(Pages, NumberedActions, JobAdminBase):
             data("<int:pk>/job.json", "json", as_json.job_json),
             read("<int:pk>/log.txt", "log", downloads.log),
             read("<int:pk>/results.csv", "results", downloads.results),
+            read("<int:pk>/results.json", "results_json", downloads.results_json),
             read("<int:pk>/results.xlsx", "xlsx", downloads.spreadsheet),
             read("<int:pk>/file/<str:name>/", "file", downloads.file),
+            read("<int:pk>/files/<str:token>/", "added", downloads.added),
             self.page("<int:pk>/update/", "update", update.update),
+            self.page("<int:pk>/tell-me/", "tell_me", tell.tell_me),
+            self.page("<int:pk>/questions/<int:number>/", "answer", question_view.answer),
         ]
         for verb in (*VERBS.values(), RESCHEDULE):
             own.append(self.page(f"<int:pk>/{verb.name}/", verb.key, JobVerbView.view, verb))
@@ -174,6 +183,7 @@ class JobAdmin(Pages, NumberedActions, JobAdminBase):
         if all(permissions.can(request.user, "view_log", job=job) for job in jobs):
             counts[_("log lines")] = sum(job.log_lines for job in jobs)
             counts[_("results rows")] = sum(job.results_rows for job in jobs)
+            counts[_("files")] = sum(job.files_count for job in jobs)
         return [str(job) for job in jobs], {what: count for what, count in counts.items() if count}, set(), kept
 
     def delete_model(self, request: HttpRequest, obj: Job) -> None:

@@ -7,6 +7,7 @@ dots. Load ``created_by`` with the jobs (``job_list.for_list``).
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import json
 from collections.abc import Sequence
@@ -19,8 +20,10 @@ from django.utils.functional import cached_property
 
 from qorworker import permissions
 from qorworker.admin import access, links
+from qorworker.admin.jobs import files
 from qorworker.arguments import shown
-from qorworker.models import Job
+from qorworker.models import Approval, Job, Question
+from qorworker.queries import job_details
 from qorworker.queries.reasons import Reason
 from qorworker.text.cleaning import visible_lines
 from qorworker.text.storable import without_halves
@@ -69,11 +72,13 @@ class JobsAsJson:
             "started_at": iso(job.started_at),
             "finished_at": iso(job.finished_at),
             "abort_requested_at": iso(job.abort_requested_at),
+            "pause_requested_at": iso(job.pause_requested_at),
             "created_by": job.created_by.get_username() if job.created_by is not None else None,
             "rerun_of": job.rerun_of_id if job.rerun_of_id in self._originals else None,
             "schedule": job.schedule_id if job.schedule_id in self._schedules else None,
             "url": self.request.build_absolute_uri(links.url(self.request, "qorworker_job_change", job.pk)),
             "arguments": masked(job) if self.visibility.can("view_arguments", job) else None,
+            "is_dry_run": job.is_dry_run,
             "meta": job.meta if self.visibility.can("view_arguments", job) else None,
             "error": job.error if may_view_log else None,
             "log_lines": job.log_lines if may_view_log else None,
@@ -98,8 +103,13 @@ def response(value: dict[str, Any]) -> HttpResponse:
     return HttpResponse(_json(value), content_type="application/json")
 
 
-def _json(value: Any) -> str:
-    return without_halves(json.dumps(value, ensure_ascii=False, indent=2, cls=DjangoJSONEncoder))
+def line(value: Any) -> str:
+    """Return *value* as JSON in one line."""
+    return _json(value, indent=None)
+
+
+def _json(value: Any, indent: int | None = 2) -> str:
+    return without_halves(json.dumps(value, ensure_ascii=False, indent=indent, cls=DjangoJSONEncoder))
 
 
 def iso(moment: dt.datetime | None) -> str | None:
@@ -118,9 +128,56 @@ def _reason(reason: Reason) -> dict[str, Any]:
         "since": iso(reason.since),
         "until": iso(reason.until),
         "jobs": reason.jobs,
+        "parents": reason.parents,
         "place": reason.place,
         "starts_in": reason.starts_in.total_seconds() if reason.starts_in is not None else None,
     }
+
+
+def _question(question: Question) -> dict[str, Any]:
+    """Return what was asked and answered, as a dict."""
+    return {
+        "key": question.key,
+        "kind": question.kind,
+        "text": question.shown_text,
+        "state": question.state,
+        "asked_at": iso(question.asked_at),
+        "expires_at": iso(question.expires_at),
+        "closed_at": iso(question.closed_at),
+        "answer": question.answer,
+        "answered_by": question.user_name,
+        "origin": question.origin,
+        "reason": question.reason,
+    }
+
+
+def _approval(approval: Approval) -> dict[str, Any]:
+    """Return who asked for an approval, and who decided, as a dict."""
+    return {
+        "permission": approval.permission,
+        "state": approval.state,
+        "asked_at": iso(approval.asked_at),
+        "asked_by": approval.asked_by_name,
+        "expires_at": iso(approval.expires_at),
+        "closed_at": iso(approval.closed_at),
+        "decided_by": approval.decided_by_name,
+        "origin": approval.origin,
+        "reason": approval.reason,
+    }
+
+
+def _rehearsal(job: Job) -> dict[str, Any] | None:
+    """Return what a rehearsal has found, as a dict."""
+    report = job.rehearsal
+    return dataclasses.asdict(report) if report is not None else None
+
+
+def _stack(job: Job) -> dict[str, Any] | None:
+    """Return the stack that was asked for last, as a dict; None if there is none."""
+    stack = job.stack
+    if stack is None:
+        return None
+    return {"text": stack.text, "source": stack.source, "taken_at": iso(stack.taken_at)}
 
 
 def job_json(model_admin: Any, request: HttpRequest, pk: int) -> HttpResponseBase:
@@ -129,9 +186,17 @@ def job_json(model_admin: Any, request: HttpRequest, pk: int) -> HttpResponseBas
     if job is None:
         return JsonResponse({"error": "not found"}, status=404)
     jobs = JobsAsJson(request, [job])
+    may_view_log = jobs.visibility.can("view_log", job)
     data = {
         **jobs.row(job),
-        "return_value": job.result if jobs.visibility.can("view_log", job) else None,
+        "return_value": job.result if may_view_log else None,
+        "rehearsal": _rehearsal(job) if may_view_log else None,
+        "results_columns": job.results_titles if may_view_log else None,
+        "files": files.as_dicts(request, job) if may_view_log else None,
+        "vitals": [sample._asdict() for sample in job.vitals],
+        "stack": _stack(job) if may_view_log else None,
+        "questions": [_question(one) for one in job_details.questions(job)] if may_view_log else None,
+        "approvals": [_approval(one) for one in job_details.approvals(job)],
         "waiting": [_reason(reason) for reason in job.why_waiting(jobs.visibility.jobs_unless_all)],
     }
     return response(data)

@@ -11,10 +11,9 @@ from django.utils.translation import gettext as _
 
 from qorworker.admin.display import qw_duration
 from qorworker.models import Attempt, Job, Outcome
-from qorworker.status import JobStatus
+from qorworker.status import FAILURES, JobStatus
 
 WIDTH, LEAST = 1_000, 8  # of the strip, and of its smallest piece
-BAD = frozenset(Outcome.values) - {Outcome.DONE, Outcome.ABORTED, Outcome.INTERRUPTED}
 
 
 @dataclass(frozen=True)
@@ -93,7 +92,7 @@ def _kind(one: Try) -> str:
         return "running"
     if one.ended.outcome == Outcome.DONE:
         return "done"
-    return "failed" if one.ended.outcome in BAD else "other"
+    return "failed" if one.ended.outcome in FAILURES else "other"
 
 
 def _outcome(one: Try) -> str:

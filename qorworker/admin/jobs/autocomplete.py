@@ -14,6 +14,8 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import Model, QuerySet
 from django.http import Http404, HttpRequest
 
+from qorworker.admin import links
+from qorworker.arguments.selection_field import Chooser, SelectionField
 from qorworker.arguments.widgets import SearchableSelect
 from qorworker.definitions.registry import registry
 from qorworker.permissions import can
@@ -26,11 +28,23 @@ def limit_rows(form: forms.BaseForm, request: HttpRequest, site: admin.AdminSite
     is registered with no site has no rule here: its rows are up to the form.
     """
     for field in form.fields.values():
+        if isinstance(field, SelectionField):
+            field.chooser = _chooser(field.model, request, site)
         if not isinstance(field, forms.ModelChoiceField) or field.queryset is None:
             continue
         if isinstance(field.widget, SearchableSelect):
             field.widget.admin_site = site
         field.queryset = _shown_rows(field.queryset, request, site)
+
+
+def _chooser(model: type[Model], request: HttpRequest, site: admin.AdminSite) -> Chooser:
+    rows = model._default_manager.all()
+    has_list = any(each.is_registered(model) for each in all_sites)
+    rows = _shown_rows(rows, request, site) if has_list else rows.none()
+    address = ""
+    if site.is_registered(model) and site.get_model_admin(model).has_view_or_change_permission(request):
+        address = links.url_in(site, f"{model._meta.app_label}_{model._meta.model_name}_changelist")
+    return Chooser(site.name, str(request.user.pk), rows, address)
 
 
 def _shown_rows(rows: QuerySet[Any], request: HttpRequest, site: admin.AdminSite) -> QuerySet[Any]:

@@ -16,7 +16,7 @@ from django.utils.translation import gettext_lazy, ngettext, npgettext_lazy, pge
 
 from qorworker.actions import pruning
 from qorworker.admin import access, links
-from qorworker.admin.display import qw_badge
+from qorworker.admin.display import label_of, qw_badge
 from qorworker.admin.forms import RescheduleForm
 from qorworker.admin.jobs import tabs
 from qorworker.admin.jobs.verbs import RESCHEDULE, VERBS
@@ -40,14 +40,19 @@ DELETE = Verb(
     perform=_not_alone,
     offered=lambda job: job.is_finished,
     label=pgettext_lazy("verb", "Delete"),
-    warning=gettext_lazy("Their logs, results and uploads are deleted with them. This cannot be undone."),
+    warning=gettext_lazy("Their logs, results, files and uploads are deleted with them. This cannot be undone."),
     kind="danger",
     bulk=gettext_lazy("Delete finished jobs…"),
     plural=npgettext_lazy("bulk", "%d job was deleted", "%d jobs were deleted"),
 )
-BULK: dict[str, Verb] = {verb.key: verb for verb in (*VERBS.values(), RESCHEDULE, DELETE)}
+BULK: dict[str, Verb] = {verb.key: verb for verb in (*VERBS.values(), RESCHEDULE, DELETE) if verb.bulk}
 # Functions that act on hundreds of jobs by a few statements, and return the jobs for which that worked.
-TOGETHER: dict[str, Callable[..., list[Job]]] = {"retry": bulk.retry, "delete-finished": pruning.delete_ended}
+TOGETHER: dict[str, Callable[..., list[Job]]] = {
+    "retry": bulk.retry,
+    "pause": bulk.pause,
+    "resume": bulk.resume,
+    "delete-finished": pruning.delete_ended,
+}
 
 
 def is_offered(name: str, tab: str, user: Any) -> bool:
@@ -70,7 +75,7 @@ class ManyJobs(Many):
         return not self.verb.lacking(self.request.user, job=row)
 
     def state(self, row: Job) -> str:
-        return str(row.get_status_display())
+        return label_of(row)
 
     def shown(self, row: Job) -> SafeString:
         badge = render_to_string("admin/qorworker/badge.html", qw_badge(row))
@@ -158,6 +163,8 @@ class ManyJobs(Many):
         return len(done)
 
     def why_not(self, row: Job, error: QorWorkerError) -> str:
+        if "approve" in self.verb.needs and row.awaits_approval and isinstance(error, InvalidTransition):
+            return _("changed since you saw it")
         return _status_label(error.status) if isinstance(error, InvalidTransition) else _("its arguments no longer fit")
 
 

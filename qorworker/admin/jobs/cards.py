@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
 
-from django.utils.translation import pgettext
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext, pgettext
 
 from qorworker import permissions
+from qorworker.admin.display import qw_number
 from qorworker.definitions.job_type import JobType
 from qorworker.definitions.registry import registry
 from qorworker.models import Job, Pause, PauseKind
@@ -22,7 +24,7 @@ from qorworker.status import JobStatus
 class Card:
     """A job type in the catalogue."""
 
-    job_type: JobType[Any]
+    job_type: JobType[..., Any]
     may_run: bool
     may_view: bool
     may_repeat: bool = False
@@ -37,6 +39,11 @@ class Card:
     def summary(self) -> str:
         """Return the first paragraph of the description."""
         return first_paragraph(self.job_type)
+
+    @property
+    def budgets(self) -> str:
+        """Return how much one attempt may do, in words; empty if it has no budget."""
+        return budgets_in_words(self.job_type)
 
     @property
     def searched(self) -> str:
@@ -66,9 +73,22 @@ class Card:
         return self.last if self.last is not None and self.last.status != JobStatus.RUNNING else None
 
 
-def first_paragraph(job_type: JobType[Any]) -> str:
+def first_paragraph(job_type: JobType[..., Any]) -> str:
     """Return the first paragraph of the description of *job_type*; empty if it has none."""
     return " ".join(str(job_type.description or "").strip().split("\n\n")[0].split())
+
+
+def budgets_in_words(job_type: JobType[..., Any]) -> str:
+    """Return how much one attempt at a job of this type may do; empty if it has no budget."""
+    budgets = job_type.budgets
+    texts = {
+        "max_queries": ngettext("%s query", "%s queries", budgets.get("max_queries", 0)),
+        "max_mails": ngettext("%s mail", "%s mails", budgets.get("max_mails", 0)),
+        "max_log_lines": ngettext("%s log line", "%s log lines", budgets.get("max_log_lines", 0)),
+        "max_rows": ngettext("%s row of results", "%s rows of results", budgets.get("max_rows", 0)),
+    }
+    most = ", ".join(texts[name] % qw_number(number) for name, number in budgets.items())
+    return _("At most %s in one attempt") % most if most else ""
 
 
 def cards_for(user: Any) -> list[Card]:

@@ -26,7 +26,7 @@ FEW = 6  # cards among which people find what they used last without help
 def catalogue(model_admin: Any, request: HttpRequest) -> HttpResponseBase:
     """Show ``job/catalogue/``, or the form at once if the user can run only one type."""
     everything = cards_for(request.user)
-    if not everything and not permissions.can_view_any(request.user) and registry.names():
+    if not everything and not permissions.can_view_any(request.user) and registry.all():
         return access.deny(model_admin, request, "run")
     if (name := request.GET.get("job")) and access.visible_type(request, name) is not None:
         return HttpResponseRedirect(links.url(request, "qorworker_job_run", name))
@@ -56,7 +56,7 @@ def _context(request: HttpRequest, everything: list[Card], view: str) -> dict[st
     return {
         "groups": grouped(cards),
         "count": len(cards),
-        "is_empty": set(registry.names()) <= {jobs.NAME},
+        "is_empty": {each.name for each in registry.all()} <= {jobs.NAME},
         "query": query,
         "group": group,
         "is_narrowed": is_narrowed,

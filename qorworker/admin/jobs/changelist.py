@@ -22,7 +22,7 @@ from qorworker.admin.jobs.filters import ON, PARAMETERS, PER_PAGE, Filters
 from qorworker.conf import settings
 from qorworker.definitions.registry import registry
 from qorworker.models import Job, JobQuerySet
-from qorworker.queries import counting, job_list
+from qorworker.queries import counting, job_details, job_list
 
 
 class CappedPaginator(PaginatorBase):
@@ -72,6 +72,12 @@ class JobChangeList(ChangeList):
         if order and ORDER_VAR not in request.GET:
             return list(order)
         return super().get_ordering(request, queryset)
+
+    @property
+    def newest_approval(self) -> int:
+        """Return the number of the newest request for approval that the page shows; 0 if it shows none."""
+        shown = job_details.open_approvals(list(self.result_list))
+        return max((approval.pk for approval in shown.values()), default=0)
 
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterable
 from typing import Any
 
 from django.contrib import admin
 from django.http import HttpRequest
 from django.template.loader import render_to_string
+from django.utils import timezone
 from django.utils.functional import cached_property
 from django.utils.html import conditional_escape, format_html
 from django.utils.safestring import SafeString, mark_safe
@@ -16,9 +18,11 @@ from django.utils.translation import gettext_lazy, pgettext_lazy
 
 from qorworker import permissions
 from qorworker.admin import links
-from qorworker.admin.display import qw_capped, qw_duration, qw_from_now, qw_moment
-from qorworker.models import Job
-from qorworker.queries import counting, job_list
+from qorworker.admin.display import qw_capped, qw_duration, qw_factor, qw_from_now, qw_moment, qw_visible
+from qorworker.admin.jobs.estimate import factor_of
+from qorworker.models import Approval, Job, Question
+from qorworker.queries import catalogue, counting, job_details, job_list
+from qorworker.status import JobStatus
 
 NOTHING = mark_safe('<span class="qw-none">—</span>')
 ARGUMENTS = 80  # characters
@@ -101,8 +105,48 @@ class Columns:
 
     @admin.display(description=gettext_lazy("Starts at"))
     def starts(self, job: Job) -> str:
-        """Show the time for which it is scheduled."""
-        return self._moment(job.run_after)
+        """Show the time for which it is scheduled, or that it starts after other jobs."""
+        if job.is_asking:
+            return _("after an answer")
+        if job.awaits_approval and not job.waits_for_jobs and job.run_after <= timezone.now():
+            return _("after the approval")
+        return _("after other jobs") if job.waits_for_jobs else self._moment(job.run_after)
+
+    @admin.display(description=gettext_lazy("Question"))
+    def question(self, job: Job) -> str:
+        """Show what it asks, if the user may answer that or see the log, with a link to the form."""
+        question = self._questions.get(job.pk)
+        may_answer = question is not None and permissions.may_answer(self.request.user, job, question)
+        if question is None or not (may_answer or self.visibility.can("view_log", job)):
+            return NOTHING
+        text = question.shown_text or _("A call from outside")
+        url = links.url(self.request, "qorworker_job_change", job.pk)
+        return format_html('<a href="{}#questions" class="qw-clamp">{}</a>', url, qw_visible(text))
+
+    @admin.display(description=gettext_lazy("Until"))
+    def until(self, job: Job) -> str:
+        """Show until when it waits for an answer, or for approval."""
+        waits_for = self._approvals.get(job.pk) if job.awaits_approval else self._questions.get(job.pk)
+        return self._moment(waits_for.expires_at if waits_for is not None else None)
+
+    @admin.display(description=gettext_lazy("Permission"))
+    def permission(self, job: Job) -> str:
+        """Show which permission its approval needs."""
+        approval = self._approvals.get(job.pk)
+        return self._named("permission", approval.permission if approval is not None else NOTHING)
+
+    @cached_property
+    def _approvals(self) -> dict[int, Approval]:
+        return job_details.open_approvals(list(self.jobs))
+
+    @cached_property
+    def _questions(self) -> dict[int, Question]:
+        return job_details.open_questions(list(self.jobs))
+
+    @admin.display(description=pgettext_lazy("column", "Paused"))
+    def paused(self, job: Job) -> str:
+        """Show since when it is paused."""
+        return self._moment(job.pause_requested_at)
 
     @admin.display(description=gettext_lazy("Started"))
     def started(self, job: Job) -> str:
@@ -117,10 +161,24 @@ class Columns:
     def duration(self, job: Job) -> str:
         """Show how long the job ran, and how long it waited if that was a second or more."""
         lasted = qw_duration(job.duration) or NOTHING
+        if factor := self._factor(job):
+            text = _("%s × slower than usual") % qw_factor(factor)  # noqa: RUF001 - typography
+            lasted = format_html('{}<span class="qw-line qw-long">{}</span>', lasted, text)
         wait = job.last_attempted_at - job.run_after if job.last_attempted_at and job.duration is not None else None
         if wait is None or wait.total_seconds() < 1:
             return lasted
         return format_html('{}<span class="qw-line">{}</span>', lasted, _("waited %s") % qw_duration(wait))
+
+    def _factor(self, job: Job) -> float | None:
+        """Return how many times as long as usual a running job has taken, if that is unusual."""
+        if job.status != JobStatus.RUNNING:
+            return None
+        return factor_of(job.duration, self._usual.get(job.name))
+
+    @cached_property
+    def _usual(self) -> dict[str, dt.timedelta]:
+        names = {job.name for job in self.jobs if job.status == JobStatus.RUNNING}
+        return catalogue.usual_durations(Job.objects.all(), names, self.visibility.creator)
 
     @admin.display(description=pgettext_lazy("column", "By"))
     def by(self, job: Job) -> str:

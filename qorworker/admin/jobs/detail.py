@@ -9,6 +9,7 @@ from django.utils.translation import gettext_lazy
 
 from qorworker.admin import access, links, rendering
 from qorworker.admin.forms import RescheduleForm
+from qorworker.admin.jobs.questions import Asked
 from qorworker.admin.jobs.story import Story
 from qorworker.admin.media import DETAIL_MEDIA, FORM_MEDIA
 from qorworker.admin.parameters import number
@@ -32,15 +33,22 @@ def detail(model_admin: Any, request: HttpRequest, object_id: str) -> HttpRespon
     return access.not_found(request) if job is None else show(request, job)
 
 
-def show(request: HttpRequest, job: Job, form: RescheduleForm | None = None, status: int = 200) -> HttpResponseBase:
-    """Return the page of *job*. *form* has the errors of another time that was refused."""
-    story = Story(request, job, form)
+def show(
+    request: HttpRequest,
+    job: Job,
+    form: RescheduleForm | None = None,
+    status: int = 200,
+    asked: Asked | None = None,
+) -> HttpResponseBase:
+    """Return the page of *job*. *form* has the errors of another time that was refused, *asked* those of an answer."""
+    story = Story(request, job, form, asked)
+    media = FORM_MEDIA + DETAIL_MEDIA + story.form_media if story.has_forms else DETAIL_MEDIA
     return rendering.page(
         request,
         "job/detail.html",
         Job._meta,
         title=str(job),
-        media=FORM_MEDIA + DETAIL_MEDIA + story.schedule_form.media if story.schedule_form else DETAIL_MEDIA,
+        media=media,
         job=job,
         story=story,
         live_url=_live_url(story) if story.is_live else "",

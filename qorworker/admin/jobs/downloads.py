@@ -6,6 +6,7 @@ import csv
 import logging
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
@@ -27,6 +28,8 @@ from django.utils.translation import ngettext
 from qorworker import permissions
 from qorworker.admin import access, links
 from qorworker.admin.display import qw_level
+from qorworker.admin.jobs import as_json
+from qorworker.admin.jobs import files as added_files
 from qorworker.arguments import codec, files
 from qorworker.models import Job, LogLine
 from qorworker.queries import job_details
@@ -39,6 +42,7 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "
 # a formula matches, too: else a long run of line breaks would be read again from each of them.
 INNER = re.compile(r"([;|\t\r\n\uff1b][\s\"';|\uff1b]*)([=+\-@\uff1d\uff0b\uff0d\uff20][^;|\t\r\n\uff1b]*)?")
 SHEET_CELLS = 250_000  # in one XLSX file: it is made within the request, at about 35 µs a cell
+KINDS = {"csv": "text/csv", "json": "application/json", "txt": "text/plain"}  # of content, by the end of a name
 Answer = Callable[[HttpRequest, Job], HttpResponseBase]
 
 
@@ -49,9 +53,21 @@ def log(model_admin: Any, request: HttpRequest, pk: int) -> HttpResponseBase:
 
 def results(model_admin: Any, request: HttpRequest, pk: int) -> HttpResponseBase:
     """Send the results as CSV, at ``job/<id>/results.csv``."""
-    return _answer(
-        model_admin, request, pk, "view_log", lambda request, job: _stream(job, "results.csv", _results_csv(job))
-    )
+
+    def answer(request: HttpRequest, job: Job) -> HttpResponseBase:
+        return _stream(job, "results.csv", _results_csv(job, job.results_titles, _("Row"), _("Errors")))
+
+    return _answer(model_admin, request, pk, "view_log", answer)
+
+
+def results_json(model_admin: Any, request: HttpRequest, pk: int) -> HttpResponseBase:
+    """Send the results as JSON, at ``job/<id>/results.json``."""
+
+    def answer(request: HttpRequest, job: Job) -> HttpResponseBase:
+        link = partial(added_files.address, request, job)
+        return _stream(job, "results.json", _results_json(job, job.results_titles, link))
+
+    return _answer(model_admin, request, pk, "view_log", answer)
 
 
 def spreadsheet(model_admin: Any, request: HttpRequest, pk: int) -> HttpResponseBase:
@@ -62,6 +78,11 @@ def spreadsheet(model_admin: Any, request: HttpRequest, pk: int) -> HttpResponse
 def file(model_admin: Any, request: HttpRequest, name: str, pk: int) -> HttpResponseBase:
     """Send the upload that is the argument *name*."""
     return _answer(model_admin, request, pk, "view_arguments", lambda request, job: _file(request, job, name))
+
+
+def added(model_admin: Any, request: HttpRequest, token: str, pk: int) -> HttpResponseBase:
+    """Send the file that the job has added and whose address ends with *token*."""
+    return _answer(model_admin, request, pk, "view_log", lambda request, job: _added(request, job, token))
 
 
 def has_xlsx() -> bool:
@@ -87,7 +108,7 @@ def _file_name(job: Job, end: str) -> str:
 
 
 def _stream(job: Job, end: str, lines: Iterator[str]) -> HttpResponseBase:
-    kind = "text/csv" if end.endswith("csv") else "text/plain"
+    kind = KINDS[end.rpartition(".")[2]]
     response = StreamingHttpResponse(lines, content_type=f"{kind}; charset=utf-8")
     response["Content-Disposition"] = f'attachment; filename="{_file_name(job, end)}"'
     return response
@@ -128,14 +149,32 @@ class _Line:
         return line
 
 
-def _results_csv(job: Job) -> Iterator[str]:
-    """Return one line for each row: its number, its cells, and what is wrong with them."""
+def _results_csv(job: Job, titles: list[str], *around: str) -> Iterator[str]:
+    """Return one line for each row: its number, its cells, and what is wrong with them.
+
+    If columns have titles, they are the first line, and the errors of all rows are in one column. *around* is what
+    stands above the numbers and above the errors then; a response is sent when its language may be another.
+    """
     writer = csv.writer(_Line())
     yield "\ufeff"  # so that Excel reads UTF-8
+    if titles:
+        yield writer.writerow(map(safe_cell, (around[0], *titles, around[1])))
     for row in job_details.results(job).iterator(chunk_size=2_000):
         errors = job_details.errors_of(row.cells)
         values = [safe_cell(cell.get("value")) for cell in row.cells]
-        yield writer.writerow([row.place, *values, *([safe_cell(errors)] if errors else [])])
+        values += [""] * (len(titles) - len(values))
+        yield writer.writerow([row.place, *values, *([safe_cell(errors)] if errors or titles else [])])
+
+
+def _results_json(job: Job, titles: list[str], link: Callable[[str], str]) -> Iterator[str]:
+    """Return an object with the titles of the columns and a list of rows, one in each line."""
+    yield f'{{"columns": {as_json.line(titles)}, "rows": ['
+    separator = "\n"
+    for row in job_details.results(job).iterator(chunk_size=2_000):
+        cells = [{**cell, "file": link(cell["file"])} if cell.get("file") else cell for cell in row.cells]
+        yield separator + as_json.line({"row": row.place, "key": row.key, "cells": cells})
+        separator = ",\n"
+    yield "\n]}\n"
 
 
 def safe_cell(value: Any) -> Any:
@@ -190,5 +229,21 @@ def _file(request: HttpRequest, job: Job, name: str) -> HttpResponseBase:
         upload = files.fetch(stored)
     except ValidationError as error:
         return _refuse(request, job, " ".join(error.messages))
-    name = files.display_name(str(stored.get("name", "")))
-    return FileResponse(upload.file, as_attachment=True, filename=name, content_type="application/octet-stream")
+    return _attachment(upload.file, str(stored.get("name", "")))
+
+
+def _added(request: HttpRequest, job: Job, token: str) -> HttpResponseBase:
+    added = job_details.added_file(job, token) if job.files_count else None
+    if added is None:
+        return access.not_found(request)
+    try:
+        return _attachment(files.fetch(added.kept).file, added.name)
+    except ValidationError:
+        text = _("The file “%s” is gone, was changed, or its storage does not return it now.")
+        return _refuse(request, job, text % visible(added.name))
+
+
+def _attachment(content: Any, name: str) -> HttpResponseBase:
+    """Return a file that no browser opens by itself, whatever it is."""
+    kind = "application/octet-stream"
+    return FileResponse(content, as_attachment=True, filename=files.display_name(name), content_type=kind)

@@ -64,7 +64,8 @@ class Explanation:
 
 def explain(job: Job, attempt: Attempt | None) -> Explanation | None:
     """Return the error of a job that failed or is about to try again; None if it has none."""
-    if job.status not in (JobStatus.EXCEPTION, JobStatus.KILLED) and not job.will_retry:
+    failed_before = job.will_retry or (job.is_paused and job.error)
+    if job.status not in (JobStatus.EXCEPTION, JobStatus.KILLED) and not failed_before:
         return None
     error = job.error or (attempt.error if attempt is not None else "")
     if not error and job.status == JobStatus.KILLED:
@@ -94,6 +95,9 @@ def hint_for(attempt: Attempt | None) -> str:
         Outcome.LOST: _("The worker stopped answering. What the job had already changed stays changed."),
         Outcome.TIMEOUT: _("It was ended because it ran longer than its time limit."),
         Outcome.MEMORY: _("It was ended because it used more memory than its limit.") + peak,
+        Outcome.BUDGET: _(
+            "It was ended because it did more than its type allows. What it had already changed stays changed."
+        ),
         Outcome.INTERRUPTED: _("The worker was shut down while the job ran."),
         Outcome.REFUSED: _("It was never started: nothing was changed by it."),
         Outcome.ROW_ERRORS: _("It ran to its end. The rows with errors are listed under Results."),

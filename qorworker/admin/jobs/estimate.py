@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
+import math
 from dataclasses import dataclass
 
 from qorworker.models import Job
@@ -10,6 +12,7 @@ from qorworker.status import JobStatus
 
 PROGRESS_NEEDS, SECONDS_NEEDED = 5, 10  # per cent, and seconds with so little, before progress means anything
 UNUSUAL = 1.5  # times the usual duration
+NOTICEABLE = dt.timedelta(seconds=5)  # how much longer than usual it is at least: jobs of milliseconds vary with the load
 STEPS = ((60, 5), (600, 10), (3_600, 60), (36_000, 300))  # seconds: limit and step of rounding below it
 
 
@@ -19,27 +22,57 @@ class Estimate:
 
     usual: dt.timedelta | None = None
     left: dt.timedelta | None = None
-    is_long: bool = False  # it has taken much longer than usual
+    factor: float | None = None  # how many times as long as usual it has taken, if that is unusual
 
 
 def estimate(job: Job, usual: dt.timedelta | None) -> Estimate:
     """Estimate from the job's progress if there is enough of it, else from what is *usual* for its type."""
     elapsed = job.duration
+    factor = factor_of(elapsed, usual)
+    if job.status in (JobStatus.EXCEPTION, JobStatus.KILLED):
+        return Estimate(usual if factor else None, None, factor)  # how long it would have taken is no news
     if job.status != JobStatus.RUNNING or elapsed is None:
-        return Estimate(usual)
-    is_long = usual is not None and elapsed > usual * UNUSUAL
-    left = _by_progress(job, elapsed)
-    if left is None and usual is not None and elapsed < usual:
-        left = usual - elapsed
-    return Estimate(usual, rounded(left) if left is not None and not job.is_aborting else None, is_long)
+        return Estimate(usual, None, factor if job.is_finished else None)
+    begun, percent = _begin(job, elapsed)
+    left = _by_progress(job, elapsed - begun, percent)
+    if left is None and usual is not None and elapsed < (expected := usual * ((100 - percent) / 100)):
+        left = expected - elapsed
+    if left is None or job.is_aborting or job.is_pausing:
+        return Estimate(usual, None, factor)
+    return Estimate(usual, rounded(left), factor)
 
 
-def _by_progress(job: Job, elapsed: dt.timedelta) -> dt.timedelta | None:
-    if job.progress is None or job.progress < PROGRESS_NEEDS or job.progress >= 100:
+def factor_of(elapsed: dt.timedelta | None, usual: dt.timedelta | None) -> float | None:
+    """Return how many times as long as usual *elapsed* is, in two digits; None if that is not unusual."""
+    if elapsed is None or not usual or elapsed <= max(usual * UNUSUAL, usual + NOTICEABLE):
         return None
-    if elapsed.total_seconds() * job.progress < SECONDS_NEEDED * PROGRESS_NEEDS:  # more progress needs less time
+    factor = elapsed / usual
+    return round(factor, 1) if factor < 10 else round(factor, 1 - int(math.log10(factor)))
+
+
+def _begin(job: Job, elapsed: dt.timedelta) -> tuple[dt.timedelta, int]:
+    """Return from which time of the attempt and which per cent its progress counts.
+
+    These are not 0 for a loop that goes on behind a checkpoint, or that follows another loop.
+    """
+    begin = json.loads(job.checkpoint).get("begin") if job.checkpoint else None
+    if begin is None or job.progress is None:
+        return dt.timedelta(), 0
+    attempt, seconds, percent = begin
+    if not (job.attempt_token or "").startswith(attempt):
+        return elapsed, job.progress  # of an earlier attempt; this one has not kept a checkpoint yet
+    return dt.timedelta(seconds=seconds), percent
+
+
+def _by_progress(job: Job, elapsed: dt.timedelta, before: int) -> dt.timedelta | None:
+    if job.progress is None or job.progress >= 100:
         return None
-    return elapsed * ((100 - job.progress) / job.progress)
+    gained = job.progress - before
+    if gained < PROGRESS_NEEDS:
+        return None
+    if elapsed.total_seconds() * gained < SECONDS_NEEDED * PROGRESS_NEEDS:  # more progress needs less time
+        return None
+    return elapsed * ((100 - job.progress) / gained)
 
 
 def rounded(left: dt.timedelta) -> dt.timedelta:

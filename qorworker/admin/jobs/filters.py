@@ -23,9 +23,11 @@ from qorworker.conf import settings
 from qorworker.definitions.job_type import JobType
 from qorworker.definitions.registry import registry
 from qorworker.models import JobQuerySet
+from qorworker.models.clock import stored
 from qorworker.queries import job_list
+from qorworker.text.moments import date_and_clock, local
 
-PARAMETERS = ("tab", "q", "job", "group", "queue", "user", "on", "period", "from", "to", "before", "per")
+PARAMETERS = ("tab", "q", "job", "group", "queue", "user", "batch", "on", "period", "from", "to", "before", "per")
 ON: dict[str, tuple[str, Any]] = {
     "created": ("enqueued_at", gettext_lazy("created")),
     "finished": ("finished_at", gettext_lazy("finished")),
@@ -58,7 +60,8 @@ class Filters:
         self.per_page = int(self._one_of("per", PER_PAGE, "50"))
         self.terms = self._terms()
         self.start, self.end = self._dates()
-        self.before = self._before()
+        self.before = self._number("before")
+        self.batch = self._number("batch")
 
     # Narrowing the rows
 
@@ -71,6 +74,8 @@ class Filters:
             jobs = job_list.in_queue(jobs, queue)
         if user := self.given.get("user"):
             jobs = self._of_user(jobs, user)
+        if self.batch is not None:
+            jobs = job_list.of_batch(jobs, self.batch)
         jobs = job_list.between(jobs, ON[self.on][0], self.start, self.end)
         for term in sorted(self.terms, key=lambda term: term.qualifier == "arg"):  # terms that read rows come last
             jobs = self._fitting(jobs, term, window)
@@ -86,7 +91,7 @@ class Filters:
     def _fitting(self, jobs: JobQuerySet, term: Term, window: job_list.Window) -> JobQuerySet:
         match term.qualifier:
             case "type":
-                return jobs.for_types(_names(term.value))
+                return jobs.for_types(self._names(term.value))
             case "queue":
                 return job_list.in_queue(jobs, term.value)
             case "user":
@@ -102,7 +107,7 @@ class Filters:
 
     def _of_word(self, jobs: JobQuerySet, term: Term) -> JobQuerySet:
         """Narrow by number or type; by the class of the error if a word is neither."""
-        names = _names(term.value)
+        names = self._names(term.value)
         is_number_or_type = term.job_number is not None or len(names) > 1
         return job_list.of_word(
             jobs, names, term.job_number, job_list.Types(()) if is_number_or_type else self._allowed("view_log")
@@ -184,32 +189,35 @@ class Filters:
         """Return the first moment that fits and the first that no longer does."""
         if self.period:
             return _midnight(_today() - dt.timedelta(days=PERIODS[self.period][0])), None
-        first, last = self._date("from", pgettext("first day", "From")), self._date("to", pgettext("last day", "To"))
-        if first and last and first > last:
+        first, after = self._limit("from", pgettext("first day", "From")), self._limit("to", pgettext("last day", "To"))
+        if first and after and first >= after:
             self.errors["to"] = _("“To” is before “From”; both were left out.")
             return None, None
-        after = last + dt.timedelta(days=1) if last else None
-        return _midnight(first) if first else None, _midnight(after) if after else None
+        return first, after
 
-    def _date(self, name: str, label: str) -> dt.date | None:
+    def _limit(self, name: str, label: str) -> dt.datetime | None:
+        """Return the begin of the first day or the end of the last one. Links have moments with a zone."""
         if not (text := self.given.get(name)):
             return None
         try:
+            if "T" in text:
+                return stored(_with_zone(dt.datetime.fromisoformat(text)))
             day = dt.date.fromisoformat(text)
-            _midnight(day + dt.timedelta(days=1))  # at both ends of the calendar there is no such moment
-            _midnight(day - dt.timedelta(days=1)).astimezone(dt.UTC)
+            _midnight(day - dt.timedelta(days=1)).astimezone(dt.UTC)  # at both ends of the calendar there is none
+            after = _midnight(day + dt.timedelta(days=1))
         except (ValueError, OverflowError):
             values = {"field": label, "text": text}
             self.errors[name] = _("%(field)s: “%(text)s” is not a date like 2026-12-31; it was left out.") % values
             return None
-        return day
+        return _midnight(day) if name == "from" else after
 
-    def _before(self) -> int | None:
-        if not (text := self.given.get("before")):
+    def _number(self, name: str) -> int | None:
+        if not (text := self.given.get(name)):
             return None
-        if (before := number(text)) is None:
-            self.errors["before"] = _("“%s” is not the number of a job; it was left out.") % text
-        return before
+        if (found := number(text)) is None:
+            problems = {"before": _("“%s” is not the number of a job; it was left out.")}
+            self.errors[name] = problems.get(name, _("“%s” is not the number of a batch; it was left out.")) % text
+        return found
 
     # Types and rights
 
@@ -219,13 +227,23 @@ class Filters:
             chosen.append([job_type.name for job_type in registry.all() if str(job_type.group or "") == group])
         return chosen
 
-    def _types(self, action: str) -> list[JobType[Any]]:
+    def _types(self, action: str) -> list[JobType[..., Any]]:
         return [job_type for job_type in registry.all() if permissions.can(self.user, action, job_type)]
+
+    def _names(self, text: str) -> list[str]:
+        """Return the names of types with *text* in name or title, and *text*: it may be that of a type without code.
+
+        Types that the user may not see are left out: what is found beside them would reveal their names and titles.
+        """
+        folded = text.casefold()
+        types = self._types("view")
+        names = [t.name for t in types if folded in str(t.title).casefold() or folded in t.name.casefold()]
+        return [*(name for name in names if name != text), text]
 
     def _may_not_search(self, action: str) -> bool:
         return not permissions.can(self.user, action) and not self._types(action)
 
-    def _types_with(self, argument: str) -> list[JobType[Any]]:
+    def _types_with(self, argument: str) -> list[JobType[..., Any]]:
         """Return the types that have the argument, not as a secret, and of which the user may see it."""
         types = []
         for job_type in self._types("view_arguments"):
@@ -263,17 +281,26 @@ class Filters:
             yield ("queue",), _("Queue: %s") % queue
         if user := given.get("user"):
             yield ("user",), _("By: %s") % (self.user.get_username() if user == "me" else user)
+        if self.batch is not None:
+            yield ("batch",), _("Batch: #%d") % self.batch
         if (self.start or self.end) and not self.period:  # a period has its own links
             yield ("from", "to", "on"), self._dates_in_words()
 
     def _dates_in_words(self) -> str:
         what = str(ON[self.on][1])
-        first = formats.date_format(self.start, "DATE_FORMAT") if self.start else None
-        last = formats.date_format(self.end - dt.timedelta(days=1), "DATE_FORMAT") if self.end else None
+        first = self._limit_in_words(self.start) if self.start else None
+        last = self._limit_in_words(self.end, is_end=True) if self.end else None
         values = {"what": what, "first": first, "last": last}
         if first is None:
             return _("%(what)s until %(last)s") % values
         return _("%(what)s from %(first)s") % values if last is None else _("%(what)s %(first)s to %(last)s") % values
+
+    def _limit_in_words(self, moment: dt.datetime, *, is_end: bool = False) -> str:
+        """Return a day, or day and time if it is no midnight of the current zone."""
+        wall = local(moment)
+        if wall.time() != dt.time.min:
+            return date_and_clock(wall)
+        return formats.date_format(wall - dt.timedelta(days=1) if is_end else wall, "DATE_FORMAT")
 
     @property
     def periods(self) -> list[dict[str, Any]]:
@@ -290,11 +317,11 @@ class Filters:
         ]
 
 
-def _names(text: str) -> list[str]:
-    """Return the names of types with *text* in name or title, and *text*: it may be the name of a type without code."""
-    folded = text.casefold()
-    names = [t.name for t in registry.all() if folded in str(t.title).casefold() or folded in t.name.casefold()]
-    return [*(name for name in names if name != text), text]
+def _with_zone(moment: dt.datetime) -> dt.datetime:
+    """Return *moment* in UTC. Raises ``ValueError`` if it has no zone, or is at an end of the calendar."""
+    if moment.tzinfo is None or not 1 < moment.year < dt.MAXYEAR:
+        raise ValueError
+    return moment.astimezone(dt.UTC)
 
 
 def _today() -> dt.date:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,8 @@ from django.utils.translation import gettext_lazy
 
 from qorworker.admin.display import qw_duration, qw_moment, qw_visible
 from qorworker.admin.jobs.attempts import Try
-from qorworker.models import AuditEntry, Job, Origin
+from qorworker.admin.messages.texts import CHANNELS
+from qorworker.models import AuditEntry, Job, Message, MessageState, Origin
 
 DONE: dict[str, Any] = {
     "enqueue": gettext_lazy("%(who)s created it"),
@@ -24,8 +26,16 @@ DONE: dict[str, Any] = {
     "reschedule": gettext_lazy("%(who)s moved it to another time"),
     "run now": gettext_lazy("%(who)s queued it without waiting for its time"),
     "abort": gettext_lazy("%(who)s asked it to stop"),
+    "pause": gettext_lazy("%(who)s paused it"),
+    "resume": gettext_lazy("%(who)s resumed it"),
+    "answer": gettext_lazy("%(who)s answered its question"),
+    "decline": gettext_lazy("%(who)s declined to answer its question"),
+    "approve": gettext_lazy("%(who)s approved it"),
+    "decline to approve": gettext_lazy("%(who)s declined to approve it"),
+    "expire": gettext_lazy("Nobody answered its question in time"),
     "mark failed": gettext_lazy("%(who)s marked it as failed"),
     "retry": gettext_lazy("%(who)s queued it for one more attempt"),
+    "run for real": gettext_lazy("%(who)s had it run for real"),
     "delete": gettext_lazy("%(who)s deleted it"),
 }
 DENIED: dict[str, Any] = {
@@ -36,6 +46,8 @@ DENIED: dict[str, Any] = {
     "reschedule": gettext_lazy("%(who)s tried to change its time without permission"),
     "abort": gettext_lazy("%(who)s tried to abort it without permission"),
     "retry": gettext_lazy("%(who)s tried to retry it without permission"),
+    "answer": gettext_lazy("%(who)s tried to answer its question without permission"),
+    "approve": gettext_lazy("%(who)s tried to decide about its approval without permission"),
     "delete": gettext_lazy("%(who)s tried to delete it without permission"),
 }
 TOO_LATE: dict[str, Any] = {
@@ -44,7 +56,13 @@ TOO_LATE: dict[str, Any] = {
     "reschedule": gettext_lazy("%(who)s tried to change its time, but it was too late"),
     "run now": gettext_lazy("%(who)s tried to queue it, but it was no longer scheduled"),
     "abort": gettext_lazy("%(who)s tried to abort it, but it was no longer running"),
+    "pause": gettext_lazy("%(who)s tried to pause it, but it was too late"),
+    "resume": gettext_lazy("%(who)s tried to resume it, but it was not paused"),
     "mark failed": gettext_lazy("%(who)s tried to mark it as failed, but it was too late"),
+    "answer": gettext_lazy("%(who)s tried to answer its question, but it was too late"),
+    "decline": gettext_lazy("%(who)s tried to decline its question, but it was too late"),
+    "approve": gettext_lazy("%(who)s tried to approve it, but it was too late"),
+    "decline to approve": gettext_lazy("%(who)s tried to decline to approve it, but it was too late"),
     "retry": gettext_lazy("%(who)s tried to retry it, but it had not failed"),
     "delete": gettext_lazy("%(who)s tried to delete it, but it had not ended"),
 }
@@ -53,11 +71,18 @@ TAKEN: dict[str, Any] = {
     "retry": gettext_lazy("%(who)s tried to retry it, but a matching job already existed"),
 }
 SENTENCES = {"ok": DONE, "denied": DENIED, "too late": TOO_LATE, "taken": TAKEN}
+MESSAGES: dict[str, Any] = {
+    MessageState.WAITING: gettext_lazy("A message is sent when it ends (%(how)s)"),
+    MessageState.QUEUED: gettext_lazy("A message is about to be sent (%(how)s)"),
+    MessageState.SENT: gettext_lazy("A message was sent (%(how)s)"),
+    MessageState.FAILED: gettext_lazy("A message could not be sent (%(how)s)"),
+}
 NOBODY: dict[str, Any] = {
     Origin.ADMIN: gettext_lazy("Somebody"),
     Origin.CODE: gettext_lazy("The program"),
     Origin.COMMAND: gettext_lazy("The command line"),
     Origin.WORKER: gettext_lazy("A worker"),
+    Origin.CALLBACK: gettext_lazy("A call from outside"),
 }
 
 
@@ -72,13 +97,24 @@ class Event:
     reason: str = ""
 
 
-def events_of(job: Job, audit: list[AuditEntry], tries: list[Try]) -> list[Event]:
-    """Return the events of *job*, oldest first."""
-    events = [_request_event(entry) for entry in audit]
+def events_of(
+    job: Job,
+    audit: list[AuditEntry],
+    tries: list[Try],
+    visible: Collection[int] = (),
+    messages: Collection[Message] = (),
+) -> list[Event]:
+    """Return the events of *job*, oldest first.
+
+    :param messages: those about the job. Their receivers and answers are not shown.
+    :param visible: the ids of those jobs that may be named as the cause of an event.
+    """
+    events = [_request_event(entry, visible) for entry in audit]
     if not any(entry.action == "enqueue" for entry in audit):
         events.insert(0, Event(job.enqueued_at, _("It was created")))  # it is also first among events of one moment
     for one in tries:
         events += _attempt_events(one)
+    events += map(_message_event, messages)
     return sorted(events, key=lambda event: event.at)
 
 
@@ -87,7 +123,7 @@ def requester_of(entry: AuditEntry) -> str:
     return entry.user_name or str(NOBODY.get(entry.origin, entry.origin))
 
 
-def _request_event(entry: AuditEntry) -> Event:
+def _request_event(entry: AuditEntry, visible: Collection[int]) -> Event:
     who, details = requester_of(entry), entry.details
     sentence = SENTENCES.get(entry.outcome, {}).get(entry.action)
     text = sentence % {"who": who} if sentence else f"{who}: {entry.action_label} ({entry.outcome_label})"
@@ -96,7 +132,17 @@ def _request_event(entry: AuditEntry) -> Event:
     changes = [(qw_visible(name),) for name in details.get("arguments") or ()]
     changes += [(format_html("{} → {}", before, after),)] if before and after else []
     change = format_html_join(", ", "{}", changes)
-    return Event(entry.at, text, door, change, str(details.get("reason") or ""))
+    reason = str(details.get("reason") or "")
+    if (parent := details.get("parent")) in visible:
+        reason += f" (#{parent})"
+    return Event(entry.at, text, door, change, reason)
+
+
+def _message_event(message: Message) -> Event:
+    how = str(CHANNELS[message.channel])
+    if message.rule:
+        how = _("%(channel)s, rule “%(rule)s”") % {"channel": how, "rule": message.rule}
+    return Event(message.closed_at or message.created_at, MESSAGES[message.state] % {"how": how})
 
 
 def _moment(value: Any) -> SafeString | str:

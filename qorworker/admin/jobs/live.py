@@ -11,17 +11,26 @@ from django.utils.translation import get_language
 
 from qorworker.admin import access, navigation
 from qorworker.admin.display import label_of, qw_number
-from qorworker.admin.jobs.story import Story
+from qorworker.admin.jobs.story import ASKED, Story
 from qorworker.admin.live import News, answer, unchanged
 from qorworker.admin.parameters import number
 from qorworker.queries import job_details
 from qorworker.status import JobStatus
 
-PARTS = ("error", "actions", "results", "attempts", "history")  # beside the header, which is sent with every change
+PARTS = (
+    "error",
+    "actions",
+    "rehearsal",
+    "files",
+    "results",
+    "flow",
+    "attempts",
+    "history",
+)  # beside the header, which is sent with every change
 
 
 def live(model_admin: Any, request: HttpRequest, pk: int) -> HttpResponseBase:
-    """Return the news at ``job/<id>/live/?state=…&after=…&results=…``, with the choices among log lines and results."""
+    """Return the news at ``job/<id>/live/?state=…&after=…&results=…&files=…``, with choices among lines and rows."""
     job = access.visible_job(request, pk)
     if job is None:
         return JsonResponse({}, status=404)
@@ -36,12 +45,13 @@ def _version(story: Story) -> str:
     It is keyed, so guesses of the values cannot be checked against it.
     """
     job, request = story.job, story.request
-    is_long = job.status == JobStatus.RUNNING and story.estimate.is_long
+    factor = story.estimate.factor if job.status == JobStatus.RUNNING else None
     about = (
-        job.pk, story.state, story.waiting_as_shown, is_long, job.progress, job.progress_text, job.run_after,
-        job.abort_requested_at, story.may_view_log, request.user.pk, get_language(), sorted(request.GET.items()),
+        job.pk, story.state, story.waiting_as_shown, factor, story.stamps, job.progress, job.progress_text,
+        job.run_after, job.abort_requested_at, job.pause_requested_at, story.may_view_log,
+        request.user.pk, get_language(), sorted(request.GET.items()),
     )  # fmt: skip
-    of_log = (job.log_lines, job.log_dropped, job.results_rows, job.results_errors, job.error)
+    of_log = (job.log_lines, job.log_dropped, job.results_rows, job.results_errors, job.files_count, job.error)
     text = repr((about, of_log if story.may_view_log else ()))
     return f'"{salted_hmac("qorworker.live", text, algorithm="sha256").hexdigest()[:32]}"'
 
@@ -60,8 +70,14 @@ def _news(story: Story) -> News:
         parts["log-count"] = escape(qw_number(last))
     if has_new_state:
         parts |= {name: story.part(name) for name in PARTS} | navigation.parts(story.request)
-    elif sees_log and number(story.request.GET.get("results", "")) != job.results_rows:
-        parts["results"] = story.part("results")
+        if "".join(story.request.GET.get("state", "").partition(ASKED)[1:]) != story.question_state:
+            parts["questions"] = story.part("questions")
+    elif sees_log:
+        counts = {"files": job.files_count, "results": job.results_rows}
+        new = [name for name, count in counts.items() if number(story.request.GET.get(name, "")) != count]
+        parts |= {name: story.part(name) for name in new}
+    changed = [name for name, stamp in story.stamps.items() if story.request.GET.get(name, "") != stamp]
+    parts |= {name: story.part(name) for name in changed}
     return News(
         parts=parts,
         append={"lines": story.log.html_of(lines)} if lines else {},

@@ -16,9 +16,11 @@ from django import forms
 from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from qorworker import permissions
 from qorworker.admin import access
+from qorworker.admin.display import qw_number
 from qorworker.admin.parameters import number as number_in_url
 from qorworker.arguments import codec, entered
 from qorworker.arguments.drift import drift_of
@@ -46,7 +48,7 @@ class Filled:
     notes: list[str] = field(default_factory=list)
 
 
-def filled(request: HttpRequest, job_type: JobType[Any], fields: Mapping[str, forms.Field]) -> Filled:
+def filled(request: HttpRequest, job_type: JobType[..., Any], fields: Mapping[str, forms.Field]) -> Filled:
     """Return the values for a form with these fields, their source, and a note for everything that was left out."""
     filled_in = Filled()
     if "from" in request.GET:
@@ -82,8 +84,25 @@ def _from_address(filled_in: Filled, name: str, field: forms.Field, given: list[
         filled_in.values[name] = cleaned if isinstance(field, forms.MultiValueField) else raw
 
 
+def from_run(form: forms.BaseForm) -> Filled:
+    """Return what was sent with a run *form*, for another form with the same fields; secrets and files stay behind."""
+    filled_in = Filled()
+    for name, each in form.fields.items():
+        if codec.is_private(each):
+            continue
+        raw = each.widget.value_from_datadict(form.data, form.files, form.add_prefix(name))
+        try:
+            cleaned = each.clean(raw)
+        except forms.ValidationError as error:
+            if error.code != "required":
+                filled_in.notes.append(_("The value for “%s” does not fit; it was ignored.") % (each.label or name))
+            continue
+        filled_in.values[name] = cleaned if isinstance(each, (*PARSED, forms.MultiValueField)) else raw
+    return filled_in
+
+
 def _from_job(
-    filled_in: Filled, request: HttpRequest, job_type: JobType[Any], fields: Mapping[str, forms.Field]
+    filled_in: Filled, request: HttpRequest, job_type: JobType[..., Any], fields: Mapping[str, forms.Field]
 ) -> None:
     raw = request.GET["from"]
     number = number_in_url(raw)
@@ -93,11 +112,24 @@ def _from_job(
         filled_in.notes.append(_("Job #%s cannot be used as a start; the form shows its defaults.") % visible(raw))
         return
     filled_in.source = job
+    filled_in.notes += rows_left_out(job)
     from_stored(filled_in, job_type, fields, job.arguments)
 
 
+def rows_left_out(job: Job) -> list[str]:
+    """Return the note that a form starts a run for all rows, if *job* was only for some of them."""
+    if (keys := job.row_keys) is None:
+        return []
+    text = ngettext(
+        "Job #%(job)s was for %(number)s row only; this form is for all rows.",
+        "Job #%(job)s was for %(number)s rows only; this form is for all rows.",
+        len(keys),
+    )
+    return [text % {"job": job.pk, "number": qw_number(len(keys))}]
+
+
 def _from_preset(
-    filled_in: Filled, request: HttpRequest, job_type: JobType[Any], fields: Mapping[str, forms.Field]
+    filled_in: Filled, request: HttpRequest, job_type: JobType[..., Any], fields: Mapping[str, forms.Field]
 ) -> None:
     number = number_in_url(request.GET["preset"])
     usable = Preset.objects.usable_by(request.user).for_type(job_type.name)
@@ -111,7 +143,7 @@ def _from_preset(
 
 def from_stored(
     filled_in: Filled,
-    job_type: JobType[Any],
+    job_type: JobType[..., Any],
     fields: Mapping[str, forms.Field],
     stored: Mapping[str, Any],
     left_out: Collection[str] = (),
@@ -157,9 +189,9 @@ def keep_private(form: forms.BaseForm, stored: Mapping[str, Any], person: Any) -
 
 def hide_secrets(form: forms.BaseForm) -> list[str]:
     """Mask the secrets of *form* in its fields and errors; return the list of those entered, which may be added to."""
-    for each in form.fields.values():
-        if codec.is_secret(each) and hasattr(each.widget, "render_value"):
-            each.widget.render_value = False
+    for each in filter(codec.is_secret, form.fields.values()):
+        each.show_hidden_initial = False  # a hidden field has the value in clear text
+        each.prepare_value = lambda value: None  # type: ignore[method-assign]  # whatever the widget would render
     secrets: list[str] = []
     for name, each in form.fields.items() if form.is_bound else ():
         if codec.is_secret(each):

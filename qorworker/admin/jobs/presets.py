@@ -121,14 +121,14 @@ def _refuse(page: RunPage) -> HttpResponseBase:
     return page.again()
 
 
-def _form(request: HttpRequest, job_type: JobType[Any], data: Any = None) -> PresetForm:
+def _form(request: HttpRequest, job_type: JobType[..., Any], data: Any = None) -> PresetForm:
     own = Preset.objects.of_user(request.user).for_type(job_type.name)
     may_share = permissions.can(request.user, "share", job_type)
     return PresetForm(data, taken={name.casefold() for name in own.values_list("name", flat=True)}, may_share=may_share)
 
 
 def _ask(
-    model_admin: Any, request: HttpRequest, job_type: JobType[Any], kept: dict[str, Any], form: Any = None
+    model_admin: Any, request: HttpRequest, job_type: JobType[..., Any], kept: dict[str, Any], form: Any = None
 ) -> HttpResponseBase:
     """Return the page that shows what is saved and asks for the name."""
     fields = job_type.arguments.fields
@@ -146,12 +146,14 @@ def _ask(
     )
 
 
-def _salt(request: HttpRequest, job_type: JobType[Any]) -> str:
+def _salt(request: HttpRequest, job_type: JobType[..., Any]) -> str:
     """Return a salt of the person and the type, so that the data of one page fits no other."""
     return f"{SALT}:{request.user.pk}:{job_type.name}"
 
 
-def _store(request: HttpRequest, job_type: JobType[Any], kept: dict[str, Any], chosen: dict[str, Any]) -> Preset | None:
+def _store(
+    request: HttpRequest, job_type: JobType[..., Any], kept: dict[str, Any], chosen: dict[str, Any]
+) -> Preset | None:
     own = Preset.objects.of_user(request.user).for_type(job_type.name)
     preset = own.named(chosen["name"]).first() if chosen.get("replace") else None
     preset = preset or Preset(job_name=job_type.name, owner_id=request.user.pk, name=chosen["name"])

@@ -14,15 +14,18 @@ from qorworker.models import Job
 from qorworker.queries import job_details
 
 PER_PAGE = (50, 200, 1_000)
-SEARCHED = 100_000  # rows; no index helps to search or sort more
+CELLS = 50_000  # on a page with more rows than the fewest: one to five seconds and 1 MB
+SORTED = 100_000  # rows; no index helps to sort or search more
+FEW = 1_000  # rows, whose cells are not counted before a search: they are quickly read, however wide they are
+SEARCHED_CELLS = 1_000_000  # a search reads each of them: one to two seconds
 
 
 @dataclass(frozen=True)
 class Column:
     """A column of the table, with the address of the page that is sorted by it."""
 
-    number: int  # from 1, as people count
-    url: str  # of the page sorted by it, or the other way round
+    title: str  # as the job gave it, else its number: from 1, as people count
+    url: str  # of the page sorted by it, or the other way round; empty if it cannot be sorted by it
     order: str  # "ascending", "descending", or "" if the rows are not sorted by it
 
 
@@ -32,24 +35,34 @@ class Results:
     def __init__(self, job: Job, parameters: Parameters) -> None:
         self.job, self.parameters = job, parameters
         self.errors_only = parameters.given.get("rows") == "errors"
-        self.is_searchable = job.results_count <= SEARCHED
+        self.is_sortable = job.results_count <= SORTED
+        self.is_searchable = self.is_sortable and _may_be_searched(job)
         self.find = parameters.text("cell") if self.is_searchable else ""
         self.per_page = parameters.one_of("per", PER_PAGE, PER_PAGE[0])
         sort = parameters.given.get("sort", "")
         self.descending = sort.startswith("-")
         column = number(sort.removeprefix("-"))
-        self.sorted_by = column if column and column <= job_details.COLUMNS and self.is_searchable else 0
+        self.sorted_by = column if column and column <= job_details.COLUMNS and self.is_sortable else 0
 
     @cached_property
     def page(self) -> Any:
         """Return the page of rows that is shown."""
-        return _Page(self._rows, self.per_page, self._stored_count).get_page(self.parameters.given.get("page"))
+        return _Page(self._rows, self._rows_on_page, self._stored_count).get_page(self.parameters.given.get("page"))
+
+    @property
+    def _rows_on_page(self) -> int:
+        """Return how many rows a page has: as many as were chosen, but fewer of very wide ones."""
+        fewest = PER_PAGE[0]
+        if self.per_page == fewest:
+            return fewest
+        widest = job_details.columns_of(self.job)
+        return max(fewest, min(self.per_page, CELLS // max(1, widest)))
 
     @property
     def _rows(self) -> Any:
         rows = job_details.results(self.job, self.errors_only)
         if self.find:
-            rows = job_details.with_text(rows, self.find, job_details.columns_of(self.job))
+            rows = job_details.with_text(rows, self.find)
         return job_details.by_column(rows, self.sorted_by - 1, self.descending) if self.sorted_by else rows
 
     @property
@@ -69,17 +82,32 @@ class Results:
         """Return whether a search or a choice leaves out any rows."""
         return bool(self.find or self.errors_only)
 
-    @property
+    @cached_property
     def columns(self) -> list[Column]:
-        """Return the columns of the page: as many as its widest row has cells."""
-        widest = max((len(row.cells) for row in self.page), default=0)
+        """Return the columns of the page: as many as have titles, or else as its widest row has cells."""
+        widest = len(self.titles) or max((len(row.cells) for row in self.page), default=0)
         return [self._column(place) for place in range(1, widest + 1)]
 
     def _column(self, place: int) -> Column:
         is_sorted = place == self.sorted_by
         order = ("descending" if self.descending else "ascending") if is_sorted else ""
         sort = f"-{place}" if order == "ascending" else str(place)
-        return Column(place, self.parameters.url("results", sort=sort, page=""), order)
+        title = self.titles[place - 1] if self.titles else ""
+        is_sortable = self.is_sortable and place <= job_details.COLUMNS
+        return Column(
+            title or str(place), self.parameters.url("results", sort=sort, page="") if is_sortable else "", order
+        )
+
+    @property
+    def most_columns(self) -> int:
+        """Return by how many columns rows can be sorted, if the table has more of them; else 0."""
+        most = job_details.COLUMNS
+        return most if self.is_sortable and len(self.columns) > most else 0
+
+    @cached_property
+    def titles(self) -> list[str]:
+        """Return the titles of the columns; empty if they have none."""
+        return self.job.results_titles
 
     @property
     def per_page_choices(self) -> list[tuple[int, bool]]:
@@ -104,6 +132,12 @@ class Results:
 
     def _page(self, step: int) -> str:
         return self.parameters.url("results", page=self.page.number + step)
+
+
+def _may_be_searched(job: Job) -> bool:
+    """Return whether *job* has few enough cells to search. They are counted only if it has many rows."""
+    rows = job.results_count
+    return rows <= FEW or rows * job_details.columns_of(job) <= SEARCHED_CELLS
 
 
 class _Page(PaginatorBase):

@@ -26,8 +26,8 @@ def write(job: Job) -> IO[bytes]:
     book = Workbook(write_only=True)
     sheet: Any = book.create_sheet(_("Results"))
     sheet.freeze_panes = "A2"
-    columns = job_details.columns_of(job)
-    sheet.append([_heading(sheet, text) for text in (_("Row"), _("Errors"), *map(str, range(1, columns + 1)))])
+    titles = job.results_titles or map(str, range(1, job_details.columns_of(job) + 1))
+    sheet.append([_heading(sheet, text) for text in (_("Row"), _("Errors"), *titles)])
     comments = 0
     for row in job_details.results(job).iterator(chunk_size=2_000):
         cells = [_cell(sheet, stored, comments < COMMENTS) for stored in row.cells]

@@ -34,7 +34,7 @@ class Start:
 
 
 def starts(
-    request: HttpRequest, job_type: JobType[Any], filled: Filled, fields: Mapping[str, forms.Field]
+    request: HttpRequest, job_type: JobType[..., Any], filled: Filled, fields: Mapping[str, forms.Field]
 ) -> list[Start]:
     """Return every choice but the defaults; none for a type without arguments.
 
@@ -45,7 +45,7 @@ def starts(
     return [*_runs(request.user, job_type, filled), *_presets(request.user, job_type, filled, fields)]
 
 
-def _runs(user: Any, job_type: JobType[Any], filled: Filled) -> Iterator[Start]:
+def _runs(user: Any, job_type: JobType[..., Any], filled: Filled) -> Iterator[Start]:
     """Return the last runs of the user that differ in their arguments."""
     if not permissions.can(user, "rerun", job_type):
         return
@@ -61,14 +61,16 @@ def _runs(user: Any, job_type: JobType[Any], filled: Filled) -> Iterator[Start]:
             return
 
 
-def _key(job_type: JobType[Any], stored: dict[str, Any]) -> str:
+def _key(job_type: JobType[..., Any], stored: dict[str, Any]) -> str:
     """Return the part of the arguments that fills the form, as a text that is equal for runs that fill it equally."""
     fields = job_type.arguments.fields
     kept = {name: value for name, value in stored.items() if name in fields and not codec.is_private(fields[name])}
     return json.dumps(kept, sort_keys=True, default=str)
 
 
-def _presets(user: Any, job_type: JobType[Any], filled: Filled, fields: Mapping[str, forms.Field]) -> Iterator[Start]:
+def _presets(
+    user: Any, job_type: JobType[..., Any], filled: Filled, fields: Mapping[str, forms.Field]
+) -> Iterator[Start]:
     presets = list(Preset.objects.usable_by(user).for_type(job_type.name))
     visible = _visible_rows(fields, [preset.arguments for preset in presets])
     for preset in presets:

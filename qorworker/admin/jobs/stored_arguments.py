@@ -28,14 +28,28 @@ class StoredArguments:
             return []
         arguments = self.job.job_type.arguments if self.job.job_type is not None else None
         values = arguments.display(self.job.arguments) if arguments else shown.display({}, self.job.arguments)
-        return [replace(one, url=self._row_url(one)) if one.model else one for one in values]
+        return [replace(one, url=self._url(one)) if one.model else one for one in values]
+
+    def _url(self, shown: Shown) -> str:
+        return self._list_url(shown) if shown.kind == "selection" else self._row_url(shown)
+
+    def _list_url(self, shown: Shown) -> str:
+        """Return the address of the list with the rows of a selection; empty if the user or the site has no access."""
+        app_label, _dot, model = shown.model.partition(".")
+        if shown.query is None or not self._may_view(app_label, model):
+            return ""
+        address = links.url_if_there(self.request, f"{app_label}_{model}_changelist")
+        return f"{address}?{shown.query}" if address else ""
 
     def _row_url(self, shown: Shown) -> str:
         """Return the address of the row that an argument names; empty if the user or the site has no access to it."""
         app_label, _dot, model = shown.model.partition(".")
-        if not any(self.request.user.has_perm(f"{app_label}.{verb}_{model}") for verb in ("view", "change")):
+        if not self._may_view(app_label, model):
             return ""
         return links.url_if_there(self.request, f"{app_label}_{model}_change", shown.pk)
+
+    def _may_view(self, app_label: str, model: str) -> bool:
+        return any(self.request.user.has_perm(f"{app_label}.{verb}_{model}") for verb in ("view", "change"))
 
     @property
     def json(self) -> str:

@@ -6,6 +6,7 @@ import datetime as dt
 from dataclasses import replace
 from typing import Any
 
+from django.forms import Media
 from django.http import HttpRequest
 from django.template.loader import render_to_string
 from django.utils import timezone
@@ -15,35 +16,50 @@ from django.utils.http import urlencode
 from qorworker import permissions
 from qorworker.admin import links, tokens
 from qorworker.admin.conflicts import rule_in_words
+from qorworker.admin.display import qw_visible
 from qorworker.admin.forms import RescheduleForm
-from qorworker.admin.jobs import as_json, history
+from qorworker.admin.jobs import as_json, failed_rows, history
 from qorworker.admin.jobs.abort import AbortRequest, abort_request
 from qorworker.admin.jobs.attempts import Piece, Try, strip_of, tries_of
 from qorworker.admin.jobs.downloads import has_xlsx
 from qorworker.admin.jobs.error import Explanation, explain
 from qorworker.admin.jobs.estimate import Estimate, estimate, rounded
+from qorworker.admin.jobs.files import Files
 from qorworker.admin.jobs.log import Log
+from qorworker.admin.jobs.questions import Asked
+from qorworker.admin.jobs.rehearsal import ShownRehearsal
+from qorworker.admin.jobs.relations import Relations
+from qorworker.admin.jobs.repeated import RepeatedRows
 from qorworker.admin.jobs.results import Results
 from qorworker.admin.jobs.stored_arguments import StoredArguments
+from qorworker.admin.jobs.tell import Telling
 from qorworker.admin.jobs.verbs import Button, buttons, may_choose_time
+from qorworker.admin.jobs.vitals import Vitals
 from qorworker.admin.parameters import Parameters
 from qorworker.definitions.job_type import JobType
-from qorworker.models import Attempt, AuditEntry, Job, Schedule
+from qorworker.models import Attempt, AuditEntry, Job, Message, Schedule
+from qorworker.models.approval import open_approval_of
+from qorworker.models.job_vitals import Stack
 from qorworker.queries import job_details
+from qorworker.queries.catalogue import Usual
 from qorworker.queries.reasons import Reason, Why
 from qorworker.status import JobStatus
 
 ALIKE = dt.timedelta(days=7)
+APPROVAL = ".a"  # before the number of the approval for which a job waits
+ASKED = ".q"  # before what the state of a page says of questions
 RETURNED_CHARS = 20_000  # of what a job returned; all of it is in job.json
 
 
-class Story:
+class Story(Relations):
     """All that the page of a job shows to one user. Each part queries the database only when it is shown."""
 
-    def __init__(self, request: HttpRequest, job: Job, form: RescheduleForm | None = None) -> None:
+    def __init__(
+        self, request: HttpRequest, job: Job, form: RescheduleForm | None = None, asked: Asked | None = None
+    ) -> None:
         self.request, self.job, self.user = request, job, request.user
         self.parameters = Parameters(request)
-        self._form = form
+        self._form, self._asked = form, asked
 
     # Rights
 
@@ -56,11 +72,6 @@ class Story:
     def may_view_arguments(self) -> bool:
         """Return whether the user may see the arguments and ``meta``."""
         return permissions.can(self.user, "view_arguments", job=self.job)
-
-    @cached_property
-    def visibility(self) -> permissions.Visibility:
-        """Return which other jobs and schedules the user may see."""
-        return permissions.Visibility(self.user)
 
     @cached_property
     def may_follow_original(self) -> bool:
@@ -122,12 +133,43 @@ class Story:
             return self._form
         if not may_choose_time(self.user, self.job):
             return None
-        return RescheduleForm(initial={"at": self.job.run_after})
+        return RescheduleForm(initial={"at": self.job.run_after}, is_paused=self.job.is_paused)
+
+    @property
+    def has_forms(self) -> bool:
+        """Return whether the page has a form whose fields need the scripts of the admin."""
+        return self.schedule_form is not None or self.is_asked
+
+    @property
+    def form_media(self) -> Media:
+        """Return what the forms of the page need."""
+        forms = [self.schedule_form, *(asked.form for asked in self.questions)]
+        return sum((form.media for form in forms if form is not None), Media())
+
+    # Questions
+
+    @cached_property
+    def questions(self) -> list[Asked]:
+        """Return the questions of the job that the user may see: what is open first, then the newest."""
+        job, shown = self.job, self._asked
+        asked = []
+        for row in job_details.questions(job):
+            may_answer = permissions.may_answer(self.user, job, row)
+            if shown is not None and shown.question.pk == row.pk:
+                asked.append(shown)
+            elif may_answer or self.may_view_log:
+                asked.append(Asked(job, row, may_answer=may_answer))
+        return asked
+
+    @property
+    def is_asked(self) -> bool:
+        """Return whether the user is asked for an answer. The page then does not load itself anew without scripts."""
+        return any(asked.form is not None for asked in self.questions)
 
     # State
 
     @cached_property
-    def job_type(self) -> JobType[Any] | None:
+    def job_type(self) -> JobType[..., Any] | None:
         """Return the type of the job; None if it has left the code."""
         return self.job.job_type
 
@@ -135,12 +177,36 @@ class Story:
     def state(self) -> str:
         """Return a text that changes whenever more of the page than its header, log and results has to change."""
         job = self.job
-        return f"{job.status}.{job.attempt}.{int(job.is_aborting)}.{int(job.not_responding)}"
+        facts = (job.is_aborting, job.not_responding, job.can_resume, job.can_pause)
+        shown = ".".join([job.status, str(job.attempt), *(str(int(fact)) for fact in facts)])
+        return shown + self.approval_state + self.question_state
+
+    @property
+    def approval_state(self) -> str:
+        """Return a text that changes whenever another approval is asked for; empty if none is."""
+        approval = open_approval_of(self.job) if self.job.awaits_approval else None
+        return f"{APPROVAL}{approval.pk}" if approval is not None else ""
+
+    @property
+    def not_before(self) -> bool:
+        """Return whether it waits for something else, and its time is to come, too."""
+        job = self.job
+        return (job.is_paused or job.awaits_approval) and not job.is_asking and job.due_in() > 0
+
+    @property
+    def question_state(self) -> str:
+        """Return a text that changes whenever the questions have to be shown anew: a form is left alone till then."""
+        job = self.job
+        if not job.has_questions:
+            return ""
+        # One question may follow another between two looks: each has a time of its own.
+        return f"{ASKED}{job.waits_for_answer:d}-{job.run_after.timestamp() * 1_000_000:.0f}"
 
     def shown(self, last_line: int) -> dict[str, Any]:
         """Return the parameters of a page that shows all of this, and the log up to *last_line*."""
-        after, results = (last_line, self.job.results_rows) if self.may_view_log else (0, 0)
-        return {"state": self.state, "after": after, "results": results}
+        job, sees_log = self.job, self.may_view_log
+        after, results, files = (last_line, job.results_rows, job.files_count) if sees_log else (0, 0, 0)
+        return {"state": self.state, "after": after, "results": results, "files": files, **self.stamps}
 
     @cached_property
     def is_live(self) -> bool:
@@ -149,10 +215,38 @@ class Story:
 
     @cached_property
     def estimate(self) -> Estimate:
-        """Return how long the job may still take; it is empty for a job that failed, was aborted or was cancelled."""
-        if self.job.status in (JobStatus.EXCEPTION, JobStatus.KILLED, JobStatus.CANCELLED):
-            return Estimate()
-        return estimate(self.job, job_details.usual_duration(self.job.name, self.visibility.creator))
+        """Return how long the job may still take, or how its duration compares; empty for one that was cancelled."""
+        return Estimate() if self.job.status == JobStatus.CANCELLED else estimate(self.job, self.usual.duration)
+
+    @cached_property
+    def usual(self) -> Usual:
+        """Return what is usual for the type of the job."""
+        return job_details.usual(self.job.name, self.visibility.creator)
+
+    @cached_property
+    def vitals(self) -> Vitals | None:
+        """Return the samples of its process; None if there are none."""
+        return Vitals(self.job, lambda: self.usual) if self.job.samples else None
+
+    @property
+    def stack(self) -> Stack | None:
+        """Return the stack that was asked for last; None if there is none, or if the user may not see it."""
+        return self.job.stack if self.may_view_log else None
+
+    @property
+    def awaits_stack(self) -> bool:
+        """Return whether its stack was asked for and has not come yet."""
+        return self.may_view_log and self.job.awaits_stack
+
+    @property
+    def stamps(self) -> dict[str, str]:
+        """Return for each part that changes on its own a text that changes with it."""
+        stack = self.stack
+        moments = (stack.taken_at.timestamp() if stack is not None else 0, int(self.awaits_stack))
+        return {
+            "vitals": self.vitals.stamp if self.vitals is not None else "",
+            "stack": f"{moments[0]:.3f}.{moments[1]}" if any(moments) else "",
+        }
 
     @property
     def limit(self) -> dt.timedelta | None:
@@ -170,6 +264,14 @@ class Story:
         """Return the request to abort it, even after it was carried out; None if there is none."""
         may_have_one = self.job.is_aborting or self.job.status == JobStatus.KILLED
         return abort_request(self.job, self.audit) if may_have_one else None
+
+    @cached_property
+    def pause(self) -> dict[str, str]:
+        """Return who asked the running job to pause, and why, as far as that is recorded."""
+        entry = job_details.last_pause(self.job) if self.job.is_pausing and not self.job.is_aborting else None
+        if entry is None:
+            return {}
+        return {"by": entry.user_name, "reason": qw_visible(str(entry.details.get("reason", "")))}
 
     @cached_property
     def waiting(self) -> list[Reason]:
@@ -239,6 +341,17 @@ class Story:
         return Results(self.job, self.parameters) if self.may_view_log and self.job.results_count else None
 
     @cached_property
+    def rehearsal(self) -> ShownRehearsal | None:
+        """Return what the rehearsal has found; None if it has not ended, or if the user may not see it."""
+        report = self.job.rehearsal if self.may_view_log and self.job.is_dry_run else None
+        return ShownRehearsal(self.job, report) if report is not None else None
+
+    @cached_property
+    def files(self) -> Files | None:
+        """Return the files that it has added; None if there are none, or if the user may not see them."""
+        return Files(self.job) if self.may_view_log and self.job.files_count else None
+
+    @cached_property
     def returned(self) -> str:
         """Return the return value as JSON for people; empty if there is none, or if the user may not see it."""
         if not self.may_view_log or self.job.result is None:
@@ -248,12 +361,23 @@ class Story:
 
     has_xlsx = staticmethod(has_xlsx)
 
+    @property
+    def rows_without_key(self) -> int:
+        """Return how many rows with errors cannot be repeated alone, because they have no key."""
+        return failed_rows.without_key(self.job)
+
     # Arguments
 
     @cached_property
     def arguments(self) -> StoredArguments:
         """Return what the job was given, with only what the user may see."""
         return StoredArguments(self.request, self.job, self.may_view_arguments)
+
+    @cached_property
+    def repeated_rows(self) -> RepeatedRows | None:
+        """Return the rows for which alone the job is; None if it is for all, or if the user may not know."""
+        keys = self.job.row_keys if self.may_view_arguments else None
+        return RepeatedRows.of(keys) if keys is not None else None
 
     # Attempts and history
 
@@ -280,12 +404,19 @@ class Story:
     @property
     def history(self) -> list[history.Event]:
         """Return the events of the job, oldest first."""
-        return history.events_of(self.job, self.audit, self.tries)
+        causes = {entry.details["parent"] for entry in self.audit if "parent" in entry.details}
+        visible = self.visibility.jobs.filter(pk__in=causes).values_list("pk", flat=True)
+        return history.events_of(self.job, self.audit, self.tries, set(visible), self.messages)
 
     @cached_property
-    def reruns(self) -> list[int]:
-        """Return the numbers of the jobs that repeat this one and that the user may see."""
-        return job_details.reruns(self.visibility.jobs, self.job)
+    def messages(self) -> list[Message]:
+        """Return the messages about the job."""
+        return job_details.messages(self.job)
+
+    @property
+    def telling(self) -> Telling | None:
+        """Return how the user can hear of the end of the job."""
+        return Telling.of(self.request.user, self.job, self.messages)
 
     def part(self, name: str) -> str:
         """Return the part *name* of the page as HTML."""

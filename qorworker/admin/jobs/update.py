@@ -19,8 +19,10 @@ from qorworker.admin import access, links
 from qorworker.admin.forms import LATER, MoveForm, QueueForm, WhenForm, starts_at_once
 from qorworker.admin.jobs import prefill
 from qorworker.admin.jobs.run_form import RunPage
+from qorworker.admin.jobs.tell import TellForm
+from qorworker.admin.jobs.verb_texts import clock, refusal
 from qorworker.admin.jobs.verb_views import back, gone, is_deleted
-from qorworker.admin.jobs.verbs import clock, may_choose_time, refusal
+from qorworker.admin.jobs.verbs import may_choose_time
 from qorworker.admin.texts import BROKEN
 from qorworker.arguments import codec
 from qorworker.definitions.job_type import JobType
@@ -75,7 +77,7 @@ class UpdatePage(RunPage):
 
     template = "job/update.html"
 
-    def __init__(self, model_admin: Any, request: HttpRequest, job_type: JobType[Any], job: Job) -> None:
+    def __init__(self, model_admin: Any, request: HttpRequest, job_type: JobType[..., Any], job: Job) -> None:
         self.job = job
         super().__init__(model_admin, request, job_type)
         self.kept = prefill.keep_private(self.arguments, job.arguments, request.user)
@@ -95,6 +97,9 @@ class UpdatePage(RunPage):
         return MoveForm(posted, keeps=keeps, initial={"at": self.job.run_after})
 
     def _queue_form(self, posted: Any) -> QueueForm | None:
+        return None
+
+    def _tell_form(self, posted: Any) -> TellForm | None:
         return None
 
     def _button_texts(self) -> dict[str, str]:
@@ -122,11 +127,13 @@ class UpdatePage(RunPage):
 
     def _carry_out(self) -> HttpResponseBase:
         moment = self.when.moment if self.when is not None else None
-        if is_near := moment is not None and starts_at_once(moment):
+        if is_near := moment is not None and not self.job.is_paused and starts_at_once(moment):
             # By the clock that decides when it is due; what is queued has its time already.
             moment = None if self.job.status == JobStatus.NEW else database_now(self.job._state.db or "default")
         kept = prefill.left_empty(self.arguments, self.kept)
-        dumped = self.job_type.arguments.dump(self.arguments.cleaned_data, kept, person=self.request.user)
+        arguments = self.job_type.arguments
+        cleaned = {**self.arguments.cleaned_data, **arguments.kept_row_keys(self.job.arguments)}
+        dumped = arguments.dump(cleaned, kept, person=self.request.user)
         options: dict[str, Any] = {"by": self.request.user, "origin": Origin.ADMIN, "token": self.token}
         try:
             is_first = self.job.update_dumped(dumped, run_after=moment, **options)
@@ -160,7 +167,8 @@ class UpdatePage(RunPage):
         entered = _("This form holds what you entered: it would create a new job.")
         url = links.url(self.request, "qorworker_job_change", self.job.pk)
         note = format_html('<a href="{}">#{}</a>: {} {}', url, self.job.pk, sentence, entered)
-        filled = prefill.Filled(values=self._entered(), notes=[note])
+        notes = [note, *prefill.rows_left_out(self.job)]
+        filled = prefill.Filled(values=self._entered(), notes=notes)
         page = RunPage(self.model_admin, self.request, self.job_type, filled)
         sent = MoveForm(self.request.POST)  # a job that has started has none of its own
         if page.when is not None and sent.is_valid() and sent.moment is not None:

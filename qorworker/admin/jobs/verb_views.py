@@ -7,10 +7,12 @@ from typing import Any
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect
 
+from qorworker import permissions
 from qorworker.admin import access, links
 from qorworker.admin.forms import RescheduleForm
 from qorworker.admin.jobs import detail
-from qorworker.admin.jobs.verbs import RESCHEDULE, earlier_request, question_of, refusal, success_of, warning_of
+from qorworker.admin.jobs.verb_texts import earlier_request, question_of, refusal, success_of, warning_of
+from qorworker.admin.jobs.verbs import RESCHEDULE
 from qorworker.admin.verbs import NothingNew, Reply, VerbView
 from qorworker.exceptions import InvalidTransition, QorWorkerError
 from qorworker.models import Job
@@ -26,6 +28,10 @@ class JobVerbView(VerbView):
     def about(self, row: Job) -> dict[str, Any]:
         return {"job": row}
 
+    def deny(self, row: Job, action: str) -> HttpResponseBase:
+        reason = permissions.why_not_approve(self.request.user, row) if action == "approve" else ""
+        return access.deny(self.model_admin, self.request, action, job=row, reason=reason)
+
     def question(self, row: Job) -> str:
         return question_of(self.verb, row)
 
@@ -33,7 +39,7 @@ class JobVerbView(VerbView):
         return warning_of(self.verb, row)
 
     def form(self, row: Job) -> RescheduleForm | None:
-        return RescheduleForm(self.request.POST) if self.verb is RESCHEDULE else None
+        return RescheduleForm(self.request.POST, is_paused=row.is_paused) if self.verb is RESCHEDULE else None
 
     def show(self, row: Job, form: RescheduleForm) -> HttpResponseBase:
         return detail.show(self.request, row, form if row.can_reschedule else None, status=422)

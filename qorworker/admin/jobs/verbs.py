@@ -1,4 +1,4 @@
-"""The verbs that users request of a job, their buttons, and the sentences before and after them. Web."""
+"""The verbs that users request of a job, and their buttons. Web."""
 
 from __future__ import annotations
 
@@ -8,22 +8,20 @@ from functools import partial
 from typing import Any
 
 from django.http import HttpRequest
-from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, npgettext_lazy, pgettext_lazy
 
 from qorworker import permissions
 from qorworker.admin import links
-from qorworker.admin.display import look_of, qw_from_now
+from qorworker.admin.display import look_of
 from qorworker.admin.forms import RescheduleForm, starts_at_once
-from qorworker.admin.jobs.history import requester_of
-from qorworker.admin.texts import BROKEN
-from qorworker.admin.verbs import DELETED, NothingNew, Unclear, Verb, make_once, reason_in
-from qorworker.exceptions import InvalidArguments, InvalidTransition, JobTypeError, QorWorkerError, UnknownJobType
-from qorworker.models import AuditEntry, Job, Origin
-from qorworker.queues import backend_of
+from qorworker.admin.jobs import failed_rows
+from qorworker.admin.jobs.verb_texts import clock, question_of, warning_of
+from qorworker.admin.parameters import number
+from qorworker.admin.verbs import NothingNew, Unclear, Verb, make_once, reason_in, seen_in
+from qorworker.models import Approval, Job, Origin
+from qorworker.models.approval import open_approval_of
 from qorworker.status import JobStatus
-from qorworker.text import moments
 
 
 def _can_rerun(job: Job) -> bool:
@@ -35,6 +33,14 @@ def _rerun(request: HttpRequest, job: Job, form: None) -> Job:
     return make_once(request, job, partial(job.rerun, by=request.user, origin=Origin.ADMIN))
 
 
+def _can_run_for_real(job: Job) -> bool:
+    return job.can_run_for_real and _can_rerun(job)
+
+
+def _run_for_real(request: HttpRequest, job: Job, form: None) -> Job:
+    return make_once(request, job, partial(job.run_for_real, by=request.user, origin=Origin.ADMIN))
+
+
 def _reschedule(request: HttpRequest, job: Job, form: RescheduleForm) -> str:
     """Move the job to another time; as in the run form, a time that is near means now."""
     if job.job_type is not None and not job.job_type.schedulable:
@@ -42,6 +48,9 @@ def _reschedule(request: HttpRequest, job: Job, form: RescheduleForm) -> str:
     if not form.is_valid():
         raise Unclear(form)
     when = form.cleaned_data["at"]
+    if job.is_paused:
+        job.reschedule(when, by=request.user, origin=Origin.ADMIN)
+        return _("{} has another time, {}. It is still paused.").format(job, clock(job.run_after))
     if not starts_at_once(when):
         job.reschedule(when, by=request.user, origin=Origin.ADMIN)
         return _("{} is scheduled for {}.").format(job, clock(job.run_after))
@@ -65,9 +74,52 @@ def _calls_with_reason(method: str) -> Callable[[HttpRequest, Job, None], None]:
     return perform
 
 
+def _seen(request: HttpRequest, job: Job) -> Approval | None:
+    """Return the request for approval that the page showed. A list shows many, and knows the newest of them."""
+    newest, approval = number(request.POST.get("qw-asked", "")), open_approval_of(job)
+    if newest is None or approval is None:
+        return seen_in(request)
+    return approval if approval.pk <= newest else Approval(pk=newest)  # not that of this job, which has changed
+
+
+def _approve(request: HttpRequest, job: Job, form: None) -> None:
+    job.approve(by=request.user, approval=_seen(request, job), origin=Origin.ADMIN)
+
+
+def _decline(request: HttpRequest, job: Job, form: None) -> None:
+    reason = reason_in(request.POST.get("reason", ""))
+    # The request is named even if no page showed it: without one, this would be about a question.
+    approval = _seen(request, job) or open_approval_of(job)
+    job.decline(by=request.user, approval=approval, reason=reason, origin=Origin.ADMIN)
+
+
 VERBS: dict[str, Verb] = {
     verb.name: verb
     for verb in (
+        Verb(
+            name="approve",
+            needs=("approve",),
+            perform=_approve,
+            offered=lambda job: job.awaits_approval,
+            label=pgettext_lazy("verb", "Approve"),
+            success=gettext_lazy("%(job)s is approved."),
+            bulk=gettext_lazy("Approve jobs"),
+            plural=npgettext_lazy("bulk", "%d job was approved", "%d jobs were approved"),
+        ),
+        Verb(
+            name="decline",
+            needs=("approve",),
+            perform=_decline,
+            offered=lambda job: job.awaits_approval,
+            label=pgettext_lazy("verb", "Decline"),
+            success=gettext_lazy("%(job)s was declined and is cancelled. It will not start."),
+            question=gettext_lazy("Decline %(job)s?"),
+            warning=gettext_lazy("It is cancelled and never starts."),
+            kind="danger",
+            bulk=gettext_lazy("Decline jobs"),
+            plural=npgettext_lazy("bulk", "%d job was declined", "%d jobs were declined"),
+            takes_reason=True,
+        ),
         Verb(
             name="run-now",
             needs=("reschedule",),
@@ -87,6 +139,26 @@ VERBS: dict[str, Verb] = {
             success=gettext_lazy("%(job)s is queued for one more attempt."),
             bulk=gettext_lazy("Retry failed and aborted jobs"),
             plural=npgettext_lazy("bulk", "%d job is queued again", "%d jobs are queued again"),
+        ),
+        Verb(
+            name="resume",
+            needs=("abort",),
+            perform=_calls("resume"),
+            offered=lambda job: job.can_resume,
+            label=gettext_lazy("Resume"),
+            bulk=gettext_lazy("Resume paused jobs"),
+            plural=npgettext_lazy("bulk", "%d job was resumed", "%d jobs were resumed"),
+        ),
+        Verb(
+            name="pause",
+            needs=("abort",),
+            perform=_calls("pause"),
+            offered=lambda job: job.can_pause,
+            label=gettext_lazy("Pause"),
+            bulk=gettext_lazy("Pause jobs"),
+            plural=npgettext_lazy(
+                "bulk", "%d job was paused or asked to pause", "%d jobs were paused or asked to pause"
+            ),
         ),
         Verb(
             name="mark-failed",
@@ -134,6 +206,14 @@ VERBS: dict[str, Verb] = {
             plural=npgettext_lazy("bulk", "%d job was cancelled", "%d jobs were cancelled"),
         ),
         Verb(
+            name="show-stack",
+            needs=("view_log",),
+            perform=_calls("request_stack"),
+            offered=lambda job: job.can_request_stack,
+            label=pgettext_lazy("verb", "Show stack"),
+            success=gettext_lazy("%(job)s was asked where it is. Its stack appears on this page in a moment."),
+        ),
+        Verb(
             name="run-again",
             needs=("rerun",),
             perform=_rerun,
@@ -142,6 +222,24 @@ VERBS: dict[str, Verb] = {
             success=gettext_lazy("%(new)s is queued, with the arguments of #%(number)s."),
             bulk=pgettext_lazy("verb", "Run again"),
             plural=npgettext_lazy("bulk", "%d new job is queued", "%d new jobs are queued"),
+            makes_job=True,
+        ),
+        Verb(
+            name="run-for-real",
+            needs=("rerun",),
+            perform=_run_for_real,
+            offered=_can_run_for_real,
+            label=pgettext_lazy("verb", "Run it for real"),
+            success=gettext_lazy("%(new)s is queued, with the arguments of the rehearsal #%(number)s."),
+            makes_job=True,
+        ),
+        Verb(
+            name=failed_rows.NAME,
+            needs=("rerun", "view_log"),  # the new job shows keys from the results
+            perform=failed_rows.rerun,
+            offered=lambda job: _can_rerun(job) and job.repeatable_rows > 0,
+            label=gettext_lazy("Run again for the rows with errors"),
+            success=gettext_lazy("%(new)s is queued: it repeats the rows with errors of #%(number)s."),
             makes_job=True,
         ),
     )
@@ -161,8 +259,10 @@ RESCHEDULE = Verb(
 
 # The verb that users most likely want in each state. Running jobs have none.
 PRIMARY: dict[str, str] = {
+    "awaiting": "approve",
     "retrying": "run-now",
-    "row_errors": "run-again",
+    "paused": "resume",
+    "row_errors": failed_rows.NAME,  # else run-again
     JobStatus.DONE: "run-again",
     JobStatus.EXCEPTION: "retry",
     JobStatus.KILLED: "run-again",
@@ -176,126 +276,46 @@ class Button:
 
     verb: Verb
     url: str
+    label: str
     question: str
     warning: str
     kind: str
+    seen: int | None = None  # the request for approval that the page shows
 
 
 def buttons(request: HttpRequest, job: Job) -> list[Button]:
     """Return the verbs that make sense in the job's status and that the user may use, the likeliest first."""
-    primary = PRIMARY.get(look_of(job), "")
     offered = [verb for verb in VERBS.values() if verb.offered(job) and not verb.lacking(request.user, job=job)]
+    primary = "run-for-real" if job.can_run_for_real else PRIMARY.get(look_of(job), "")
+    if primary == failed_rows.NAME and primary not in (verb.name for verb in offered):
+        primary = "run-again"
     return [
         Button(
             verb,
             links.url(request, f"qorworker_job_{verb.key}", job.pk),
+            _label(verb, job),
             question_of(verb, job),
             warning_of(verb, job),
             "primary" if verb.name == primary else verb.kind,
+            open_approval_pk(job) if "approve" in verb.needs else None,
         )
         for verb in sorted(offered, key=lambda verb: verb.name != primary)
     ]
+
+
+def _label(verb: Verb, job: Job) -> str:
+    if verb.name == failed_rows.NAME:
+        return failed_rows.label(job)
+    return _("Rehearse again") if verb.name == "run-again" and job.is_dry_run else str(verb.label)
+
+
+def open_approval_pk(job: Job) -> int | None:
+    """Return the number of the request for approval that waits for a decision; None if there is none."""
+    approval = open_approval_of(job)
+    return approval.pk if approval is not None else None
 
 
 def may_choose_time(user: Any, job: Job) -> bool:
     """Return whether *user* may move the job to another time: not if users choose no time for its type."""
     takes_time = job.job_type is None or job.job_type.schedulable
     return job.can_reschedule and takes_time and permissions.can(user, "reschedule", job=job)
-
-
-def question_of(verb: Verb, job: Job) -> str:
-    """Return what to ask before the verb; empty if nothing is to be asked."""
-    if verb.question:
-        return str(verb.question) % {"job": _named(job)}
-    if verb.name not in ("retry", "run-again"):
-        return ""
-    if job.job_type is not None and job.job_type.confirm:
-        return str(job.job_type.confirm)
-    if job.status == JobStatus.RUNNING:
-        return _("%(job)s is still running. Run it again in parallel?") % {"job": _named(job)}
-    if job.started_at is None and job.run_after > job.enqueued_at:
-        return _("%(job)s was meant for %(time)s. Run it now?") % {"job": _named(job), "time": clock(job.run_after)}
-    if job.started_at is not None and job.max_attempts == 1:  # nothing says that it may run twice
-        return _("Run %(job)s once more?") % {"job": _named(job)}
-    return ""
-
-
-SILENT = gettext_lazy(
-    "Its worker does not respond, and only a living worker can end its processes. If that worker comes back, it ends "
-    "the job. If not, another worker takes the job over as aborted, and what the job has started may keep running."
-)
-
-
-def warning_of(verb: Verb, job: Job) -> str:
-    """Return what the user should know before the verb; empty if there is nothing."""
-    if verb.name == "abort" and job.not_responding:
-        return str(SILENT)
-    if verb.name == "abort" and not backend_of(job.queue_name).supports_kill:
-        return _("It stops only where its code checks for an abort. What it has already changed stays changed.")
-    if verb.name in ("retry", "run-again") and job.max_attempts == 1 and job.started_at is not None:
-        return _("It repeats everything it did before, such as sending emails.")
-    return str(verb.warning)
-
-
-def success_of(verb: Verb, job: Job, new: Job | None) -> str:
-    """Return the message after *verb*; *new* is the job that it made, if it makes one."""
-    if verb.name == "abort" and job.not_responding:
-        return " ".join((_("%(job)s was asked to stop.") % {"job": _named(job)}, str(SILENT)))
-    if verb.name == "abort" and not backend_of(job.queue_name).supports_kill:
-        return _("%(job)s was asked to stop. It stops where its code checks for an abort.") % {"job": _named(job)}
-    return str(verb.success) % {"job": _named(job), "new": _named(new) if new else "", "number": job.pk}
-
-
-def refusal(error: QorWorkerError, job: Job) -> str:
-    """Explain why a verb changed nothing. *job* is as the database has it now."""
-    if isinstance(error, UnknownJobType):
-        return _("The code of this job is no longer part of the project. It can be read and deleted, not run.")
-    if isinstance(error, JobTypeError):
-        return str(BROKEN)
-    if isinstance(error, InvalidArguments):
-        return _("The arguments no longer fit: %s Use “Run again with changes”.") % _field_errors(error)
-    if isinstance(error, InvalidTransition):
-        return _too_late(error, job)
-    return str(error)
-
-
-def _too_late(error: InvalidTransition, job: Job) -> str:
-    if error.status == "deleted":
-        return str(DELETED)
-    if error.verb == "mark failed" and error.status == JobStatus.RUNNING:
-        return " ".join((_("Its worker answers."), _("Nothing was changed.")))
-    sentences: dict[str, tuple[str, Any]] = {
-        JobStatus.DONE: (_("It had already finished at %s."), job.finished_at),
-        JobStatus.EXCEPTION: (_("It had already failed at %s."), job.finished_at),
-        JobStatus.KILLED: (_("It was already aborted at %s."), job.finished_at),
-        JobStatus.CANCELLED: (_("It was already cancelled at %s."), job.finished_at),
-        JobStatus.RUNNING: (_("It was already started at %s."), job.last_attempted_at),
-        JobStatus.SCHEDULED: (_("It is scheduled for %s and not running."), job.run_after),
-        JobStatus.NEW: (_("It has been queued since %s and is not running."), job.run_after),
-    }
-    sentence, moment = sentences[error.status]
-    return " ".join((sentence % clock(moment), _("Nothing was changed.")))
-
-
-def earlier_request(entry: AuditEntry | None, job: Job) -> str:
-    """Describe the earlier request to abort *job*: by its user and age if *entry* is known, else by its time."""
-    if entry is None:
-        return _("It was already asked to stop at %s.") % clock(job.abort_requested_at)
-    return _("%(who)s asked to abort it %(ago)s.") % {"who": requester_of(entry), "ago": qw_from_now(entry.at)}
-
-
-def clock(moment: Any) -> str:
-    """Show a time of today as it is, any other with its date; with seconds, unless it is a full minute."""
-    if moment is None:
-        return "?"
-    wall = moments.local(moment)
-    today = timezone.localdate() if timezone.is_aware(moment) else timezone.now().date()
-    return moments.clock(wall) if wall.date() == today else moments.date_and_clock(wall)
-
-
-def _field_errors(error: InvalidArguments) -> str:
-    return "; ".join(f"{name}: {' '.join(messages)}" for name, messages in error.errors.items())
-
-
-def _named(job: Job | None) -> str:
-    return str(job) if job is not None else ""

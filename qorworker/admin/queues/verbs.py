@@ -27,7 +27,7 @@ class Pausable:
 
     kind: str
     name: str
-    job_type: JobType[Any] | None
+    job_type: JobType[..., Any] | None
 
     def __str__(self) -> str:
         return str(self.job_type.title) if self.job_type is not None else self.name

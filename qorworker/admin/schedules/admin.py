@@ -30,11 +30,12 @@ from qorworker.admin.schedules import bulk, calendar, detail, form
 from qorworker.admin.schedules.absence import no_schedule
 from qorworker.admin.schedules.strip import add_runs, strip_of
 from qorworker.admin.schedules.verb_views import ScheduleVerbView
-from qorworker.admin.schedules.verbs import DELETE, VERBS
+from qorworker.admin.schedules.verbs import ALL_VERBS, DELETE
 from qorworker.exceptions import InvalidSchedule
-from qorworker.models import Origin
+from qorworker.models import Job, Origin
 from qorworker.models.job_queries import JobQuerySet
 from qorworker.models.schedule import Schedule
+from qorworker.models.schedule_queries import with_holidays
 from qorworker.schedules import describe
 
 TABS: dict[str, Any] = {
@@ -77,7 +78,7 @@ class ScheduleChangeList(ChangeList):
             {"name": name, "label": label, "count": in_tab(every, name, jobs).count(), "is_current": name == self.tab}
             for name, label in TABS.items()
         ]
-        self.result_list = list(self.result_list)
+        self.result_list = with_holidays(self.result_list)
         narrowed = self.result_list or self.query or self.tab
         self.nothing = "" if narrowed else no_schedule(request.user)
         add_runs(self.result_list, jobs)
@@ -100,7 +101,7 @@ class ScheduleAdmin(Pages, NumberedActions, ScheduleAdminBase):
             self.page("calendar/", "calendar", calendar.calendar, methods=READING, viewers_only=True),
             self.page("preview/<str:name>/", "preview", form.show_preview, for_scripts=True),
             self.page("<int:pk>/edit/", "edit", form.edit),
-            *(self.page(f"<int:pk>/{verb.name}/", verb.key, ScheduleVerbView.view, verb) for verb in VERBS.values()),
+            *(self.page(f"<int:pk>/{verb.name}/", verb.key, ScheduleVerbView.view, verb) for verb in ALL_VERBS),
         ]
         return self.in_site(own + super().get_urls())
 
@@ -180,7 +181,10 @@ class ScheduleAdmin(Pages, NumberedActions, ScheduleAdminBase):
             return self._list(request, extra_context)
 
     def _list(self, request: HttpRequest, extra_context: dict[str, Any] | None) -> Any:
-        return super().changelist_view(request, {"title": _("Schedules"), **(extra_context or {})})
+        may_see = permissions.may_see_calendars(request.user)
+        calendars_url = links.url_if_there(request, "qorworker_calendar_changelist") if may_see else ""
+        context = {"title": _("Schedules"), "calendars_url": calendars_url, **(extra_context or {})}
+        return super().changelist_view(request, context)
 
     @admin.display(description=_("Name"))
     def shown_name(self, schedule: Schedule) -> str:
@@ -211,10 +215,10 @@ class ScheduleAdmin(Pages, NumberedActions, ScheduleAdminBase):
     @admin.display(description=pgettext_lazy("schedule", "Next"))
     def next(self, schedule: Schedule) -> Any:
         """Show the next time in the current time zone, and how far it is from now."""
-        if schedule.next_slot is None:
+        if (time := schedule.next_run) is None:
             return NOTHING
-        moment, zone = qw_moment(schedule.next_slot), qw_other_zone(schedule.zone)
-        content = format_html("{}<br>{}{}", qw_from_now(schedule.next_slot), moment, zone)
+        moment, zone = qw_moment(time), qw_other_zone(schedule.zone)
+        content = format_html("{}<br>{}{}", qw_from_now(time), moment, zone)
         return named(pgettext("schedule", "Next"), content)
 
     @admin.display(description=pgettext_lazy("schedule", "Last"))
@@ -224,9 +228,7 @@ class ScheduleAdmin(Pages, NumberedActions, ScheduleAdminBase):
         if job is None:
             return NOTHING
         badge = render_to_string("admin/qorworker/badge.html", qw_badge(job))
-        try:
-            url = links.url_in(self.admin_site, "qorworker_job_change", job.pk)
-        except NoReverseMatch:  # the site has no pages of jobs
+        if not (url := self._job_url(job)):
             return named(pgettext("schedule", "Last"), format_html("{}<br>{}", badge, qw_moment(job.enqueued_at)))
         content = format_html('<a href="{}">{}</a><br>{}', url, badge, qw_moment(job.enqueued_at))
         return named(pgettext("schedule", "Last"), content)
@@ -234,7 +236,14 @@ class ScheduleAdmin(Pages, NumberedActions, ScheduleAdminBase):
     @admin.display(description=_("Last runs"))
     def runs(self, schedule: Any) -> SafeString | str:
         """Show the last runs as a strip of signs."""
-        return strip_of(schedule.runs) or NOTHING
+        return strip_of(schedule.runs, self._job_url) or NOTHING
+
+    def _job_url(self, job: Job) -> str:
+        """Return the address of the page of *job*; empty if the site has no pages of jobs."""
+        try:
+            return links.url_in(self.admin_site, "qorworker_job_change", job.pk)
+        except NoReverseMatch:
+            return ""
 
     # Deleting
 

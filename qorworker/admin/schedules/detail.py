@@ -11,18 +11,19 @@ from django.http import HttpRequest, HttpResponseBase
 from django.utils.translation import gettext as _
 
 from qorworker import permissions
-from qorworker.admin import access, rendering, tokens
+from qorworker.admin import access, links, rendering, run_chart, tokens
 from qorworker.admin.media import FORM_MEDIA, SCHEDULE_MEDIA
 from qorworker.admin.parameters import number
 from qorworker.admin.schedules.form import visible_schedule
 from qorworker.admin.schedules.forms import PauseForm
-from qorworker.admin.schedules.preview import NEXT, Time
-from qorworker.admin.schedules.verbs import VERBS
+from qorworker.admin.schedules.preview import Time, left_out, times_of
+from qorworker.admin.schedules.verbs import APPROVAL_VERBS, VERBS, lacking, question_of
 from qorworker.admin.verbs import Verb
 from qorworker.exceptions import InvalidSchedule
-from qorworker.models import AuditEntry, Job
+from qorworker.models import AuditEntry, Calendar, Job
 from qorworker.models.schedule import Schedule
 from qorworker.models.schedule_slot import ScheduleSlot, SlotOutcome
+from qorworker.queries import last_runs
 from qorworker.schedules import describe
 from qorworker.status import JobStatus
 
@@ -65,7 +66,9 @@ def show(
         schedule=schedule,
         job_type=job_type,
         words=_words(schedule),
-        times=_times(schedule),
+        times=(times := _times(schedule)),
+        left_out=left_out(schedule, times[-1].moment) if times else "",
+        calendar=_calendar(request, schedule),
         arguments=_arguments(schedule, user),
         attention=_attention(schedule, user),
         may_manage=may_manage,
@@ -73,18 +76,24 @@ def show(
         may_copy=may_manage and job_type is not None and permissions.can(user, "view_arguments", job_type),
         may_delete=model_admin.has_delete_permission(request, schedule),
         verbs=[verb for verb in VERBS.values() if verb.name != "pause" and _is_offered(verb, schedule, user)],
+        decisions=[
+            {"verb": verb, "question": question_of(verb, schedule)}
+            for verb in APPROVAL_VERBS.values()
+            if _is_offered(verb, schedule, user)
+        ],
         may_pause=may_manage and VERBS["pause"].offered(schedule),
         token=tokens.new_token(user) if may_manage else "",
         form=form,
         rows=rows,
         story=_story(rows),
+        chart=run_chart.chart_of(request, last_runs.of_schedule(jobs, schedule.pk)),
         audit=AuditEntry.objects.of_schedule(schedule.pk).newest_apart(AUDIT),
         status=status,
     )
 
 
 def _is_offered(verb: Verb, schedule: Schedule, user: Any) -> bool:
-    return verb.offered(schedule) and not verb.lacking(user, schedule.job_type)
+    return verb.offered(schedule) and not lacking(verb, user, schedule)
 
 
 def history(schedule: Schedule, jobs: Any) -> list[Row]:
@@ -114,9 +123,20 @@ def _words(schedule: Schedule) -> str:
 
 def _times(schedule: Schedule) -> list[Time]:
     try:
-        return [Time(moment, schedule.zone) for moment in schedule.upcoming(NEXT)]
+        return times_of(schedule)
     except InvalidSchedule:
         return []
+
+
+def _calendar(request: HttpRequest, schedule: Schedule) -> dict[str, str] | None:
+    """Return the calendar that it follows, with the address of its page if the user may see that."""
+    if not schedule.calendar:
+        return None
+    calendar = Calendar.objects.filter(name=schedule.calendar).first()
+    url = ""
+    if calendar is not None and permissions.may_see_calendars(request.user):
+        url = links.url_if_there(request, "qorworker_calendar_change", calendar.pk)
+    return {"title": str(calendar or schedule.calendar), "url": url}
 
 
 def _arguments(schedule: Schedule, user: Any) -> list[Any] | None:

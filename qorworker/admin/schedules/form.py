@@ -35,7 +35,7 @@ from qorworker.models.schedule import Schedule
 METHODS = ["GET", "HEAD", "POST"]
 
 
-def manageable_types(user: Any) -> list[JobType[Any]]:
+def manageable_types(user: Any) -> list[JobType[..., Any]]:
     """Return the job types of which *user* may make schedules."""
     return [
         job_type
@@ -55,7 +55,7 @@ def add(model_admin: Any, request: HttpRequest) -> HttpResponseBase:
         if isinstance(copied, HttpResponseBase):
             return copied
         page = SchedulePage(model_admin, request, job_type, copied=copied)
-        return page.submit() if request.method == "POST" else page.show()
+        return page.submit() if request.method == "POST" and not page.is_from_run else page.show()
     types = manageable_types(request.user)
     if not types:
         return access.deny(model_admin, request, "manage_schedule")
@@ -71,7 +71,7 @@ def add(model_admin: Any, request: HttpRequest) -> HttpResponseBase:
     )
 
 
-def copied_from(request: HttpRequest, job_type: JobType[Any]) -> Schedule | HttpResponseBase | None:
+def copied_from(request: HttpRequest, job_type: JobType[..., Any]) -> Schedule | HttpResponseBase | None:
     """Return the schedule that ``?copy=`` names, None without it, or a 404 if the user may not see its arguments."""
     if (text := request.GET.get("copy")) is None:
         return None
@@ -122,7 +122,9 @@ def show_preview(model_admin: Any, request: HttpRequest, name: str) -> HttpRespo
     return answer(News(parts={"preview": html}, final=True))
 
 
-def checked(model_admin: Any, request: HttpRequest, name: str, methods: list[str]) -> JobType[Any] | HttpResponseBase:
+def checked(
+    model_admin: Any, request: HttpRequest, name: str, methods: list[str]
+) -> JobType[..., Any] | HttpResponseBase:
     """Return the job type *name* if the user may manage its schedules; else the answer that explains the refusal."""
     landing = "qorworker_schedule_changelist"
     job_type = access.chosen_type(model_admin, request, name, "manage_schedule", methods, landing)
@@ -152,13 +154,15 @@ class SchedulePage:
         self,
         model_admin: Any,
         request: HttpRequest,
-        job_type: JobType[Any],
+        job_type: JobType[..., Any],
         schedule: Schedule | None = None,
         copied: Schedule | None = None,
     ) -> None:
         self.model_admin, self.request, self.job_type = model_admin, request, job_type
         self.schedule, self.copied = schedule, copied
-        posted = request.POST if request.method == "POST" else None
+        # A run form was sent here, to fill in this one.
+        self.is_from_run = request.method == "POST" and schedule is None and "qw-from-run" in request.POST
+        posted = request.POST if request.method == "POST" and not self.is_from_run else None
         self.arguments: BaseForm = job_type.arguments.form_class(posted, request.FILES if posted is not None else None)
         limit_rows(self.arguments, request, model_admin.admin_site)
         tell_limits(self.arguments)
@@ -168,6 +172,11 @@ class SchedulePage:
         source = schedule or copied
         if source is not None and posted is None:
             self.arguments.initial.update(job_type.arguments.initial(source.arguments))
+        self.notes: list[str] = []
+        if self.is_from_run:
+            filled = prefill.from_run(job_type.arguments.form_class(request.POST, request.FILES))
+            self.arguments.initial.update(filled.values)
+            self.notes = filled.notes
         visible = permissions.Visibility(request.user).schedules  # the number in a name would reveal others
         free = visible.free_name(str(job_type.title)) if schedule is None else ""
         self.when = ScheduleForm(posted, schedule=source, name=free, zone=timezone.get_current_timezone_name())
@@ -191,6 +200,8 @@ class SchedulePage:
             job_type=self.job_type,
             schedule=schedule,
             copied=self.copied,
+            is_from_run=self.is_from_run,
+            notes=self.notes,
             revision=schedule.revision if schedule else 0,
             sections=self._sections(),
             forms=self.forms,
@@ -254,7 +265,9 @@ class SchedulePage:
     def _save(self) -> Schedule:
         arguments, user = self.job_type.arguments, self.request.user
         kept = prefill.left_empty(self.arguments, self.kept)
-        dumped = arguments.dump(self.arguments.cleaned_data, kept, person=user)
+        source = self.schedule or self.copied
+        keys = arguments.kept_row_keys(source.arguments) if source is not None else {}
+        dumped = arguments.dump({**self.arguments.cleaned_data, **keys}, kept, person=user)
         plan = self.when.plan
         if self.schedule is None:
             return Schedule.objects.create_dumped(self.job_type, plan, dumped, by=user, origin=Origin.ADMIN)

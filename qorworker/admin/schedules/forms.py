@@ -22,11 +22,12 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, pgettext_lazy
 
 from qorworker.exceptions import InvalidSchedule
-from qorworker.models import Schedule
+from qorworker.models import Calendar, Schedule
 from qorworker.models.clock import aware
 from qorworker.models.schedule_times import Kind
 from qorworker.schedules import describe
 from qorworker.schedules.cron import Cron, exists, first_instant, plain, zone_called
+from qorworker.schedules.holidays import OnHoliday
 from qorworker.schedules.plan import LONGEST_JITTER, LONGEST_NAME, LONGEST_WAIT, Plan
 from qorworker.schedules.timetable import CAPS, At, Every, Misfire, Overlap, Rule
 
@@ -45,7 +46,7 @@ SECTIONS: tuple[tuple[Any, tuple[str, ...]], ...] = (
     (gettext_lazy("When"), ("name", "shape", "number", "unit", "days", "day", "time", "expression", "at", "zone")),
     (
         gettext_lazy("More: start, end, what if"),
-        ("start", "end", "overlap", "misfire", "misfire_cap", "jitter", "expires"),
+        ("start", "end", "calendar", "on_holiday", "overlap", "misfire", "misfire_cap", "jitter", "expires"),
     ),
 )
 
@@ -85,6 +86,10 @@ def _weekdays() -> list[tuple[str, str]]:
 
 def _month_days() -> list[tuple[str, str]]:
     return [*((str(day), str(day)) for day in range(1, 32)), (LAST_DAY, _("the last"))]
+
+
+def _calendars() -> list[tuple[str, str]]:
+    return [("", _("None: it runs on all days")), *((each.name, str(each)) for each in Calendar.objects.all())]
 
 
 class ScheduleForm(forms.Form):
@@ -141,6 +146,13 @@ class ScheduleForm(forms.Form):
     )
     start = WallMomentField(label=gettext_lazy("Not before"), required=False)
     end = WallMomentField(label=gettext_lazy("Not from this time on"), required=False)
+    calendar = forms.ChoiceField(
+        label=gettext_lazy("Calendar"), choices=lazy(_calendars, list)(), required=False,
+        help_text=gettext_lazy("Of days off."),
+    )  # fmt: skip
+    on_holiday = forms.ChoiceField(
+        label=gettext_lazy("On a day off"), choices=OnHoliday.choices, initial=OnHoliday.SKIP.value, required=False
+    )
     overlap = forms.ChoiceField(
         label=gettext_lazy("If still running"), choices=Overlap.choices, initial=Overlap.SKIP.value
     )
@@ -173,9 +185,19 @@ class ScheduleForm(forms.Form):
         if name:
             initial["name"] = name
         super().__init__(data, prefix="qw", initial=initial)
+        calendars = cast(forms.ChoiceField, self.fields["calendar"])
+        if (gone := initial.get("calendar", "")) not in dict(cast(Any, calendars.choices)):
+            calendars.choices = [*_calendars(), (gone, _("%s, which does not exist") % gone)]
         zones = cast(forms.ChoiceField, self.fields["zone"])
         if initial["zone"] not in _zone_names():
             zones.choices = [(initial["zone"], initial["zone"]), *_zones()]
+
+    def clean_calendar(self) -> str:
+        """Refuse a calendar that no longer exists."""
+        name: str = self.cleaned_data["calendar"]
+        if name and not Calendar.objects.filter(name=name).exists():
+            raise forms.ValidationError(_("The calendar “%(name)s” does not exist.") % {"name": name})
+        return name
 
     def clean(self) -> dict[str, Any]:
         """Check only the fields that the chosen shape needs, and set ``plan`` if they are valid."""
@@ -197,6 +219,8 @@ class ScheduleForm(forms.Form):
         field = {"cron": "expression", "once": "at"}.get(place, "shape")
         try:
             when = self._rule(cleaned, shape)
+            field = "on_holiday"
+            when = _minding(when, cleaned["calendar"], cleaned["on_holiday"] or OnHoliday.SKIP)
             field = "start"
             start = self._moment(cleaned.get("start"))
             field = "end"
@@ -230,6 +254,19 @@ class ScheduleForm(forms.Form):
         return first_instant(wall, zone_called(self.cleaned_data["zone"])) if wall is not None else None
 
 
+def _minding(when: Rule, calendar: str, on_holiday: str) -> Rule:
+    """Return the same rule with the choices about days off."""
+    if not calendar and on_holiday != OnHoliday.SKIP:
+        raise InvalidSchedule(_("Choose a calendar for this."))
+    if not calendar:
+        return when
+    if isinstance(when, Cron):
+        return Cron(when.expression, when.zone, calendar=calendar, on_holiday=on_holiday)
+    if isinstance(when, Every):
+        return Every(seconds=when.interval.total_seconds(), calendar=calendar, on_holiday=on_holiday)
+    raise InvalidSchedule(_("What runs once follows no calendar."))
+
+
 def initial_of(schedule: Schedule) -> dict[str, Any]:
     """Return the initial values of the form for *schedule*."""
     try:
@@ -241,7 +278,8 @@ def initial_of(schedule: Schedule) -> dict[str, Any]:
         return aware(moment).astimezone(zone).replace(tzinfo=None) if moment is not None else None
 
     initial: dict[str, Any] = {
-        name: getattr(schedule, name) for name in ("name", "zone", "overlap", "misfire", "misfire_cap", "jitter")
+        name: getattr(schedule, name)
+        for name in ("name", "zone", "overlap", "misfire", "misfire_cap", "jitter", "calendar", "on_holiday")
     }
     initial["expires"] = schedule.expires / 60 if schedule.expires else None
     initial |= {"start": wall(schedule.starts_at), "end": wall(schedule.ends_at)}

@@ -6,6 +6,7 @@ import copy
 import datetime as dt
 from dataclasses import dataclass
 from itertools import islice, takewhile
+from zoneinfo import ZoneInfo
 
 from django.db import router
 from django.utils import formats
@@ -16,11 +17,13 @@ from qorworker.models.schedule import Schedule
 from qorworker.models.schedule_queries import ScheduleQuerySet
 from qorworker.schedules import describe
 from qorworker.schedules.cron import Cron, zone_called
+from qorworker.schedules.landing import Slot
 from qorworker.schedules.plan import Plan
-from qorworker.schedules.timetable import At, Slot, Timetable
+from qorworker.schedules.timetable import At, Timetable
 from qorworker.text.moments import date_and_clock
 
 NEXT = 5
+HOLIDAYS = 5  # that a sentence names
 LOOKED_AT = 400  # times among which those that clocks leave out are searched
 AHEAD = dt.timedelta(days=370)
 
@@ -31,6 +34,7 @@ class Time:
 
     moment: dt.datetime
     zone: str
+    note: str = ""  # for which day it was meant, if it is moved
 
     @property
     def local(self) -> str:
@@ -49,6 +53,31 @@ class Time:
         return _shown(self.moment.astimezone(dt.UTC).replace(tzinfo=None))
 
 
+def times_of(schedule: Schedule, number: int = NEXT) -> list[Time]:
+    """Return its next times that run."""
+    zone = zone_called(schedule.zone)
+    return [
+        Time(slot.moment, schedule.zone, _moved(slot, zone) if slot.is_moved else "")
+        for slot in islice(schedule.next_runs(), number)
+    ]
+
+
+def _moved(slot: Slot, zone: ZoneInfo) -> str:
+    day = formats.date_format(slot.meant(zone), "DATE_FORMAT")
+    return _("instead of %(day)s, %(holiday)s") % {"day": day, "holiday": slot.holiday}
+
+
+def left_out(schedule: Schedule, before: dt.datetime | None) -> str:
+    """Return the days off on which it runs nothing *before* a moment, as a sentence; empty if there are none."""
+    slots = takewhile(lambda slot: before is None or slot.moment < before, islice(schedule.next_slots(), LOOKED_AT))
+    zone = zone_called(schedule.zone)
+    days = dict.fromkeys((slot.meant(zone).date(), slot.holiday) for slot in slots if slot.is_left_out)
+    shown = [f"{formats.date_format(day, 'MONTH_DAY_FORMAT')} ({holiday})" for day, holiday in islice(days, HOLIDAYS)]
+    if len(days) > HOLIDAYS:
+        shown.append("…")
+    return _("Not on: %(days)s.") % {"days": ", ".join(shown)} if shown else ""
+
+
 def _shown(wall: dt.datetime) -> str:
     return f"{formats.date_format(wall, 'D')} {date_and_clock(wall)}"
 
@@ -60,6 +89,7 @@ class Preview:
     words: str
     times: list[Time]
     warnings: list[str]
+    left_out: str = ""  # days off, in a sentence
 
 
 def preview(plan: Plan, job_name: str, schedule: Schedule | None = None, *, visible: ScheduleQuerySet) -> Preview:
@@ -70,12 +100,12 @@ def preview(plan: Plan, job_name: str, schedule: Schedule | None = None, *, visi
     draft.enabled = True
     draft.take(plan, now)
     draft.wait_from(aware(now), new=True)
-    first = draft.waits_for
-    slots = [first, *draft.timetable.upcoming(max(first.moment, aware(now)), NEXT - 1)] if first is not None else []
+    times = times_of(draft)
     return Preview(
         describe.describe(plan.when),
-        [Time(slot.moment, draft.zone) for slot in slots],
-        [*_left_out(draft.timetable, aware(now)), *_odd(plan, slots, aware(now)), *_alike(draft, visible)],
+        times,
+        [*_left_out(draft.timetable, aware(now)), *_odd(plan, times, aware(now)), *_alike(draft, visible)],
+        left_out(draft, times[-1].moment if times else None),
     )
 
 
@@ -87,6 +117,8 @@ def _left_out(table: Timetable, begin: dt.datetime) -> list[str]:
     year = takewhile(lambda slot: slot.moment < begin + AHEAD, islice(table.slots_after(begin), LOOKED_AT))
     for slot in year:
         wall = slot.moment.astimezone(zone).replace(tzinfo=None)
+        if slot.holiday:
+            continue
         if not slot.key.endswith("Z") and (meant := dt.datetime.fromisoformat(slot.key)) != wall.replace(second=0):
             sentences.append(
                 _("On %(day)s %(meant)s does not exist in %(zone)s: it will run at %(then)s.")
@@ -100,12 +132,12 @@ def _left_out(table: Timetable, begin: dt.datetime) -> list[str]:
     return sentences
 
 
-def _odd(plan: Plan, slots: list[Slot], begin: dt.datetime) -> list[str]:
+def _odd(plan: Plan, times: list[Time], begin: dt.datetime) -> list[str]:
     sentences = []
     if isinstance(plan.when, At) and plan.when.moment <= begin:
         sentences.append(_("This time is past: it will run at once."))
-    elif not slots:
-        sentences.append(_("It will never run: none of its times is before its end."))
+    elif not times:
+        sentences.append(_("It will never run: none of its times is before its end, or all are on days off."))
     if isinstance(plan.when, Cron) and not plan.when.expression.startswith("@"):
         day, weekday = plan.when.expression.split()[2], plan.when.expression.split()[4]
         if not day.startswith("*") and not weekday.startswith("*"):

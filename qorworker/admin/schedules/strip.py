@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from django.template.loader import render_to_string
 from django.utils.safestring import SafeString
 
 from qorworker.admin.display import ICONS, label_of, look_of
+from qorworker.models.job import Job
 from qorworker.models.job_queries import JobQuerySet
 from qorworker.models.schedule_slot import SkipReason, SlotOutcome
 from qorworker.queries.schedule_list import Run, last_runs
@@ -28,6 +29,7 @@ class Sign:
     x: int
     label: str
     title: str
+    url: str = ""  # of its job, if the site has a page of it
 
     @property
     def icon(self) -> str:
@@ -44,9 +46,9 @@ def add_runs(schedules: Sequence[Any], jobs: JobQuerySet) -> None:
         schedule.last_job = max(made, key=lambda job: job.pk, default=None)
 
 
-def strip_of(runs: Sequence[Run]) -> SafeString | None:
-    """Return *runs* as a row of signs; None if there are none."""
-    signs = [_sign(run, STEP * place) for place, run in enumerate(runs)]
+def strip_of(runs: Sequence[Run], url_of: Callable[[Job], str]) -> SafeString | None:
+    """Return *runs* as a row of signs, which lead to their jobs; None if there are none."""
+    signs = [_sign(run, STEP * place, url_of) for place, run in enumerate(runs)]
     if not signs:
         return None
     counts = Counter(sign.label for sign in signs)
@@ -55,9 +57,9 @@ def strip_of(runs: Sequence[Run]) -> SafeString | None:
     return render_to_string("admin/qorworker/schedule/runs.html", context)
 
 
-def _sign(run: Run, x: int) -> Sign:
+def _sign(run: Run, x: int, url_of: Callable[[Job], str]) -> Sign:
     if run.job is not None:
         label = label_of(run.job)
-        return Sign(look_of(run.job), x, label, f"{label}, {date_and_clock(local(run.at))}")
+        return Sign(look_of(run.job), x, label, f"{label}, {date_and_clock(local(run.at))}", url_of(run.job))
     label, why = str(SlotOutcome.SKIPPED.label), str(SkipReason(run.reason).label) if run.reason else ""
     return Sign(JobStatus.CANCELLED, x, label, f"{label}, {date_and_clock(local(run.at))}: {why}".removesuffix(": "))

@@ -11,7 +11,7 @@ from qorworker.admin import access
 from qorworker.admin.schedules import detail
 from qorworker.admin.schedules.form import visible_schedule
 from qorworker.admin.schedules.forms import PauseForm
-from qorworker.admin.schedules.verbs import question_of, refusal
+from qorworker.admin.schedules.verbs import lacking, question_of, refusal
 from qorworker.admin.verbs import TOO_LATE, NothingNew, Reply, VerbView
 from qorworker.exceptions import QorWorkerError
 from qorworker.models import Schedule
@@ -25,6 +25,9 @@ class ScheduleVerbView(VerbView):
 
     def about(self, row: Schedule) -> dict[str, Any]:
         return {"job_type": row.job_type}
+
+    def lacking(self, row: Schedule) -> str:
+        return lacking(self.verb, self.request.user, row)
 
     def deny(self, row: Schedule, action: str) -> HttpResponseBase:
         return access.deny(self.model_admin, self.request, action, **self.about(row), schedule=row)

@@ -8,12 +8,12 @@ from typing import Any
 from django.http import HttpRequest
 from django.utils.html import strip_tags
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy, npgettext_lazy
+from django.utils.translation import gettext_lazy, npgettext_lazy, pgettext_lazy
 
 from qorworker import permissions
 from qorworker.admin.display import qw_from_now, qw_moment
 from qorworker.admin.schedules.forms import PauseForm
-from qorworker.admin.verbs import Unclear, Verb, make_once, reason_in
+from qorworker.admin.verbs import Unclear, Verb, make_once, reason_in, seen_in
 from qorworker.exceptions import InvalidArguments, QorWorkerError
 from qorworker.models import Origin
 from qorworker.models.clock import stored
@@ -51,15 +51,26 @@ def _pause(request: HttpRequest, schedule: Schedule, form: PauseForm) -> str:
     return _("It is paused.")
 
 
+def _approve(request: HttpRequest, schedule: Schedule, form: PauseForm) -> str:
+    schedule.approve(by=request.user, approval=seen_in(request), origin=Origin.ADMIN)
+    return _("It is approved: it makes its jobs from now on.") + " " + _next(schedule)
+
+
+def _decline(request: HttpRequest, schedule: Schedule, form: PauseForm) -> str:
+    reason = reason_in(request.POST.get("reason", ""))
+    schedule.decline(by=request.user, approval=seen_in(request), reason=reason, origin=Origin.ADMIN)
+    return _("It was declined: it makes no jobs until it is changed and approved.")
+
+
 def _delete(request: HttpRequest, schedule: Schedule, form: PauseForm) -> str:
     schedule.remove(by=request.user, origin=Origin.ADMIN)
     return _("It was deleted.")
 
 
 def _next(schedule: Schedule) -> str:
-    if schedule.next_slot is None:
+    if (moment := schedule.next_run) is None:
         return _("There is no next time.")
-    return _("The next time is %(time)s.") % {"time": qw_from_now(schedule.next_slot)}
+    return _("The next time is %(time)s.") % {"time": qw_from_now(moment)}
 
 
 VERBS = {
@@ -107,6 +118,32 @@ VERBS = {
         ),
     )
 }
+# Who may decide depends on the schedule: see ``lacking``.
+APPROVAL_VERBS = {
+    verb.name: verb
+    for verb in (
+        Verb(
+            name="approve",
+            needs=("approve",),
+            perform=_approve,
+            offered=lambda schedule: schedule.open_approval is not None,
+            label=pgettext_lazy("verb", "Approve"),
+            kind="primary",
+        ),
+        Verb(
+            name="decline",
+            needs=("approve",),
+            perform=_decline,
+            offered=lambda schedule: schedule.open_approval is not None,
+            label=pgettext_lazy("verb", "Decline"),
+            question=gettext_lazy("Decline the schedule “%(schedule)s”?"),
+            warning=gettext_lazy("It makes no jobs until it is changed and approved."),
+            kind="danger",
+            takes_reason=True,
+        ),
+    )
+}
+ALL_VERBS = (*VERBS.values(), *APPROVAL_VERBS.values())
 DELETE = Verb(
     name="delete",
     needs=("manage_schedule",),
@@ -120,6 +157,15 @@ DELETE = Verb(
 )
 
 
+def lacking(verb: Verb, user: Any, schedule: Schedule) -> str:
+    """Return the right that *user* lacks to do this with *schedule*; empty if none is lacking."""
+    if "approve" in verb.needs:
+        return "" if permissions.may_approve_schedule(user, schedule) else "approve"
+    return verb.lacking(user, schedule.job_type)
+
+
 def question_of(verb: Verb, schedule: Schedule) -> str:
-    """Return what the job type wants confirmed before it runs; empty if there is nothing."""
+    """Return what to ask before the verb: for a run what the job type wants confirmed; empty if there is nothing."""
+    if verb.question:
+        return str(verb.question) % {"schedule": schedule}
     return str(schedule.job_type.confirm) if verb.makes_job and schedule.job_type is not None else ""

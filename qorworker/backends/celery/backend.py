@@ -108,5 +108,5 @@ def send_next(job: Job | None, status: str | None) -> None:
         return
     if status == "new" and job.status == "new":
         backend.jobs_ready([job])
-    elif job.status == "scheduled" and (status == "scheduled" or job.due_in() < CLOCKS_DIFFER):
+    elif job.status == "scheduled" and not job.is_paused and (status == "scheduled" or job.due_in() < CLOCKS_DIFFER):
         backend.jobs_waiting([job])

@@ -17,7 +17,7 @@ from qorworker.conf import settings
 from qorworker.definitions.registry import registry
 from qorworker.exceptions import JobAborted
 from qorworker.execution.context import JobContext
-from qorworker.execution.execute import Ending
+from qorworker.execution.endings import Ending
 from qorworker.execution.output import Capture
 from qorworker.models import Outcome
 from qorworker.system import processes, termination
@@ -43,6 +43,7 @@ class Guard:
     def __init__(self) -> None:
         self.in_handler = self.is_leaving = self.is_asked = False
         self.asked_at: float | None = None
+        self.leaving_since: float | None = None
         self.before: Any = None
         self.lease_watch: threading.Thread | None = None
         self.own_children: frozenset[int] = frozenset()  # those that this process had before the attempt
@@ -105,7 +106,7 @@ class Guard:
             elif limit is not None and now - (attempt.begun or now) > limit:
                 text = _("Stopped after the limit of %s.") % duration_text(limit)
                 attempt.ask_to_end(Outcome.TIMEOUT, text, politely=True)
-            elif self.is_leaving:
+            elif self.is_leaving and not self._may_suspend(monitor, now):
                 text = _("Interrupted because the worker was stopped.")
                 attempt.ask_to_end(Outcome.INTERRUPTED, text, politely=True)
             else:
@@ -118,6 +119,12 @@ class Guard:
                 monitor.finish(Ending(attempt.stop_reason or Outcome.ABORTED, attempt.stop_text))
             finally:  # even if the database fails: no other process would end it
                 os.kill(os.getpid(), signal.SIGKILL)
+
+    def _may_suspend(self, monitor: AttemptMonitor, now: float) -> bool:
+        """Ask a loop to end between two items. Return whether there is one, and still time for that."""
+        monitor.is_leaving = True
+        self.leaving_since = now if self.leaving_since is None else self.leaving_since
+        return monitor.attempt.iterates and now - self.leaving_since < float(settings.ABORT_GRACE)
 
     def watch_lease(self, monitor: AttemptMonitor) -> None:
         """End an attempt whose lease is past. In a thread of its own, because the database may not answer the other

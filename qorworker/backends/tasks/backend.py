@@ -38,6 +38,10 @@ class QorWorkerTask(Task):  # type: ignore[type-arg, unused-ignore]
     backoff: Callable[[int], Any] | str = "exponential"
     timeout: float | dt.timedelta | None = None
     memory_limit: int | None = None
+    max_queries: int | None = None
+    max_mails: int | None = None
+    max_log_lines: int | None = None
+    max_rows: int | None = None
     permission: Any = None
     schedulable: bool = True
     isolation: str = "warm"

@@ -43,9 +43,11 @@ ERRORS = {  # for outcomes that no exception of the task has caused
     "lost": exceptions.WorkerLost,
     "timeout": exceptions.TimeLimitExceeded,
     "memory": exceptions.MemoryLimitExceeded,
+    "budget": exceptions.BudgetExceeded,
     "aborted": exceptions.JobAborted,
     "interrupted": exceptions.JobInterrupted,
     "refused": exceptions.JobRefused,
+    "unanswered": exceptions.NotAnswered,
 }
 
 

@@ -6,13 +6,12 @@ import inspect
 import json
 import re
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from math import inf
-from typing import Any, cast
+from typing import Any
 
 from asgiref.sync import async_to_sync
-from django.forms import PasswordInput
 from django.utils.translation import gettext as _
 
 from qorworker.arguments import Arg, Arguments, codec, signature
@@ -20,11 +19,12 @@ from qorworker.arguments.definition import Definition
 from qorworker.arguments.mapping import form_field
 from qorworker.arguments.secrets import Secret
 from qorworker.arguments.spec import unwrap
+from qorworker.arguments.values import is_password
 from qorworker.backends.tasks.context import JobTaskContext
 from qorworker.compat import Task, normalize_json
 from qorworker.conf import settings
 from qorworker.definitions.job_type import JobType
-from qorworker.definitions.options import NAMES, JobOptions
+from qorworker.definitions.options import NAMES
 from qorworker.definitions.registry import registry
 from qorworker.exceptions import InvalidArguments, JobTypeError
 from qorworker.execution.context import JobContext
@@ -35,7 +35,7 @@ CLEANED = "$cleaned"  # around what a form made of a typed argument; anything el
 TAGS = (codec.SECRET, codec.MODEL, codec.FILE)
 
 
-class TaskType(JobType[Any]):
+class TaskType(JobType[..., Any]):
     """A task as a job type. To call it calls the function of the task."""
 
     arguments: TaskArguments
@@ -43,7 +43,7 @@ class TaskType(JobType[Any]):
     def __init__(self, task: Task[Any, Any]) -> None:
         given = {name: value for name in NAMES if (value := getattr(task, name, None)) not in (None, "")}
         chosen = {**given, "name": task.module_path, "priority": int(task.priority)}
-        super().__init__(task.func, cast(JobOptions, chosen))
+        super().__init__(task.func, chosen)
         self.task = task
         self.arguments = TaskArguments(self.name, stand_in(task))
         self.function = self._runner()
@@ -100,6 +100,7 @@ class TaskArguments(Arguments):
             plain = [each.replace(annotation=Any) if each.name in made.problems else each for each in parameters]
             self.function.__signature__ = inspect.Signature(plain)  # type: ignore[attr-defined]
             made = super().definition
+        made.positional = tuple(made.fields)  # of which the stand-in takes all by name
         return made
 
     @property
@@ -152,6 +153,9 @@ class TaskArguments(Arguments):
 
     def clean(self, values: Mapping[str, Any], files: Mapping[str, Any] | None = None) -> dict[str, Any]:
         return values if isinstance(values, Given) else super().clean(values, files)
+
+    def dump_plain(self, many: Iterable[Mapping[str, Any]]) -> None:
+        """Return None: what the framework passes is stored in a way of its own."""
 
     def dump(
         self, cleaned: Mapping[str, Any], kept: Mapping[str, Any] | None = None, *, person: Any = None
@@ -309,10 +313,12 @@ def _holds_secret(annotation: Any) -> bool:
     if isinstance(annotation, str):
         return re.search(r"\bSecret\b", annotation) is not None
     kind, metadata = unwrap(annotation)
-    widgets = [item.widget for item in metadata if isinstance(item, Arg)]
-    if any(isinstance(each, PasswordInput) or each is PasswordInput for each in widgets):
+    widgets = [item.widget for item in metadata if isinstance(item, Arg) and item.widget is not None]
+    if any(map(is_password, widgets)):
         return True
-    return Secret in (kind, typing.get_origin(kind)) or any(map(_holds_secret, typing.get_args(kind)))
+    plain = typing.get_origin(kind) or kind
+    is_own = isinstance(plain, type) and issubclass(plain, Secret)
+    return is_own or any(map(_holds_secret, typing.get_args(kind)))
 
 
 def of_task(task: Task[Any, Any]) -> TaskType:

@@ -22,8 +22,8 @@ UNITS = {"d": "days", "h": "hours", "m": "minutes"}
 
 class Command(DatabaseCommand):
     help = (
-        "Deletes jobs that ended long enough ago, with their logs, results and uploads. How long each is kept is said"
-        " by keep_for of its @job, else by QORWORKER['KEEP_FOR']. What was deleted stays in the audit."
+        "Deletes jobs that ended long enough ago, with their logs, results, files and uploads. How long each is kept is"
+        " said by keep_for of its @job, else by QORWORKER['KEEP_FOR']. What was deleted stays in the audit."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -20,12 +20,13 @@ from typing import Any
 from django import forms
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.core.management.base import CommandError, CommandParser
+from django.utils.translation import pgettext
 
 from qorworker.arguments.codec import is_secret
 from qorworker.database.connection import Database
 from qorworker.definitions.job_type import JobType
 from qorworker.definitions.registry import registry
-from qorworker.exceptions import AlreadyEnqueued, InvalidArguments, InvalidTransition, UnknownJobType
+from qorworker.exceptions import AlreadyEnqueued, InvalidArguments, InvalidTransition, JobTypeError, UnknownJobType
 from qorworker.management.worker_command import WorkerCommand, raise_failure
 from qorworker.models import Hold, Job, LogLine, Origin, held_by
 from qorworker.models.clock import aware
@@ -51,7 +52,7 @@ INTERVAL = 0.2  # seconds between two looks at the log
 class Command(WorkerCommand):
     help = (
         "Runs a job in this shell's surroundings and prints its log. Exit status: 0 done, 1 failed, 3 aborted,"
-        " 4 cancelled, 5 waits for another attempt, 130 no longer followed."
+        " 4 cancelled, 5 paused, or waits for another attempt, 130 no longer followed."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -66,8 +67,10 @@ class Command(WorkerCommand):
                 description=_percent(job_type.description),
                 allow_abbrev=False,  # --password is not short for --password-file: its text would be in the message
             )
+            if job_type.arguments.problems():  # a check reports them; the other types can be run
+                continue
             required = job_type.arguments.required
-            for name, field in job_type.arguments.form_class.base_fields.items():
+            for name, field in job_type.arguments.fields.items():
                 _add_option(sub, name, field, required)
 
     def handle(self, **options: Any) -> None:
@@ -78,7 +81,7 @@ class Command(WorkerCommand):
         self.require_database()
         try:
             outcome = self._stored(using, options["id"]) if chosen == ["id"] else self._new(using, options)
-        except (AlreadyEnqueued, InvalidArguments, UnknownJobType, InvalidTransition) as error:
+        except (AlreadyEnqueued, InvalidArguments, JobTypeError, UnknownJobType, InvalidTransition) as error:
             raise CommandError(_told(error)) from error
         self._say_end(outcome)
         if status := EXIT.get(JobStatus(outcome.status), 1):
@@ -89,6 +92,8 @@ class Command(WorkerCommand):
     def _stored(self, using: str, pk: int) -> Job:
         job = self._find(using, pk)
         registry.get(job.name)
+        if _is_withheld(job):
+            raise _withheld(job)
         waits = job.status in (JobStatus.NEW, JobStatus.SCHEDULED)
         return self._run(using, job.pk, Printer(self, job)) if waits else self._follow(Printer(self, job))
 
@@ -132,6 +137,8 @@ class Command(WorkerCommand):
             raise _deleted(printer) from None
         if job is None:
             raise CommandError("Nothing was started.")  # a signal came first
+        if supervisor.is_job_unavailable and _is_withheld(job):
+            raise _withheld(job)
         if supervisor.is_job_unavailable and (hold := held_by(job)) is not None:
             raise CommandError(_held(job, hold), returncode=EXIT[JobStatus.NEW])
         return self._follow(printer) if supervisor.is_job_unavailable else job
@@ -156,7 +163,8 @@ class Command(WorkerCommand):
 
     def _say_end(self, job: Job) -> None:
         style = self.style.SUCCESS if job.status == JobStatus.DONE else self.style.ERROR
-        text = f"Job {job.pk} {job.title}: {JobStatus(job.status).label}"
+        label = pgettext("job status", "Paused") if job.is_paused else JobStatus(job.status).label
+        text = f"Job {job.pk} {job.title}: {label}"
         self.stdout.write(style(f"{text}. {visible(job.error)}".strip() if job.error else f"{text}."))
 
 
@@ -228,10 +236,10 @@ def _deleted(printer: Printer) -> CommandError:
     return CommandError(f"Job {printer.job.pk if printer.job else ''} was deleted meanwhile.")
 
 
-def _given(job_type: JobType[Any], options: dict[str, Any]) -> dict[str, Any]:
+def _given(job_type: JobType[..., Any], options: dict[str, Any]) -> dict[str, Any]:
     """Return the arguments of the command line, with files opened."""
     given: dict[str, Any] = {}
-    for name, field in job_type.arguments.form_class.base_fields.items():
+    for name, field in job_type.arguments.fields.items():
         value = options.get(f"argument_{name}")
         if value is None and is_secret(field) and field.required and sys.stdin.isatty():
             given[name] = getpass(f"{field.label or name}: ")
@@ -266,13 +274,31 @@ def _open(name: str, path: str) -> Any:
 
 def _told(error: Exception) -> str:
     if isinstance(error, InvalidArguments):
-        lines = [f"--{name.replace('_', '-')}: {' '.join(messages)}" for name, messages in error.errors.items()]
+        told = {name: visible(" ".join(messages)) for name, messages in error.errors.items()}  # they may quote values
+        lines = [f"--{name.replace('_', '-')}: {text}" for name, text in told.items()]
         return "\n".join(["Nothing was started:", *lines])
     return str(error)
 
 
-def _first_line(job_type: JobType[Any]) -> str:
+def _first_line(job_type: JobType[..., Any]) -> str:
     return next(iter(str(job_type.description).strip().splitlines()), str(job_type.title))
+
+
+def _is_withheld(job: Job) -> bool:
+    """Return whether it is paused, or waits for anything but its time and a worker."""
+    return job.is_paused or _waits_for_more(job)
+
+
+def _waits_for_more(job: Job) -> bool:
+    return job.is_asking or job.awaits_approval or job.waits_for_jobs
+
+
+def _withheld(job: Job) -> CommandError:
+    """Return the error for a job that does not start: see ``_is_withheld``."""
+    text = f"Job {job.pk} is paused: it does not start until it is resumed."
+    if _waits_for_more(job):
+        text = f"Job {job.pk} does not start here. {' '.join(map(str, job.why_waiting()))}"
+    return CommandError(text, returncode=EXIT[JobStatus.SCHEDULED])
 
 
 def _held(job: Job, hold: Hold) -> str:

@@ -20,7 +20,7 @@ from qorworker.models.sql.claims import (
 )
 from qorworker.models.sql.exchange import Exchange, claim, exchange
 from qorworker.models.sql.inserts import insert
-from qorworker.models.sql.jobs import insert_jobs, insert_unless_taken
+from qorworker.models.sql.jobs import insert_jobs, insert_timed_jobs, insert_unless_taken
 from qorworker.models.sql.limits import Round, claim_limited
 from qorworker.models.sql.parts import BATCH, most_bytes, portions, weight
 from qorworker.models.sql.plain_ends import PlainEnd
@@ -48,6 +48,7 @@ __all__ = [
     "has_dead_entries",
     "insert",
     "insert_jobs",
+    "insert_timed_jobs",
     "insert_unless_taken",
     "most_bytes",
     "note_columns",

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from qorworker.models.clock import now_sql
-from qorworker.models.sql.parts import TABLE, marks
-from qorworker.status import RUNNING, TRANSITIONS, WAITING
+from qorworker.models.sql.parts import TABLE, Written, marks
+from qorworker.status import CRASH_LIMIT, RUNNING, TRANSITIONS, heeding
 
 ENDS = ("done", "exception", "killed", "cancelled")
 
@@ -21,7 +21,8 @@ ENDS = ("done", "exception", "killed", "cancelled")
 class AttemptUpdate:
     """The state of an attempt. ``status`` is ``running`` for mere progress, else the status that the job gets.
 
-    ``exchange`` changes it to ``killed`` if the job is to run again, but its abort has been requested.
+    ``exchange`` changes it if the job is to run again, but its abort or its pause has been requested: see
+    ``status.heeding``.
     """
 
     id: int
@@ -32,6 +33,7 @@ class AttemptUpdate:
     error: str = ""
     delay: float | None = None  # seconds until the next attempt
     uncounted: bool = False  # the attempt is not counted: its handler was never called, or a shutdown cut it short
+    unstarted: bool = False  # its handler was never called
     crashes: int = 0
     process_id: int | None = None
     log_lines: int = 0
@@ -91,6 +93,7 @@ _COLUMNS = (
     ("error", "text", "LONGTEXT CHARACTER SET utf8mb4"),
     ("delay", "double precision", "DOUBLE"),
     ("uncounted", "smallint", "SMALLINT"),
+    ("unstarted", "smallint", "SMALLINT"),
     ("crashes", "smallint", "SMALLINT"),
     ("process_id", "bigint", "BIGINT"),
     ("log_lines", "bigint", "BIGINT"),
@@ -119,8 +122,8 @@ def checked(updates: Sequence[AttemptUpdate]) -> list[AttemptUpdate]:
 def _values(update: AttemptUpdate) -> list[Any]:
     return [
         update.id, update.token, update.status, update.progress, update.progress_text, update.error, update.delay,
-        int(update.uncounted), update.crashes, update.process_id, update.log_lines, update.log_bytes,
-        update.log_dropped, update.results_rows, update.results_errors,
+        int(update.uncounted), int(update.unstarted), update.crashes, update.process_id, update.log_lines,
+        update.log_bytes, update.log_dropped, update.results_rows, update.results_errors,
     ]  # fmt: skip
 
 
@@ -132,8 +135,11 @@ def _assignments(connection: BaseDatabaseWrapper, target: str = "") -> str:
 @lru_cache
 def _assigned(now: str, later: str, target: str) -> str:
     status = "CASE WHEN v.status IN ('new', 'scheduled') AND job.abort_requested_at IS NOT NULL THEN 'killed' "
-    status += "ELSE v.status END"
-    never_started = "v.uncounted = 1 AND job.attempt = 1"
+    status += "WHEN v.status = 'new' AND (job.pause_requested_at IS NOT NULL OR job.waits_for_answer) THEN 'scheduled' "
+    crashed = f"v.crashes > 0 AND v.crashes < {CRASH_LIMIT} AND job.abort_requested_at IS NULL"
+    status += f"WHEN v.status = 'exception' AND job.waits_for_answer AND {crashed} THEN 'scheduled' ELSE v.status END"
+    # Both times are those of the claim if no earlier attempt has started.
+    never_started = "v.unstarted = 1 AND COALESCE(job.started_at, job.last_attempted_at) = job.last_attempted_at"
     columns = {
         # MariaDB assigns from left to right and later expressions see the new values: mind the order.
         "attempt_token": "CASE WHEN v.status = 'running' THEN job.attempt_token END",
@@ -141,7 +147,8 @@ def _assigned(now: str, later: str, target: str) -> str:
         "finished_at": f"CASE WHEN {status} IN {ENDS} THEN {now} END",
         "unique_place": f"CASE WHEN {status} IN {ENDS} AND job.unique_among <> 'period' THEN NULL"
         " ELSE job.unique_place END",
-        "run_after": f"CASE WHEN v.delay IS NULL THEN job.run_after ELSE {later} END",
+        "run_after": f"CASE WHEN v.delay IS NULL OR (job.waits_for_answer AND job.run_after > {now}) THEN job.run_after"
+        f" ELSE {later} END",
         "started_at": f"CASE WHEN {never_started} THEN NULL ELSE job.started_at END",
         "last_attempted_at": f"CASE WHEN {never_started} THEN NULL ELSE job.last_attempted_at END",
         "attempt": "job.attempt - v.uncounted",
@@ -156,12 +163,14 @@ def _assigned(now: str, later: str, target: str) -> str:
         "results_rows": "v.results_rows",
         "results_errors": "v.results_errors",
         "status": status,
+        "waits_for_answer": f"CASE WHEN job.waits_for_answer AND {status} IN {ENDS} THEN FALSE"
+        " ELSE job.waits_for_answer END",
     }
     return ", ".join(f"{target}{name} = {value}" for name, value in columns.items())
 
 
 def update_postgresql(connection: BaseDatabaseWrapper, updates: Sequence[AttemptUpdate]) -> tuple[str, list[Any]]:
-    """Return a statement, and its parameters, that applies these updates and returns id and status of each job.
+    """Return a statement, and its parameters, that applies these updates and returns each job as ``Written``.
 
     Rows that another transaction has locked are skipped. The ids are listed a second time so that rows are looked up by
     them, whatever the statistics say. The old status is left out for the same reason: the token proves it.
@@ -170,7 +179,8 @@ def update_postgresql(connection: BaseDatabaseWrapper, updates: Sequence[Attempt
         f"UPDATE {TABLE} AS job SET {_assignments(connection)}"  # noqa: S608
         f" FROM (SELECT {_TYPED} FROM jsonb_array_elements(%s::jsonb) AS value) AS v"
         " WHERE job.id = v.id AND job.attempt_token = v.token AND job.id = ANY(ARRAY("
-        f"SELECT id FROM {TABLE} WHERE id = ANY(%s) FOR NO KEY UPDATE SKIP LOCKED)) RETURNING job.id, job.status"
+        f"SELECT id FROM {TABLE} WHERE id = ANY(%s) FOR NO KEY UPDATE SKIP LOCKED))"
+        " RETURNING job.id, job.status, job.has_dependents"
     )
     return sql, [json.dumps([_values(update) for update in updates]), [update.id for update in updates]]
 
@@ -181,22 +191,23 @@ def update_sqlite(connection: BaseDatabaseWrapper, updates: Sequence[AttemptUpda
     sql = (
         f"UPDATE {TABLE} AS job SET {_assignments(connection)}"  # noqa: S608
         f" FROM (SELECT {_NAMED} FROM (VALUES {', '.join([row] * len(updates))})) AS v"
-        " WHERE job.id = v.id AND job.attempt_token = v.token RETURNING id, status"
+        " WHERE job.id = v.id AND job.attempt_token = v.token RETURNING id, status, has_dependents"
     )
     return sql, [value for update in updates for value in _values(update)]
 
 
-def update_mysql(connection: BaseDatabaseWrapper, updates: Sequence[AttemptUpdate]) -> list[tuple[int, str]]:
+def update_mysql(connection: BaseDatabaseWrapper, updates: Sequence[AttemptUpdate]) -> list[Written]:
     """Apply the updates in the open transaction of MariaDB or MySQL, whose UPDATE returns no rows."""
     typed = ", ".join(f"{name} {kind} PATH '$[{place}]'" for place, (name, _, kind) in enumerate(_COLUMNS))
     with connection.cursor() as cursor:
         ids = [update.id for update in updates]
         cursor.execute(
-            f"SELECT id, attempt_token, abort_requested_at IS NOT NULL FROM {TABLE} FORCE INDEX (PRIMARY)"  # noqa: S608
+            "SELECT id, attempt_token, abort_requested_at IS NOT NULL, pause_requested_at IS NOT NULL,"  # noqa: S608
+            f" has_dependents, waits_for_answer FROM {TABLE} FORCE INDEX (PRIMARY)"
             f" WHERE id IN ({marks(ids)}) FOR UPDATE SKIP LOCKED",
             ids,
         )
-        rows = {pk: (token, aborted) for pk, token, aborted in cursor.fetchall()}
+        rows = {pk: row for pk, *row in cursor.fetchall()}
         ours = [update for update in updates if rows.get(update.id, ("",))[0] == update.token]
         if ours:
             cursor.execute(
@@ -205,7 +216,10 @@ def update_mysql(connection: BaseDatabaseWrapper, updates: Sequence[AttemptUpdat
                 f" SET {_assignments(connection, 'job.')}",
                 [json.dumps([_values(update) for update in ours], ensure_ascii=False)],
             )
-        return [
-            (update.id, "killed" if rows[update.id][1] and update.status in WAITING else update.status)
-            for update in ours
-        ]
+        written = []
+        for update in ours:
+            _, abort, pause, has_dependents, asks = rows[update.id]
+            requests = {"abort": bool(abort), "pause": bool(pause), "asks": bool(asks)}
+            status = heeding(update.status, crashes=update.crashes, **requests)
+            written.append(Written(update.id, status, has_dependents))
+        return written

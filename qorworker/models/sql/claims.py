@@ -34,6 +34,9 @@ class Claimed:
     created_by: Any = None
     has_waited: bool = False  # for its time, or for another attempt
     limit_key: str = ""  # jobs with the same key share their limits
+    has_dependents: bool = False  # other jobs wait for it
+    batch_id: int | None = None  # the batch to which it belongs
+    is_dry_run: bool = False
     is_trusted: bool = False  # no column: requested from a shell, so no user's rights are checked again
 
 
@@ -97,20 +100,22 @@ class Heads(NamedTuple):
 
 def has_dead_entries(using: str) -> bool:
     """Whether the index keeps the entries of jobs that were claimed, as long as an older transaction may see them."""
-    return connections[using].vendor == "postgresql"
+    return connections[using].vendor in ("postgresql", "mysql")
 
 
-def queues_with_jobs(using: str) -> dict[str, Heads]:
+def queues_with_jobs(using: str, *, to_claim: bool = False) -> dict[str, Heads]:
     """Return the queues in which a job waits.
 
     A few index probes for each queue, however many jobs wait.
+
+    :param to_claim: whether to find their first jobs, too, where claims begin there.
     """
     connection = connections[using]
     if connection.vendor == "postgresql":
         return _heads_postgresql(connection)
     with connection.cursor() as cursor:
         if connection.vendor == "mysql":
-            return _probe_mysql(cursor)
+            return _probe_mysql(cursor, to_claim)
         first = f"SELECT queue_name FROM {TABLE} WHERE status = 'new'"  # noqa: S608
         cursor.execute(
             f"""WITH RECURSIVE queue(name) AS (
@@ -155,7 +160,7 @@ def _heads_postgresql(connection: BaseDatabaseWrapper) -> dict[str, Heads]:
     return queues
 
 
-def _probe_mysql(cursor: Any) -> dict[str, Heads]:
+def _probe_mysql(cursor: Any, to_claim: bool) -> dict[str, Heads]:
     # Inside a recursive query this would read the entries of all waiting jobs for each queue.
     queues: dict[str, Heads] = {}
     name = ""
@@ -170,7 +175,24 @@ def _probe_mysql(cursor: Any) -> dict[str, Heads]:
         name, limited = cursor.fetchone()
         if name is None:
             return queues
-        queues[name] = Heads(bool(limited))
+        queues[name] = Heads(bool(limited), _first_mysql(cursor, name) if to_claim else {})
+
+
+def _first_mysql(cursor: Any, queue: str) -> dict[int, int]:
+    """Return the id of the first unlimited job of each priority."""
+    job = (
+        f"SELECT priority, id FROM {TABLE} FORCE INDEX (qorworker_job_claim) WHERE status = 'new'"  # noqa: S608
+        " AND queue_name = %s AND BINARY queue_name = %s AND limit_key = '' AND priority < %s"
+        " ORDER BY priority DESC, id LIMIT 1"
+    )
+    first: dict[int, int] = {}
+    below = WHOLE[0].high
+    while True:
+        cursor.execute(job, [queue, queue, below])
+        row = cursor.fetchone()
+        if row is None:
+            return first
+        below, first[row[0]] = row
 
 
 def rank(job: Claimed) -> tuple[int, int]:
@@ -196,7 +218,10 @@ def ownership(connection: BaseDatabaseWrapper, process_id: int | None = None) ->
         f" lease_expires_at = {now_sql(connection, '%s')}, worker_id = %s, process_id = {process_id or 'NULL'},"
         f" last_attempted_at = {now}, started_at = COALESCE(started_at, {now}),"
         f" progress = NULL, progress_text = '', error = '', abort_requested_at = NULL,"
-        f" results_before = results_rows, results_errors = 0,"
+        # Rows of earlier attempts count for one that goes on behind their checkpoint.
+        " results_before = CASE WHEN checkpoint IS NULL THEN results_rows ELSE results_before END,"
+        " results_errors = CASE WHEN checkpoint IS NULL THEN 0 ELSE results_errors END,"
+        " results_columns = CASE WHEN checkpoint IS NULL THEN NULL ELSE results_columns END,"
         f" unique_place = CASE WHEN unique_among = 'waiting' THEN id ELSE unique_place END"
     )
 

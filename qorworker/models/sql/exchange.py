@@ -19,7 +19,7 @@ from qorworker.models.sql.attempts import AttemptNote, AttemptUpdate, note_colum
 from qorworker.models.sql.claims import Claim, Claimed
 from qorworker.models.sql.claims_mysql import claim_mysql
 from qorworker.models.sql.inserts import insert, insert_from
-from qorworker.models.sql.parts import BATCH, TABLE, fetch, marks, portions, weight
+from qorworker.models.sql.parts import BATCH, TABLE, Written, fetch, marks, portions, weight
 from qorworker.models.sql.plain_ends import PlainEnd
 
 
@@ -29,6 +29,7 @@ class Exchange:
 
     ours: set[int] = field(default_factory=set)  # ids of the jobs that are written
     busy: set[int] = field(default_factory=set)  # not written: another transaction has locked the row
+    parents: set[int] = field(default_factory=set)  # those of ``ours`` for which other jobs wait, or have waited
     claimed: list[Claimed] = field(default_factory=list)  # best first
 
 
@@ -58,10 +59,12 @@ def exchange(
     with nullcontext() if one_statement else transaction.atomic(using=using, savepoint=False):
         for step in steps:
             written, claimed = _take(connection, step)
-            for pk, status in written:
+            for pk, status, has_dependents in written:
                 if pk in by_id:
                     by_id[pk].status = status
-            result.ours.update(pk for pk, _ in written)
+                if has_dependents:
+                    result.parents.add(pk)
+            result.ours.update(pk for pk, *_ in written)
             result.claimed += claimed
         everything: list[AttemptUpdate | PlainEnd] = [*by_id.values(), *plain]
         if missing := [each for each in everything if each.id not in result.ours]:
@@ -115,22 +118,22 @@ def claim(using: str, claim: Claim) -> list[Claimed]:
     return exchange(using, (), claim=claim).claimed
 
 
-def _take(connection: BaseDatabaseWrapper, step: Step) -> tuple[list[tuple[int, str]], list[Claimed]]:
-    """Send one batch, and return id and status of the jobs that were written, and the jobs that were claimed."""
+def _take(connection: BaseDatabaseWrapper, step: Step) -> tuple[list[Written], list[Claimed]]:
+    """Send one batch, and return what was written, and the jobs that were claimed."""
     if connection.vendor == "postgresql":
         return _in_one_statement(connection, step)
     mysql, claim = connection.vendor == "mysql", step.claim
-    written: list[tuple[int, str]] = []
+    written: list[Written] = []
     claimed: list[Claimed] = []
     if step.updates and mysql:
         written = attempts.update_mysql(connection, step.updates)
     elif step.updates:
-        written = [(pk, status) for pk, status in fetch(connection, *attempts.update_sqlite(connection, step.updates))]
-    ours = {pk for pk, _ in written}
+        written = [Written(*row) for row in fetch(connection, *attempts.update_sqlite(connection, step.updates))]
+    ours = {each.id for each in written}
     insert(connection.alias, Attempt, note_columns(connection), [note for note in step.notes if note.job_id in ours])
     if step.plain:
         end = plain_ends.end_mysql if mysql else plain_ends.end_sqlite
-        written += [(pk, "done") for pk in end(connection, step.plain)]
+        written += end(connection, step.plain)
     if claim and mysql:
         claimed = claim_mysql(connection, claim)
     elif claim:
@@ -138,7 +141,7 @@ def _take(connection: BaseDatabaseWrapper, step: Step) -> tuple[list[tuple[int, 
     return written, claimed
 
 
-def _in_one_statement(connection: BaseDatabaseWrapper, step: Step) -> tuple[list[tuple[int, str]], list[Claimed]]:
+def _in_one_statement(connection: BaseDatabaseWrapper, step: Step) -> tuple[list[Written], list[Claimed]]:
     updates, notes, claim = step.updates, step.notes, step.claim
     parts: list[str] = []
     selects: list[str] = []
@@ -151,21 +154,22 @@ def _in_one_statement(connection: BaseDatabaseWrapper, step: Step) -> tuple[list
     if claim:
         add("claimed", claims.claim_statement(connection, claim))
         selects.append("SELECT claimed.* FROM claimed")
-    # The status is in the column of the name. A row without a priority is a written one.
-    filling = ", NULL" * (len(claims.COLUMNS) - 3) if claim else ""
+    # Status and dependents are in the columns of name and queue. A row without a priority is a written one.
+    filling = ", NULL" * (len(claims.COLUMNS) - 4) if claim else ""
+    has_dependents = "CASE WHEN has_dependents THEN '1' ELSE '' END"
     if updates:
         add("written", attempts.update_postgresql(connection, updates))
-        selects.append(f"SELECT id, NULL::integer, status{filling} FROM written")  # noqa: S608
+        selects.append(f"SELECT id, NULL::integer, status, {has_dependents}{filling} FROM written")  # noqa: S608
     if step.plain:
         named, values = plain_ends.parts_postgresql(connection, step.plain)
         parts.extend(f"{name} AS ({sql})" for name, sql in named.items())
         params.extend(values)
-        selects.append(f"SELECT id, NULL::integer, 'done'{filling} FROM plain")  # noqa: S608
+        selects.append(f"SELECT id, NULL::integer, 'done', {has_dependents}{filling} FROM plain")  # noqa: S608
     if notes:
         ours = f"(value ->> {AttemptNote._fields.index('job_id')})::bigint IN (SELECT id FROM written)"  # noqa: S608
         add("noted", insert_from(connection.alias, Attempt, note_columns(connection), notes, ours))
     rows = fetch(connection, f"WITH {', '.join(parts)} {' UNION ALL '.join(selects)}", params)
-    written = [(row[0], row[2]) for row in rows if row[1] is None]
+    written = [Written(row[0], *row[2:4]) for row in rows if row[1] is None]
     return written, [Claimed(*row) for row in rows if row[1] is not None]
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from django.db import connections, models
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from qorworker.models.sql.parts import portions, weight
+from qorworker.models.sql.parts import fetch, portions, weight
 
 
 def insert(using: str, model: type[models.Model], columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
@@ -36,7 +36,7 @@ def insert_from(
 
 
 def insert_returning(
-    using: str,
+    connection: BaseDatabaseWrapper,
     model: type[models.Model],
     columns: Sequence[str],
     rows: Sequence[Sequence[Any]],
@@ -46,15 +46,41 @@ def insert_returning(
 ) -> list[tuple[Any, ...]]:
     """Add rows, as many as fit into one statement; the id and *returning* of each, in their order. Not for MySQL.
 
-    With *leave_taken* those are left out that a unique index refuses.
+    :param rows: values as the driver takes them.
+    :param leave_taken: whether those are left out that a unique index refuses.
     """
-    connection = connections[using]
-    mysql = connection.vendor == "mysql"
-    verb = "INSERT IGNORE INTO" if leave_taken and mysql else "INSERT INTO"
-    suffix = f"{'ON CONFLICT DO NOTHING ' if leave_taken and not mysql else ''}RETURNING id, {returning}"
+    before, behind = _taken(connection, leave_taken)
+    verb, suffix = f"INSERT {before}INTO", f"{behind}RETURNING id, {returning}"
+    if len(rows) == 1:  # a statement of which only the values ever change
+        return fetch(connection, _text(connection.alias, verb, model, tuple(columns), 1, suffix), list(rows[0]))
     with connection.cursor() as cursor:
         cursor.execute(*_statement(connection, verb, model, columns, rows, suffix))
         return sorted(cursor.fetchall())  # they are numbered in the order of the statement
+
+
+def insert_alike(
+    connection: BaseDatabaseWrapper,
+    model: type[models.Model],
+    columns: Sequence[str],
+    values: Sequence[Any],
+    document: str,
+    returning: str,
+) -> list[tuple[Any, ...]]:
+    """Add rows that differ in one column only; the id and *returning* of each, in their order. Not for MySQL.
+
+    :param columns: as for ``insert``; the SQL of the one that differs is ``value``.
+    :param values: of the other columns, as the driver takes them.
+    :param document: what differs, as a list in JSON.
+    """
+    sql = _text_of_alike(connection.alias, model, tuple(columns), f"RETURNING id, {returning}")
+    return sorted(fetch(connection, sql, [*values, document]))
+
+
+def _taken(connection: BaseDatabaseWrapper, leave_taken: bool) -> tuple[str, str]:
+    """Return what a statement has after its first word and behind its rows."""
+    if not leave_taken:
+        return "", ""
+    return ("IGNORE ", "") if connection.vendor == "mysql" else ("", "ON CONFLICT DO NOTHING ")
 
 
 def _statement(
@@ -82,22 +108,37 @@ def _text(
     Psycopg takes longer to put thousands of values into a statement than the server takes to run it. ``executemany`` is
     as fast on SQLite only; on MariaDB it takes ten times as long.
     """
-    names, slots = [], []
-    for column in columns:
-        name, _, sql = column.partition("=")
-        names.append(name)
-        slots.append(sql or "%s")
+    names, slots = _names_and_slots(columns)
     if rows is None:
         source = _elements(using, model, names, slots)
     else:
         row_slots = f"({', '.join(slots)})"
         source = f"VALUES {', '.join([row_slots] * rows)}"
-    quoted = ", ".join(map(connections[using].ops.quote_name, names))
-    return f"{verb} {model._meta.db_table} ({quoted}) {source} {suffix}"
+    return f"{verb} {model._meta.db_table} ({_quoted(using, names)}) {source} {suffix}"
+
+
+@lru_cache
+def _text_of_alike(using: str, model: type[models.Model], columns: tuple[str, ...], suffix: str) -> str:
+    names, slots = _names_and_slots(columns)
+    source = "json_each(%s)"
+    if connections[using].vendor == "postgresql":  # it takes a value of unknown type for a text
+        types, source = types_of(using, model), "jsonb_array_elements(%s::jsonb) AS value"
+        slots = [f"%s::{types[name]}" if slot == "%s" else slot for name, slot in zip(names, slots, strict=True)]
+    table = f"{model._meta.db_table} ({_quoted(using, names)})"
+    return f"INSERT INTO {table} SELECT {', '.join(slots)} FROM {source} {suffix}"  # noqa: S608
+
+
+def _names_and_slots(columns: Iterable[str]) -> tuple[list[str], list[str]]:
+    parts = [column.partition("=") for column in columns]
+    return [name for name, _, _sql in parts], [sql or "%s" for _name, _, sql in parts]
+
+
+def _quoted(using: str, names: Iterable[str]) -> str:
+    return ", ".join(map(connections[using].ops.quote_name, names))
 
 
 def _elements(using: str, model: type[models.Model], names: Sequence[str], slots: Sequence[str]) -> str:
-    types = _types(using, model)
+    types = types_of(using, model)
     values, place = [], 0
     for name, slot in zip(names, slots, strict=True):
         kind = types[name] if slot == "%s" else "double precision"
@@ -108,7 +149,7 @@ def _elements(using: str, model: type[models.Model], names: Sequence[str], slots
 
 
 @cache
-def _types(using: str, model: type[models.Model]) -> dict[str, str]:
+def types_of(using: str, model: type[models.Model]) -> dict[str, str]:
     """Return the types to which PostgreSQL casts the text of each column."""
     kinds = {str(field.column): str(field.db_type(connections[using])) for field in model._meta.concrete_fields}
     # A cast to varchar would cut what is too long; the column refuses it.

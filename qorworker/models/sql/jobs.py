@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
-from functools import cache
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
+from functools import cache, lru_cache
+from operator import itemgetter
+from typing import Any, NamedTuple
 
 from django.core.serializers.json import DjangoJSONEncoder
-from django.db import connections, models
+from django.db import connections, models, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from qorworker.models.clock import as_datetime, database_now, now_sql
-from qorworker.models.sql.inserts import insert_returning
-from qorworker.models.sql.parts import portions, weight
+from qorworker.models.sql.inserts import insert_alike, insert_returning
+from qorworker.models.sql.parts import BATCH, LARGE, SMALL, portions, weight
 
 GIVEN = (
     "name", "queue_name", "priority", "max_attempts", "limit_key", "fingerprint", "created_by_id", "rerun_of_id",
@@ -30,16 +32,35 @@ def insert_jobs(using: str, jobs: Sequence[Any], when: dt.datetime | dt.timedelt
     """
     if not jobs:
         return
-    connection, model = connections[using], type(jobs[0])
-    columns, due, status = _columns(connection, model, when, more := _meta(jobs))
-    returning = "enqueued_at, run_after"
-    if connection.vendor == "postgresql":
-        returning += ", pg_notify('qorworker', '')"
-    remaining = iter(jobs)
-    for rows in portions(connection, [(*_given(job, more), _to_json(job.arguments), *due) for job in jobs], weight):
-        times = Times(connection)
-        for row in insert_returning(using, model, columns, rows, returning):
-            _complete(times, next(remaining), status, row)
+    connection = connections[using]
+    columns = _columns(connection, type(jobs[0]), when, more := _more(jobs))
+    times = Times(connection)
+    for start in range(0, len(jobs), BATCH):
+        some = jobs[start : start + BATCH]
+        for job, row in zip(some, _rows(connection, some, columns, more), strict=True):
+            _complete(times, job, columns.status, row)
+
+
+def insert_timed_jobs(using: str, jobs: Sequence[Any], now: dt.datetime) -> None:
+    """Store new jobs, each for the time in its ``run_after``; the rest is as in ``insert_jobs``.
+
+    :param now: the time of the database, which decides whether a job has to wait.
+    """
+    if not jobs:
+        return
+    connection = connections[using]
+    adapt: Any = connection.ops.adapt_datetimefield_value
+    model: type[models.Model] = type(jobs[0])
+    for job in jobs:
+        job.status = "scheduled" if job.run_after > now else "new"
+    more = ("status", *_more(jobs))
+    names = (*GIVEN, *more, "arguments", "run_after", f"enqueued_at={now_sql(connection)}", *_usual(using, model, more))
+    rows = [[*_given(job, more), _to_json(job.arguments), adapt(job.run_after)] for job in jobs]
+    times, remaining = Times(connection), iter(jobs)
+    for some in portions(connection, rows, weight):
+        for row in insert_returning(connection, model, names, some, _returning(connection)):
+            job = next(remaining)
+            _complete(times, job, job.status, row)
 
 
 def insert_unless_taken(
@@ -57,23 +78,64 @@ def insert_unless_taken(
     if not jobs:
         return []
     connection, model = connections[using], type(jobs[0])
-    columns, due, status = _columns(connection, model, when, more := (*UNIQUE, *_meta(jobs)))
-    columns += ["unique_place=0"]
-    returning = "enqueued_at, run_after, unique_key, unique_until"
+    columns = _columns(connection, model, when, more := (*UNIQUE, *_more(jobs)))
+    every = [*columns.names, "unique_place=0"]
+    returning = _returning(connection, "unique_key, unique_until")
     if period:
-        columns += [f"unique_until={now_sql(connection, repr(period.total_seconds()))}"]
-    if connection.vendor == "postgresql":
-        returning += ", pg_notify('qorworker', '')"
+        every += [f"unique_until={now_sql(connection, repr(period.total_seconds()))}"]
     by_key = {job.unique_key: job for job in jobs}
-    done = []
-    for rows in portions(connection, [(*_given(job, more), _to_json(job.arguments), *due) for job in jobs], weight):
-        times = Times(connection)
-        for row in insert_returning(using, model, columns, rows, returning, leave_taken=True):
+    done, times = [], Times(connection)
+    for rows in portions(connection, [_values(job, columns, more) for job in jobs], weight):
+        for row in insert_returning(connection, model, every, rows, returning, leave_taken=True):
             job = by_key[row[3]]
-            _complete(times, job, status, row)
+            _complete(times, job, columns.status, row)
             job.unique_place, job.unique_until = 0, times[row[4]] if row[4] else None
             done.append(job)
     return done
+
+
+class Columns(NamedTuple):
+    names: tuple[str, ...]  # as ``insert_returning`` takes them: what is given, arguments, run_after, then constants
+    due: tuple[Any, ...]  # the parameters of run_after
+    status: str
+
+
+def _rows(
+    connection: BaseDatabaseWrapper, jobs: Sequence[Any], columns: Columns, more: tuple[str, ...]
+) -> Iterable[Sequence[Any]]:
+    """Insert up to ``BATCH`` jobs, all of them or none, in the cheapest way for them; return a row for each."""
+    model, returning = type(jobs[0]), _returning(connection)
+    if len(jobs) > 1 and connection.vendor != "mysql" and _are_alike(jobs, more):
+        document = _to_json([job.arguments for job in jobs])
+        if weight([document]) <= LARGE:
+            names = [f"{name}=value" if name == "arguments" else name for name in columns.names]
+            values = [*_given(jobs[0], more), *columns.due]
+            return insert_alike(connection, model, names, values, document, returning)
+    every = [_values(job, columns, more) for job in jobs]
+    if len(every) == 1 and weight(every[0]) <= SMALL:
+        return insert_returning(connection, model, columns.names, every, returning)
+    several = list(portions(connection, every, weight))
+    with transaction.atomic(using=connection.alias, savepoint=False) if len(several) > 1 else nullcontext():
+        return [row for some in several for row in insert_returning(connection, model, columns.names, some, returning)]
+
+
+def _are_alike(jobs: Sequence[Any], more: tuple[str, ...]) -> bool:
+    """Return whether nothing but their arguments distinguishes these jobs."""
+    given = _getter(more)
+    first = given(vars(jobs[0]))
+    return all(given(vars(job)) == first for job in jobs)
+
+
+def _returning(connection: BaseDatabaseWrapper, more: str = "") -> str:
+    """Return what a statement gives back of each row, besides its id: when it was stored, and when it is due."""
+    match connection.vendor:
+        case "sqlite":  # a column, unlike an expression, has a type, and would be parsed for each row
+            times, last = "+enqueued_at, +run_after", ""
+        case "postgresql":
+            times, last = "enqueued_at, run_after", "pg_notify('qorworker', '')"
+        case _:
+            times, last = "enqueued_at, run_after", ""
+    return ", ".join(filter(None, (times, more, last)))
 
 
 class Times(dict[Any, dt.datetime]):
@@ -94,15 +156,26 @@ def _complete(times: Times, job: Any, status: str, row: Sequence[Any]) -> None:
     job._state.db, job._state.adding = times.connection.alias, False
 
 
-def _meta(jobs: Sequence[Any]) -> tuple[str, ...]:
-    """Return the column ``meta`` if one of the jobs has any."""
-    return ("meta",) if any(job.meta for job in jobs) else ()
+def _more(jobs: Sequence[Any]) -> tuple[str, ...]:
+    """Return the columns that most jobs leave empty, and one of these does not."""
+    more = ("meta",) if any(job.meta for job in jobs) else ()
+    if any([job.is_dry_run for job in jobs]):  # noqa: C419 - a generator would be called for each job
+        more = (*more, "is_dry_run")
+    return more if jobs[0].batch_id is None else (*more, "batch_id")  # all of them belong to one batch, or none does
 
 
-def _given(job: Any, more: Sequence[str] = ()) -> list[Any]:
-    fields = vars(job)  # its descriptors of foreign keys take their time
-    values = [fields[name] for name in (*GIVEN, *more)]
-    return [_to_json(value) if isinstance(value, dict) else value for value in values]
+def _values(job: Any, columns: Columns, more: tuple[str, ...]) -> list[Any]:
+    return [*_given(job, more), _to_json(job.arguments), *columns.due]
+
+
+def _given(job: Any, more: tuple[str, ...]) -> Sequence[Any]:
+    values = _getter(more)(vars(job))  # the descriptors of foreign keys take their time
+    return [_to_json(value) if isinstance(value, dict) else value for value in values] if more else values
+
+
+@cache
+def _getter(more: tuple[str, ...]) -> Callable[[Mapping[str, Any]], tuple[Any, ...]]:
+    return itemgetter(*GIVEN, *more)
 
 
 def _columns(
@@ -110,20 +183,26 @@ def _columns(
     model: type[models.Model],
     when: dt.datetime | dt.timedelta | None,
     more: tuple[str, ...] = (),
-) -> tuple[list[str], list[Any], str]:
-    """Return the columns for ``insert_returning``, the parameters of ``run_after``, and the status."""
-    now, due = now_sql(connection), []
+) -> Columns:
+    now, due = now_sql(connection), tuple[Any, ...]()
     if isinstance(when, dt.datetime):
-        later, due, run_after = when > database_now(connection.alias), [when], "run_after"
+        adapt: Any = connection.ops.adapt_datetimefield_value
+        later, due, run_after = when > database_now(connection.alias), (adapt(when),), "run_after"
     else:
         seconds = when.total_seconds() if when else 0.0
         later, run_after = seconds > 0, f"run_after={now_sql(connection, repr(seconds)) if seconds else now}"
     status = "scheduled" if later else "new"
-    columns = [*GIVEN, *more, "arguments", run_after, f"enqueued_at={now}", f"status='{status}'"]
-    return [*columns, *_usual(connection.alias, model, more)], due, status
+    return Columns(_names(connection.alias, model, more, run_after, now, status), due, status)
 
 
-@cache
+@lru_cache
+def _names(
+    using: str, model: type[models.Model], more: tuple[str, ...], run_after: str, now: str, status: str
+) -> tuple[str, ...]:
+    columns = (*GIVEN, *more, "arguments", run_after, f"enqueued_at={now}", f"status='{status}'")
+    return *columns, *_usual(using, model, more)
+
+
 def _usual(using: str, model: type[models.Model], more: tuple[str, ...]) -> list[str]:
     """Return the other columns that must not be null, with their defaults: numbers, empty texts and empty objects."""
     given = {*GIVEN, *more, "arguments", "run_after", "enqueued_at", "status", model._meta.pk.column}

@@ -18,7 +18,7 @@ from qorworker.definitions.limits import Limits, prefix_in
 from qorworker.models.clock import now_sql
 from qorworker.models.sql.claims import CLAIMED_COLUMNS, Claim, Claimed, best_waiting, ownership, rank
 from qorworker.models.sql.claims_mysql import waiting_unlimited_mysql
-from qorworker.models.sql.parts import TABLE, marks
+from qorworker.models.sql.parts import TABLE, WAITS, marks
 from qorworker.models.sql.places import Places, places
 from qorworker.system.processes import monotonic
 
@@ -253,7 +253,7 @@ def take(
         chosen = [pk for pk in ids if pk not in claim.but][: places(using, {limit_key: limits})[limit_key].free]
         if chosen and early:
             cursor.execute(
-                f"UPDATE {TABLE} SET status = 'new' WHERE id IN ({marks(chosen)}) AND status = 'scheduled'",  # noqa: S608
+                f"UPDATE {TABLE} SET status = 'new' WHERE id IN ({marks(chosen)}) AND status = {WAITS}",  # noqa: S608
                 chosen,
             )
         if not chosen:

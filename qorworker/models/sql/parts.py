@@ -4,19 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
 
 from django.db import DataError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 TABLE = "qorworker_job"
+# The status, and the rest, of a job that waits for its time, or for another attempt.
+WAITS = (
+    "'scheduled' AND pause_requested_at IS NULL AND waits_for_jobs = FALSE AND waits_for_answer IS NOT TRUE"
+    " AND waits_for_approval = FALSE"
+)
 BATCH = 500  # rows in one statement: SQLite takes 32,766 parameters, and more rows make nothing faster
 SMALL = 256 * 1024  # bytes in one statement that every database takes
 LARGE = 16 * 1024 * 1024  # and at most, where the database has no limit of its own
 HEAD = 16 * 1024  # bytes of a statement beside its values
 
 Item = TypeVar("Item")
+
+
+class Written(NamedTuple):
+    """A job whose attempt was updated or ended."""
+
+    id: int
+    status: str
+    has_dependents: object  # true if other jobs wait for it, or have waited: also if they came after its claim
 
 
 def marks(items: Collection[Any]) -> str:
@@ -86,23 +99,39 @@ def numbered(sql: str) -> str:
     return "".join([first, *(f"${number}{text}" for number, text in enumerate(others, 1))]).replace("%%", "%")
 
 
+@lru_cache(maxsize=512)
+def marked(sql: str) -> str:
+    """Return a statement with the placeholders that SQLite itself knows."""
+    return sql.replace("%s", "?").replace("%%", "%")
+
+
 def fetch(connection: BaseDatabaseWrapper, sql: str, params: list[Any]) -> list[tuple[Any, ...]]:
     """Run a statement that is sent again and again, and return its rows.
 
-    PostgreSQL takes longer to plan it than to run it, so it is prepared if the connection allows that.
+    Django's cursors work on its text each time: that for SQLite looks for placeholders, that for PostgreSQL puts the
+    values into it, so no two texts are the same. PostgreSQL takes longer to plan it than to run it, so it is prepared
+    if the connection allows that.
     """
+    # As Django does before it makes a cursor.
+    connection.validate_thread_sharing()
+    connection.close_if_health_check_failed()
     connection.ensure_connection()
     raw: Any = connection.connection
     cursor: Any
-    if getattr(raw, "prepare_threshold", None) is None:
+    if connection.queries_logged:  # only Django's own cursors do that
         cursor = connection.cursor()
-    else:
-        # Django's own puts the values into the text, so no two texts are the same. A usual one of psycopg parses a
-        # statement of more than 4,096 characters anew each time, which takes longer than sending it.
+    elif connection.vendor == "sqlite":
+        cursor, sql = raw.cursor(), marked(sql)
+        cursor = connection.make_cursor(cursor)
+    elif getattr(raw, "prepare_threshold", None) is not None:
+        # A usual cursor of psycopg parses a statement of more than 4,096 characters anew each time, which takes longer
+        # than sending it.
         from psycopg import RawCursor  # noqa: PLC0415
 
         cursor, sql = RawCursor(raw), numbered(sql)
         cursor = connection.make_cursor(cursor)
+    else:
+        cursor = connection.cursor()
     with cursor:
         cursor.execute(sql, params)
         return list(cursor.fetchall())

@@ -16,7 +16,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from qorworker.models.attempt import Attempt
 from qorworker.models.clock import now_sql
 from qorworker.models.sql.inserts import insert
-from qorworker.models.sql.parts import TABLE, fetch, marks
+from qorworker.models.sql.parts import TABLE, Written, fetch, marks
 
 NOTES = Attempt._meta.db_table
 BATCH = 2000  # in one statement
@@ -58,7 +58,7 @@ _NOTED = ", ".join((*_OWN, *_SAME, "counted", "started_at", "finished_at"))
 
 
 def parts_postgresql(connection: BaseDatabaseWrapper, ends: Sequence[PlainEnd]) -> tuple[dict[str, str], list[Any]]:
-    """Return parts of a statement by name, and their parameters. ``plain`` has the ids of the jobs that are written."""
+    """Return parts of a statement by name, and their parameters. ``plain`` has the jobs that are written."""
     now, begun = now_sql(connection), now_sql(connection, "-v.duration")
     # The ids are listed a second time so that rows are looked up by them, whatever the statistics say.
     unlocked = f"SELECT id FROM {TABLE} WHERE id = ANY(%s::bigint[]) FOR NO KEY UPDATE SKIP LOCKED"  # noqa: S608
@@ -66,7 +66,8 @@ def parts_postgresql(connection: BaseDatabaseWrapper, ends: Sequence[PlainEnd]) 
         "v (id, token, number, process_id, duration, peak_memory)": "SELECT * FROM unnest("
         "%s::bigint[], %s::text[], %s::smallint[], %s::integer[], %s::double precision[], %s::bigint[])",
         "plain": f"UPDATE {TABLE} AS job SET {_assigned(now)} FROM v"  # noqa: S608
-        f" WHERE job.id = v.id AND job.attempt_token = v.token AND job.id = ANY(ARRAY({unlocked})) RETURNING job.id",
+        f" WHERE job.id = v.id AND job.attempt_token = v.token AND job.id = ANY(ARRAY({unlocked}))"
+        " RETURNING job.id, job.has_dependents",
         "plainly_noted": f"INSERT INTO {NOTES} ({_NOTED})"  # noqa: S608
         f" SELECT v.id, v.number, %s::bigint, %s, v.process_id, v.peak_memory, {', '.join(_SAME.values())}, TRUE,"
         f" {begun}, {now} FROM v JOIN plain USING (id) ON CONFLICT DO NOTHING",
@@ -81,8 +82,8 @@ def _array(values: Iterable[float | None]) -> str:
     return "{" + ",".join(["NULL" if value is None else str(value) for value in values]) + "}"
 
 
-def end_sqlite(connection: BaseDatabaseWrapper, ends: Sequence[PlainEnd]) -> list[int]:
-    """End the jobs, and return the ids of those that are written. SQLite locks all rows or none.
+def end_sqlite(connection: BaseDatabaseWrapper, ends: Sequence[PlainEnd]) -> list[Written]:
+    """End the jobs, and return those that are written. SQLite locks all rows or none.
 
     A parameter for each value would make another statement for each number of jobs, and SQLite keeps 128 of them.
     """
@@ -94,29 +95,29 @@ def end_sqlite(connection: BaseDatabaseWrapper, ends: Sequence[PlainEnd]) -> lis
     ended = fetch(
         connection,
         f"UPDATE {TABLE} AS job SET {_assigned(now)} FROM {source}"  # noqa: S608
-        " WHERE job.id = v.id AND job.attempt_token = v.token RETURNING id",
+        " WHERE job.id = v.id AND job.attempt_token = v.token RETURNING id, 'done', has_dependents",
         [json.dumps(ends)],
     )
-    ours = {pk for (pk,) in ended}
+    ours = {pk for pk, *_ in ended}
     with connection.cursor() as cursor:
         cursor.execute(
             f"INSERT INTO {NOTES} ({_NOTED}) SELECT v.id, v.number, %s, %s, v.process_id, v.peak_memory, "  # noqa: S608
             f"{', '.join(_SAME.values())}, 1, {begun}, {now} FROM {source} WHERE TRUE ON CONFLICT DO NOTHING",
             [ends[0].worker_id, ends[0].worker_name, json.dumps([end for end in ends if end.id in ours])],
         )
-    return list(ours)
+    return [Written(*row) for row in ended]
 
 
-def end_mysql(connection: BaseDatabaseWrapper, ends: Sequence[PlainEnd]) -> list[int]:
+def end_mysql(connection: BaseDatabaseWrapper, ends: Sequence[PlainEnd]) -> list[Written]:
     """Do the same in the open transaction of MariaDB or MySQL, whose UPDATE returns no rows."""
     with connection.cursor() as cursor:
         cursor.execute(
-            f"SELECT id, attempt_token FROM {TABLE} FORCE INDEX (PRIMARY)"  # noqa: S608
+            f"SELECT id, attempt_token, has_dependents FROM {TABLE} FORCE INDEX (PRIMARY)"  # noqa: S608
             f" WHERE id IN ({marks(ends)}) FOR UPDATE SKIP LOCKED",
             [end.id for end in ends],
         )
-        tokens = dict(cursor.fetchall())
-        ours = [(end.id, end.process_id) for end in ends if tokens.get(end.id) == end.token]
+        rows = {pk: row for pk, *row in cursor.fetchall()}
+        ours = [(end.id, end.process_id) for end in ends if rows.get(end.id, ("",))[0] == end.token]
         if ours:
             cursor.execute(
                 "UPDATE JSON_TABLE(%s, '$[*]' COLUMNS (id BIGINT PATH '$[0]', process_id BIGINT PATH '$[1]')) AS v"  # noqa: S608
@@ -128,10 +129,10 @@ def end_mysql(connection: BaseDatabaseWrapper, ends: Sequence[PlainEnd]) -> list
     begun, now = now_sql(connection, "%s"), now_sql(connection)
     columns = (*_OWN, f"started_at={begun}", f"finished_at={now}", *same, "counted=1")
     written = dict(ours)
-    rows = [
+    notes = [
         (end.id, end.number, end.worker_id, end.worker_name, end.process_id, end.peak_memory, -end.duration)
         for end in ends
         if end.id in written
     ]
-    insert(connection.alias, Attempt, columns, rows)
-    return list(written)
+    insert(connection.alias, Attempt, columns, notes)
+    return [Written(pk, "done", rows[pk][1]) for pk in written]

@@ -1,11 +1,11 @@
-/* Shows what has changed without a reload. A page that wants that has an element with `data-qw-live`, the address. */
+/* Shows what has changed without a reload, on pages with an element that has the address in `data-qw-live`. */
 (function () {
     "use strict";
 
     const { one, all, make, hints, memory, shortcut, texts } = window.qorworker;
     const named = (id) => document.getElementById("qw-" + id);
-    const waiting = new Map(); // HTML of parts that are in use, by their ids
-    const shown = new Map(); // the HTML that each part was given last
+    const waiting = new Map(); // HTML of parts in use, by id
+    const shown = new Map(); // the last HTML of each part
 
     // A part in which a person types, presses, reads or marks something is left alone until later.
     let pressed = null;
@@ -17,19 +17,19 @@
         const marked = getSelection();
         return (
             part.contains(pressed) ||
-            (part.contains(focused) && focused.matches("input, select, textarea")) ||
+            (part.contains(focused) && focused.matches("input, select, textarea, g")) ||
             (!marked.isCollapsed && marked.containsNode(part, true)) ||
             one("details[open]:not([data-qw-open])", part)
         );
     }
 
-    // What a link or button does and how it reads: two buttons of the same name may be those of two workers.
+    // What a link or button does and how it reads: two workers may have buttons of the same name.
     function meaningOf(element) {
         const form = element.form || one("form", element.parentNode);
         return [element.tagName, element.textContent, element.href || (form && form.action)].join("\n");
     }
 
-    // The focus moves to what takes the place of the link or button that had it, or to where the page says.
+    // The focus moves to what takes the place of the link or button that had it, or where the page says.
     function replace(part, html) {
         const focused = part.contains(document.activeElement) && part !== document.activeElement;
         const meaning = focused && meaningOf(document.activeElement);
@@ -75,6 +75,7 @@
     const address = new URL(page.dataset.qwLive, location.href);
     const pace = one("select", control);
     const began = Date.now();
+    const every = page.dataset.qwEvery;
     let tag = "";
     let failures = 0;
     let timer = 0;
@@ -82,15 +83,15 @@
     let isDone = false;
     let isBusy = false;
 
-    // Milliseconds until the next question: as a person chose, else soon where something is awaited.
+    // Milliseconds until the next question: as chosen, else soon where something is awaited.
     function pause() {
-        if (pace.value) return 1000 * pace.value;
+        if (pace.value || every) return 1000 * (pace.value || every);
         const minutes = (Date.now() - began) / 60000;
         if (!("qwSoon" in page.dataset) || minutes >= 10) return 5000;
         return minutes < 1 ? 1000 : 2000;
     }
 
-    // The line under the navigation that tells why nothing new comes, and what can be done about it.
+    // The line under the navigation tells why nothing new comes, and what can be done.
     function say(text = "", offer = "", action = null) {
         const line = one("#qw-trouble");
         line.hidden = !text;
@@ -174,5 +175,5 @@
         pace.value = pace.value === "0" ? memory("pace.last") : "0";
         choose();
     });
-    timer = setTimeout(poll, 1000);
+    timer = setTimeout(poll, 1000 * (every || 1));
 })();

@@ -66,7 +66,7 @@ class Failures(Ground):
 
     def test_stored_arguments_that_no_longer_fit_are_refused(self, path: str) -> None:
         row = Job(name=jobs.write.name, queue_name=self.queue_name, arguments={"path": path, "number": "many"})
-        Job.objects.enqueue_rows([row])
+        Job.objects.all().enqueue_rows([row])
         self.backend.jobs_ready([row])
         job = self.ended(row)
         assert (job.status, lines_of(path)) == ("exception", [])

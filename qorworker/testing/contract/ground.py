@@ -48,15 +48,15 @@ class Ground:
     def backend(self) -> BaseBackend:
         return backend_of(self.queue_name)
 
-    def here(self, job_type: JobType[Any], **defaults: Any) -> JobType[Any]:
+    def here(self, job_type: JobType[..., Any], **defaults: Any) -> JobType[..., Any]:
         return job_type.using(queue_name=self.queue_name, **defaults)
 
-    def run(self, job_type: JobType[Any], **arguments: Any) -> Job:
+    def run(self, job_type: JobType[..., Any], **arguments: Any) -> Job:
         """Return a job of this type after it has ended."""
         return self.ended(self.here(job_type).enqueue(**arguments))
 
     @contextmanager
-    def begun(self, job_type: JobType[Any], path: str, **arguments: Any) -> Iterator[Job]:
+    def begun(self, job_type: JobType[..., Any], path: str, **arguments: Any) -> Iterator[Job]:
         """Return a job whose handler has begun. A thread enqueues it, because it may run right there."""
         last = Job.objects.newest_first().values_list("pk", flat=True).first() or 0
 

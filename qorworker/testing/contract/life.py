@@ -7,7 +7,7 @@ from contextlib import suppress
 from django.db import transaction
 
 from qorworker.testing import jobs
-from qorworker.testing.contract.ground import Ground, lines_of
+from qorworker.testing.contract.ground import Ground, lines_of, log_of
 
 
 class Life(Ground):
@@ -55,3 +55,11 @@ class Life(Ground):
         self.backend.jobs_ready([job])
         self.run(jobs.write, path=path)
         assert len(lines_of(path)) == 2
+
+    def test_jobs_that_may_share_a_process_run_once_each_together_or_one_after_another(self, path: str) -> None:
+        made = self.here(jobs.together).enqueue_many([{"path": path, "number": number} for number in range(12)])
+        for number, job in enumerate(made):
+            job = self.ended(job)
+            assert (job.status, job.attempt, job.result) == ("done", 1, number)
+            assert [line.text for line in log_of(job)] == [f"number {number}"]
+        assert sorted(int(line.split()[2]) for line in lines_of(path)) == list(range(12))

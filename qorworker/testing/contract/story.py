@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 
+from django.utils import translation
+
 from qorworker.models import Job
 from qorworker.testing import jobs
 from qorworker.testing.contract.ground import Ground, lines_of, log_of
@@ -36,6 +38,9 @@ class Stories(Ground):
             ["A-2", 6],
         ]
         assert (job.results_rows, job.results_errors) == (2, 0)
+        with translation.override("de"):
+            assert job.results_titles == ["SKU", "Zeile"]
+        assert list(job.results.order_by("number").values_list("key", flat=True)) == [None, "A-2"]
 
     def test_rows_with_errors_fail_the_job_and_stay(self) -> None:
         job = self.run(jobs.row_errors)

@@ -24,59 +24,91 @@ from types import FrameType
 
 from qorworker.definitions.registry import mask_of, registry
 from qorworker.exceptions import JobAborted
+from qorworker.execution import stacks
 from qorworker.execution.context import JobContext
+from qorworker.execution.coroutines import interrupt
 from qorworker.execution.execute import execute
-from qorworker.execution.messages import FRAME, Record, Work, encode
+from qorworker.execution.messages import Record, Work, encode
 from qorworker.execution.output import Capture
+from qorworker.execution.queries import Tally
 from qorworker.system import processes
 from qorworker.system.memory_limit import memory_limit
 from qorworker.text.storable import text_of
+from qorworker.worker.board import Board
 from qorworker.worker.child import threads
 from qorworker.worker.child.exiting import exit_process, forget_finalizers
+from qorworker.worker.child.handovers import Handovers
 from qorworker.worker.child.leftovers import Leftovers
 from qorworker.worker.child.sessions import Sessions, close_all
-from qorworker.worker.leaving import LEAVE_SIGNAL
+from qorworker.worker.child.shared import SharedAttempts, at_fork, current
+from qorworker.worker.leaving import DUMP_SIGNAL, LEAVE_SIGNAL, STACK_SIGNAL, SUSPEND_SIGNAL
 
 EXIT_OK = 0
 OUTPUT_WAIT = 10.0  # seconds that a job's output may take to be read
 LAST_OUTPUT_WAIT = 0.2  # the same in a process that ends: something that the job has left may print without end
+REQUEST_BYTES = 2000  # a message with requests of the parent is shorter
 OWN_DESCRIPTORS = 900  # the lowest number for this module's descriptors
+
+_from_json = json.JSONDecoder().decode  # what the module's function does beside it takes as long
 
 
 class Runner:
     """Runs attempts in this process: holds its ends of the channels, and whether it was asked to stop."""
 
-    def __init__(self, work: int, records: socket.socket, sessions: Sessions, captured: Capture) -> None:
-        self.work = os.fdopen(_moved_up(work), "rb")
+    def __init__(self, work: int, records: socket.socket, board: int, sessions: Sessions, captured: Capture) -> None:
+        self.handovers = Handovers(_moved_up(work))
+        self.next_work = self.handovers.next
         self.records = socket.socket(fileno=_moved_up(records.detach()))
+        self.records.settimeout(None)  # whatever the project sets for all: the parent may take its time
+        self.board = Board(_moved_up(board))
         self.sessions, self.captured = sessions, captured
         self.process_id = os.getpid()
         self.abort_requested = False
+        self.suspend_requested = False
         self.in_handler = False
         self.end_unsent = False  # the handler has ended, and the parent does not know that yet
         self.threads_go_on = False
+        self.shared: SharedAttempts | None = None  # those that run together
         self.number = 0  # of the attempt that it runs or has run last
         self.last: int | None = None  # the number after which it starts no more attempts
         self.peak_memory = PeakMemory()
+        self.tally = Tally(0)  # of the attempt that has made a query last
+        sessions.queries.process_id, sessions.queries.current_tally = self.process_id, self.current_tally
 
     def main(self) -> None:
         """Run attempts until there are no more, or until this process must be replaced."""
         signal.signal(signal.SIGTERM, self.on_term)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # blocked since this process was forked
         if LEAVE_SIGNAL is not None:
             signal.signal(LEAVE_SIGNAL, self.on_leave)
+        if SUSPEND_SIGNAL is not None:
+            signal.signal(SUSPEND_SIGNAL, self.on_suspend)
+        if STACK_SIGNAL is not None and DUMP_SIGNAL is not None:
+            signal.signal(STACK_SIGNAL, self.on_stack)
+            signal.siginterrupt(STACK_SIGNAL, False)  # for libraries in C that take an interrupted call for a failure
+            faulthandler.register(DUMP_SIGNAL, self.board.descriptor, all_threads=True)
+        at_fork(lambda: self.shared)
         leftovers: Leftovers | None = None
-        for number, job in enumerate(iter(self.next_work, None), 1):
-            self.number = number
-            if self.last is not None and number > self.last:
+        while (job := self.next_work()) is not None:
+            if registry.concurrency_of(job.name):
+                leftovers = leftovers or Leftovers()
+                if not self.run_together(job, leftovers):
+                    return
+                continue
+            if not self.begins_another():
                 return
-            is_isolated = registry.is_isolated(job.name)
+            number = self.number
+            self.suspend_requested = False  # that was another attempt
+            is_isolated = job.is_dry_run or registry.is_isolated(job.name)
             if leftovers is None and not is_isolated:
                 leftovers = Leftovers()
             send = partial(self.send, number)
             ending = execute(
                 job,
                 send,
+                may_rehearse=True,
                 abort_requested=lambda: self.abort_requested,
+                suspend_requested=lambda: self.suspend_requested,
                 surroundings=self.surroundings,
                 mask=mask_of(job.name, job.arguments),
             )
@@ -84,7 +116,7 @@ class Runner:
             if os.getpid() != self.process_id:
                 os._exit(0)  # a fork of the job that ran out of its handler
             ending.peak_memory = self.peak_memory.read()
-            if leftovers is not None:
+            if leftovers is not None and not job.is_dry_run:
                 ending.leftovers = self.tidy_up(partial(self.log, number), leftovers)
             if not is_output_read(LAST_OUTPUT_WAIT if ending.leftovers else OUTPUT_WAIT):
                 ending.leftovers = True
@@ -99,6 +131,46 @@ class Runner:
             if self.abort_requested:  # since the records were sent
                 self.send_records(leaving)
                 return
+
+    def begins_another(self) -> bool:
+        """Count one more attempt, and return whether it may begin."""
+        # In this order: a signal to leave that comes in between must not hand back what begins.
+        self.number += 1
+        return self.last is None or self.number <= self.last
+
+    def run_together(self, job: Work, leftovers: Leftovers) -> bool:
+        """Run attempts that share this process until none is left. Return whether it may run others."""
+        self.peak_memory.reset()
+        self.shared = SharedAttempts(self)
+        last = self.shared.run(job)
+        if last is None:
+            self.send_records(["left", self.number])
+            return False
+        number, ending = last
+        self.threads_go_on = threads.still_running(0 if self.abort_requested else threads.GRACE)
+        ending.leftovers = self.tidy_up(partial(self.log, number), leftovers)
+        if not is_output_read(LAST_OUTPUT_WAIT if ending.leftovers else OUTPUT_WAIT):
+            ending.leftovers = True
+        records: list[Record] = [["end", number, ending.as_message()]]
+        if self.abort_requested or ending.leftovers:
+            self.send_records(*records, ["left", self.number])
+            return False
+        self.send_records(*records)
+        self.shared = None
+        if self.abort_requested:  # since the records were sent
+            self.send_records(["left", self.number])
+        return not self.abort_requested
+
+    def requests(self) -> Iterator[tuple[str, int]]:
+        """Return what the parent asks about attempts that run together: kinds of requests with their numbers."""
+        while True:
+            try:
+                message = self.records.recv(REQUEST_BYTES, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return
+            if not message:
+                os._exit(1)  # the parent is gone
+            yield from _from_json(message.decode())
 
     def tidy_up(self, log: Callable[[int, str], None], leftovers: Leftovers) -> bool:
         """Restore this process, and return whether something of the job remains."""
@@ -119,15 +191,6 @@ class Runner:
             return True
         self.sessions.reset(partial(log, logging.WARNING))
         return False
-
-    def next_work(self) -> Work | None:
-        """Read the next attempt. None once the parent has hung up."""
-        head = self.work.read(FRAME.size)
-        if len(head) < FRAME.size:
-            return None
-        length: int = FRAME.unpack(head)[0]
-        body = self.work.read(length)
-        return Work(*json.loads(body)) if len(body) == length else None
 
     def send(self, number: int, record: Record) -> None:
         """Send a record about the attempt with this *number* among those that this process was given."""
@@ -154,8 +217,12 @@ class Runner:
             os.kill(os.getpid(), number)
             return
         self.abort_requested = True
+        if self.shared is not None:
+            self.shared.on_term()
+            return
         if self.in_handler:
-            raise JobAborted
+            interrupt(JobAborted())
+            return
         if self.end_unsent:
             return  # it exits once the end is sent
         os._exit(EXIT_OK)
@@ -166,12 +233,30 @@ class Runner:
             self.last = self.number
             self.send_records(["leaving", self.last])
 
+    def on_suspend(self, number: int, frame: FrameType | None) -> None:
+        """Let the loop that runs end between two items."""
+        if os.getpid() == self.process_id:
+            self.suspend_requested = True
+
+    def on_stack(self, number: int, frame: FrameType | None) -> None:
+        """Send the stack of the attempt that runs. A loop that attempts share is asked in another way."""
+        if os.getpid() == self.process_id and self.shared is None and frame is not None:
+            self.send_records(["stack", self.number, stacks.of_process(frame)])
+
+    def current_tally(self) -> Tally:
+        """Return the tally of the attempt that makes a query now."""
+        if self.shared is not None and (attempt := current()) is not None:
+            return attempt.tally
+        if self.tally.number != self.number:
+            self.tally = Tally(self.number, self.board.write_queries)
+        return self.tally
+
     @contextlib.contextmanager
     def surroundings(self, context: JobContext) -> Iterator[None]:
         """Surround a handler: its output goes to the log, and its memory is limited."""
-        job_type = registry.get(context.name)
+        limit = registry.get(context.name).memory_limit
         self.peak_memory.reset()
-        with self.captured(context), memory_limit(job_type.memory_limit):
+        with self.captured(context), memory_limit(limit):
             self.in_handler = True
             try:
                 try:
@@ -195,20 +280,22 @@ class PeakMemory:
     def __init__(self) -> None:
         self.reset_to: int | None = None
         with contextlib.suppress(OSError):
-            self.reset_to = os.open("/proc/self/clear_refs", os.O_WRONLY)
+            self.reset_to = _moved_up(os.open("/proc/self/clear_refs", os.O_WRONLY))
 
     def reset(self) -> None:
         """Start a new measurement."""
         if self.reset_to is not None:
-            with contextlib.suppress(OSError):
+            try:
                 os.write(self.reset_to, b"5")
+            except OSError:
+                self.reset_to = None  # it stays so
 
     def read(self) -> int:
         """Return the peak in bytes."""
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def prepare() -> Callable[[int, socket.socket, int, int], None]:
+def prepare() -> Callable[[int, socket.socket, int, int, int], None]:
     """Do once what each child would do by itself, and return what a new process does to become one. Fork server."""
     for job_type in registry.all():
         if registry.is_isolated(job_type.name) and job_type.arguments.given is None:
@@ -224,13 +311,16 @@ def prepare() -> Callable[[int, socket.socket, int, int], None]:
     return partial(run, sessions, captured)
 
 
-def run(sessions: Sessions, captured: Capture, work: int, records: socket.socket, output: int, parent: int) -> None:
+def run(
+    sessions: Sessions, captured: Capture, work: int, records: socket.socket, output: int, board: int, parent: int
+) -> None:
     """Become a child, right after the fork. Never returns."""
     status = 1
     try:
         _set_up(output, parent)
         _refuse_deleted_folder()
-        runner = Runner(work, records, sessions, captured)  # a name keeps its channels open until the process exits
+        # A name keeps its channels open until the process exits.
+        runner = Runner(work, records, board, sessions, captured)
         runner.main()
         status = EXIT_OK
     except JobAborted:

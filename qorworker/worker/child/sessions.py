@@ -20,6 +20,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 
 from qorworker.database import network
+from qorworker.execution.queries import QueryCounter
 
 # The client side of a session, in the drivers.
 DRIVER_STATE = (
@@ -91,6 +92,7 @@ class Sessions:
     """All connections of this process, those of other threads included."""
 
     def __init__(self) -> None:
+        self.queries = QueryCounter()
         self._before: WeakKeyDictionary[BaseDatabaseWrapper, Opened] = WeakKeyDictionary()
         self._wrappers: WeakKeyDictionary[BaseDatabaseWrapper, tuple[Any, ...]] = WeakKeyDictionary()
         self._opening = threading.local()  # ``wrappers``: how many a connection had when it was just opened
@@ -103,6 +105,7 @@ class Sessions:
             settings.update(CONN_MAX_AGE=None, CONN_HEALTH_CHECKS=True, OPTIONS=options)
         for connection in connections.all():
             network.notice_dead_servers(connection)
+            connection.execute_wrappers.insert(0, self.queries)
             self._wrappers[connection] = tuple(connection.execute_wrappers)
         # The first and the last receiver: what a project does to its new connections belongs to their initial state,
         # and what the job had done by then does not.
@@ -111,6 +114,9 @@ class Sessions:
         connection_created.connect(self._note, weak=False)
 
     def _begin_note(self, connection: Any, **kwargs: Any) -> None:
+        if connection not in self._wrappers:  # of another thread
+            connection.execute_wrappers.insert(0, self.queries)  # Django takes those of blocks away at the end
+            self._wrappers[connection] = (self.queries,)
         self._opening.wrappers = len(connection.execute_wrappers)
 
     def _note(self, connection: Any, **kwargs: Any) -> None:
@@ -128,6 +134,8 @@ class Sessions:
 
         If a job uses the driver's connection past Django, only its changes on the driver's side are noticed.
         """
+        if not self._before:
+            return  # no job of this process has opened a connection
         states: list[tuple[Any, Opened]] = list(self._before.items())
         for connection, before in states:
             if connection.connection is None or _was_used(connection, before):

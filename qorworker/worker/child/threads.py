@@ -6,11 +6,14 @@ import _thread
 import sys
 import threading
 import time
+from collections import Counter
 from concurrent.futures import thread as executors
 from types import FrameType
+from typing import Any
 
 GRACE = 1.0  # seconds that a job's threads may run on after it returned
 POLL_INTERVAL = 0.005  # seconds
+BEGINNING = 0.05  # seconds within which a thread that has taken work begins it, also on a busy machine
 
 _idle_code = executors._worker.__code__
 
@@ -21,10 +24,14 @@ def still_running(grace: float = GRACE) -> bool:
     It does not wait for daemon threads, as at the end of any Python program. Idle threads of an executor are no
     leftovers: they may be used again.
     """
-    end = time.monotonic() + grace
+    begun = time.monotonic()
+    end = begun + grace
     while _thread._count():
         busy = _busy()
         if not busy:
+            if time.monotonic() < begun + BEGINNING and _is_work_on_its_way():
+                time.sleep(POLL_INTERVAL)
+                continue
             return False
         threads = {thread.ident: thread for thread in threading.enumerate()}
         awaited = [ident for ident in busy if ident in threads and not threads[ident].daemon]
@@ -37,6 +44,19 @@ def still_running(grace: float = GRACE) -> bool:
 def _busy() -> list[int]:
     own = threading.get_ident()
     return [ident for ident, frame in sys._current_frames().items() if ident != own and not _is_idle(frame)]
+
+
+def _is_work_on_its_way() -> bool:
+    """Whether an executor has given out work that none of its threads shows.
+
+    Between the queue and its first step a thread looks idle. But its place among the idle ones was taken when the
+    work was submitted. That a place is missing proves nothing, as another thread may have been faster.
+    """
+    idle: Counter[Any] = Counter()
+    for frame in sys._current_frames().values():
+        if frame.f_code is _idle_code and (executor := frame.f_locals["executor_reference"]()) is not None:
+            idle[executor] += 1
+    return any(executor._idle_semaphore._value < count for executor, count in idle.items())
 
 
 def _is_idle(frame: FrameType) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from qorworker.attempts.attempt import RunningAttempt
@@ -15,6 +16,7 @@ class ActiveAttempts:
 
     def __init__(self) -> None:
         self._of_job: dict[int, RunningAttempt] = {}
+        self._of_batch: Counter[int] = Counter()  # how many belong to each batch
 
     def __len__(self) -> int:
         return len(self._of_job)
@@ -34,11 +36,21 @@ class ActiveAttempts:
         """Add an attempt. Raises ``ValueError`` while another attempt of its job is here."""
         if self._of_job.setdefault(attempt.job.id, attempt) is not attempt:
             raise ValueError(f"Another attempt of job {attempt.job.id} is still here.")
+        if attempt.job.batch_id is not None:
+            self._of_batch[attempt.job.batch_id] += 1
 
     def discard(self, attempt: RunningAttempt) -> None:
         """Remove this attempt. Another attempt of its job stays."""
         if attempt in self:
             del self._of_job[attempt.job.id]
+            if (batch := attempt.job.batch_id) is not None:
+                self._of_batch[batch] -= 1
+                if not self._of_batch[batch]:
+                    del self._of_batch[batch]
+
+    def has_batch(self, batch: int) -> bool:
+        """Return whether one of them belongs to this batch."""
+        return batch in self._of_batch
 
     def lost_jobs(self) -> list[int]:
         """Return the ids of the jobs whose lost attempt is still here."""

@@ -9,21 +9,23 @@ import os
 import selectors
 import socket
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from qorworker.execution.messages import BadRecord, Record, Work, decode, frame
 from qorworker.system import processes
 from qorworker.text.masking import NOTHING, Mask
+from qorworker.worker import board
 from qorworker.worker.launch import message_socket
 from qorworker.worker.parent.forkserver_client import MESSAGE
 
 logger = logging.getLogger(__name__)
 
-READS = 500  # messages read from one child before other children get a turn
+READS = 500  # records read from one child before other children get a turn; a message may have many
 HEARINGS = 20  # times that its messages are read before its output
 OUTPUT_BYTES = 1 << 16
+REQUESTS = 30  # in one message: the child reads no longer ones
 
 
 @dataclass(eq=False)
@@ -34,6 +36,7 @@ class Child:
     work: int  # descriptor to write attempts to; -1 once closed
     records: socket.socket
     output: int
+    board: int = -1  # descriptor of what it lets this process read at any time
     pid: int | None = None
     attempts: deque[Any] = field(default_factory=deque)  # handed out and not ended; the first one runs
     ended: Any = None  # the last attempt that has
@@ -46,16 +49,25 @@ class Child:
     born_at: float = field(default_factory=processes.monotonic)
     due_at: float | None = None  # when it existed and had its first attempt, which it should have read then
     keeps_current: bool = False  # has handed back the attempts behind the one that it runs
+    is_silent: bool = False  # these were taken back before it announced that it starts none of them
     has_left: bool = False  # has announced its exit: attempts behind that never started
     owned: bool = False  # the fork server ends it once its lease may have passed
     finished_at: float | None = None  # when it had no more work and should have left
     mute_since: float | None = None  # when it closed its end of the channel: the end of its job would never arrive
     stopped_as_mute: bool = False  # was stopped because it had closed its end
+    stopped_as_invalid: bool = False  # was stopped because it had sent something that no child of ours sends
     unsent: bytearray = field(default_factory=bytearray)
-    lengths: deque[int] = field(default_factory=lambda: deque(maxlen=1000))  # of the attempts' messages, in order
+    unasked: list[tuple[str, int]] = field(default_factory=list)  # requests for which there was no room
+    lengths: deque[int] = field(default_factory=lambda: deque(maxlen=3000))  # of the attempts' messages, in order
     untouched: bool = False  # ended without reading the first of its attempts
     printed: bytes = b""
     mask: Mask = NOTHING  # of all attempts it had at the last hand-out: any of them may print
+    shared_by: str = ""  # the type whose attempts it runs together; empty: it runs the first one
+    limit: int = 1  # attempts that it runs together
+    together: dict[int, Any] = field(default_factory=dict)  # by their numbers
+    given_together: int = 0  # attempts since it began to run these together
+    has_secrets: bool = False  # one of these
+    unread: int = 0  # bytes of its attempts that it had not read when it ended
     last_lines: deque[str] = field(default_factory=lambda: deque(maxlen=15))  # the last ones that it printed
 
     @property
@@ -67,6 +79,20 @@ class Child:
     def current_number(self) -> int:
         """The number of the attempt that it runs, counted over all that it was given."""
         return self.served - len(self.attempts) + 1
+
+    @property
+    def last_begun(self) -> int:
+        """The highest number of an attempt that it may have begun.
+
+        It begins none that it has not read, and none beyond its limit before the end of another one was sent.
+        """
+        return self.served - max(0, len(self.attempts) - self.limit, last_ones(self.lengths, _unread(self)))
+
+    def attempt_of(self, number: int) -> Any:
+        """Return the attempt that reports under this number. None for one that has ended."""
+        if self.shared_by:
+            return self.together.get(number)
+        return self.attempts[0] if self.attempts and number == self.current_number else None
 
     @property
     def fresh(self) -> bool:
@@ -90,7 +116,7 @@ class Channels:
         self.on_bad_message: Callable[[Child], None] = lambda child: None
 
     def open(self, number: int) -> tuple[Child, list[int]]:
-        """Open the channels of a new child. Return it with the descriptors of its ends: work, records, output.
+        """Open the channels of a new child. Return it with the descriptors of its ends: work, records, output, board.
 
         Raises ``OSError`` if there are too few descriptors, and then takes none.
         """
@@ -98,13 +124,15 @@ class Channels:
             work_read, work_write = _pipe(taken)
             parent_end, child_end = map(taken.enter_context, socket.socketpair(socket.AF_UNIX, message_socket()))
             output_read, output_write = _pipe(taken)
+            child = Child(number, work_write, parent_end, output_read, board.create())
+            taken.callback(os.close, child.board)
+            board_of_child = os.dup(child.board)
             taken.pop_all()
         for descriptor in (work_write, output_read):
             os.set_blocking(descriptor, False)
         parent_end.setblocking(False)
-        child = Child(number, work_write, parent_end, output_read)
         self.children[number] = child
-        return child, [work_read, child_end.detach(), output_write]
+        return child, [work_read, child_end.detach(), output_write, board_of_child]
 
     def on_fork(self, child: Child, pid: int) -> None:
         """Note the process id of a child, and listen to it from now on: what it sends is noted with that number."""
@@ -121,11 +149,12 @@ class Channels:
         del self.children[child.number]
         self._ignore(child.records)
         self._ignore(child.output)
-        unread = 0 if child.keeps_current else _unread(child)
+        child.unread = unread = 0 if child.keeps_current else _unread(child)
         child.untouched = bool(child.attempts) and unread >= sum(list(child.lengths)[-len(child.attempts) :])
         self.hang_up(child)
         child.records.close()
         os.close(child.output)
+        os.close(child.board)
 
     def give(self, child: Child, attempt: Any, work: Work) -> None:
         """Queue an attempt for a child, behind those that it has. ``push`` sends it."""
@@ -145,6 +174,23 @@ class Channels:
             behind.insert(0, child.attempts.pop())
             child.served -= 1
         return behind
+
+    def request(self, child: Child, kind: str, number: int) -> None:
+        """Ask something about one of the attempts that a child runs together: now, or once there is room for it."""
+        child.unasked.append((kind, number))
+        self.ask(child)
+
+    def ask(self, child: Child) -> None:
+        """Send as many of the requests as there is room for. A child that does not listen is killed after the grace."""
+        while child.unasked:
+            try:
+                child.records.send(json.dumps(child.unasked[:REQUESTS]).encode())
+            except BlockingIOError:
+                return
+            except OSError:
+                child.unasked.clear()  # its process has ended
+                return
+            del child.unasked[:REQUESTS]
 
     def _note_due(self, child: Child) -> None:
         if child.due_at is None and child.pid is not None and child.attempts:
@@ -183,7 +229,7 @@ class Channels:
         return not self.muted and self._hear(child) < READS
 
     def _hear(self, child: Child) -> int:
-        """Pass on up to ``READS`` messages of a child, and return how many there were."""
+        """Pass on what a child has sent, up to ``READS`` records, and return how many there were."""
         count = 0
         while count < READS:
             try:
@@ -198,19 +244,19 @@ class Channels:
                 if child.mute_since is None:
                     child.mute_since = processes.monotonic()
                 break
-            count += 1
-            self._pass_on(child, message)
+            count += self._pass_on(child, message)
         return count
 
-    def _pass_on(self, child: Child, message: bytes) -> None:
+    def _pass_on(self, child: Child, message: bytes) -> int:
         try:
             records = decode(message)
         except BadRecord as error:
             logger.error("Child %s sent an invalid message (%s) and is killed.", child.pid, error)
             self.on_bad_message(child)
-            return
+            return 1
         for record in records:
             self.on_record(child, record)
+        return len(records) or 1
 
     def _hear_output(self, child: Child) -> None:
         """Read what a job wrote past Python: by a subprocess, a C library, or the interpreter as it crashes.
@@ -288,6 +334,15 @@ def _pipe(taken: contextlib.ExitStack) -> tuple[int, int]:
     for end in ends:
         taken.callback(os.close, end)
     return ends
+
+
+def last_ones(lengths: Sequence[int], size: int) -> int:
+    """Return of how many messages, the last of those with these *lengths*, so many bytes are."""
+    number = 0
+    while size > 0 and number < len(lengths):
+        number += 1
+        size -= lengths[-number]
+    return number
 
 
 def _unread(child: Child) -> int:

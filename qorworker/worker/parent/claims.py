@@ -37,6 +37,7 @@ class Claimer:
         self.paused = Paused()  # what may not start, as of the last refresh
         self.limited, self.fair_share = LimitedClaims(writer), fair_share()
         self.has_more = False  # whether more jobs may wait
+        self.is_next_unfit = False  # the last claim found fewer jobs than it might have taken
         self.lookahead = 1  # waiting jobs that the next claim looks at, beyond the free slots
         self.claimed = 0
         self.limit: int | None = None  # attempts to start in all
@@ -58,7 +59,8 @@ class Claimer:
     def find_queues(self) -> bool:
         """Find the queues in which jobs wait, and return whether there is one for this worker."""
         start = monotonic()
-        waiting = {queue: heads for queue, heads in queues_with_jobs(self.using).items() if self.serves(queue)}
+        heads = queues_with_jobs(self.using, to_claim=True)
+        waiting = {queue: heads[queue] for queue in heads if self.serves(queue)}
         now = monotonic()
         self.rests_until, self.look_again_at = now + rest_after(now - start), math.inf
         if self.uses_floors:
@@ -74,7 +76,7 @@ class Claimer:
         self.limited.note_waiting([queue for queue in queues if queue in limited], monotonic())
         if queues:
             self.refresh_pauses()
-        self.has_more = bool(self.waiting_queues)
+        self.has_more, self.is_next_unfit = bool(self.waiting_queues), False
 
     def refresh_pauses(self) -> None:
         """Refresh what is paused, and leave it out from now on. Once in a while is enough, not before each claim."""
@@ -91,12 +93,21 @@ class Claimer:
         """Whether it has claimed as many jobs as it may in all."""
         return self.limit is not None and self.claimed >= self.limit
 
-    def next_claim(self, slots: int, ahead: int, short: Sequence[str], but: Sequence[int] = ()) -> Claim | None:
-        """Return a claim for *slots* free children and up to *ahead* more jobs of *short* types. None for no job.
+    def next_claim(
+        self,
+        slots: int,
+        ahead: int,
+        short: Sequence[str],
+        but: Sequence[int] = (),
+        least: int = 0,
+    ) -> Claim | None:
+        """Return a claim for *slots* free children and some more jobs. None for no job.
 
-        It leaves out the jobs with the ids *but*.
+        :param ahead: how many more jobs of *short* types.
+        :param but: ids of jobs to leave out.
+        :param least: how many of these to look at in any case, even if the last claim brought fewer.
         """
-        limit = max(slots, min(0 if self.limited.crowded else ahead, self.lookahead))
+        limit = max(slots, min(0 if self.limited.crowded else ahead, max(least, self.lookahead)))
         if self.limit is not None:
             limit = min(limit, self.limit - self.claimed)
         if limit < 1:
@@ -133,7 +144,7 @@ class Claimer:
         """Learn from the jobs that a claim brought."""
         # Fewer than the free slots: none is left. Otherwise claim again when there is room. Without a free slot there
         # may be none because the next job may not wait in a child.
-        self.has_more = len(jobs) >= claim.slots
+        self.has_more, self.is_next_unfit = len(jobs) >= claim.slots, len(jobs) < claim.limit
         if self.uses_floors:
             self.floors.raise_for(claim, jobs)
         self._count_shares(jobs)

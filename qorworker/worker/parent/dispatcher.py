@@ -1,6 +1,6 @@
-"""Claims jobs, hands them to children, and turns what children send into ends. Parent process.
+"""Hands claimed jobs to children, and takes in what these send. Parent process.
 
-A job takes this way through a worker: ``exchange`` → ``dispatch`` → ``on_record`` → ``Writer.end``. The next
+A job takes this way through a worker: ``Intake.exchange`` → ``dispatch`` → ``on_record`` → ``Endings.finish``. The next
 ``exchange`` writes its end.
 """
 
@@ -8,41 +8,42 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import deque
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection
 
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
 
-from qorworker.attempts.attempt import RunningAttempt, exit_text, given_up_text, number
-from qorworker.attempts.limited_claims import give_key, is_stray
-from qorworker.attempts.writer import End, Writer, is_atomic
+from qorworker.attempts.attempt import RunningAttempt
+from qorworker.attempts.writer import Writer
 from qorworker.conf import settings
 from qorworker.database.connection import Database
 from qorworker.definitions.registry import registry
 from qorworker.execution.messages import Record
 from qorworker.models import Job, Outcome
-from qorworker.models.sql import Claim, Claimed
+from qorworker.models.sql import Claimed
 from qorworker.signals import job_started
 from qorworker.system import processes
 from qorworker.system.processes import monotonic
 from qorworker.text.cleaning import visible
 from qorworker.text.masking import Mask
-from qorworker.worker.parent.active_attempts import ActiveAttempts, tokens_of
+from qorworker.worker.parent.active_attempts import ActiveAttempts
 from qorworker.worker.parent.channels import Child
 from qorworker.worker.parent.claims import Claimer
 from qorworker.worker.parent.durations import AHEAD, Durations
+from qorworker.worker.parent.endings import Endings, aborted_text, neighbour_text, survived, unreported
+from qorworker.worker.parent.intake import Intake
 from qorworker.worker.parent.pool import Exit, Pool
+from qorworker.worker.parent.sharing import Sharing
+from qorworker.worker.parent.stopping import Stopping, running_in
 
 logger = logging.getLogger(__name__)
 
-REUSABLE_AFTER = ("done", "row_errors", "failed", "refused", "memory")
+REUSABLE_AFTER = ("done", "row_errors", "failed", "refused", "memory", "suspended")
 OVERRUN = 2.0  # seconds after which a short job is not waited for: many times what all jobs in a child should take
 OUTCOMES = frozenset(Outcome.values)
 
 
 class Dispatcher:
-    """Moves attempts between the claimer, the children and the writer."""
+    """Moves attempts between the intake, the children and the writer."""
 
     def __init__(
         self, database: Database, pool: Pool, writer: Writer, queues: Collection[str], excluded: Collection[str]
@@ -50,120 +51,56 @@ class Dispatcher:
         self.database, self.pool, self.writer = database, pool, writer
         self.claimer = Claimer(writer, queues, excluded)
         self.active = ActiveAttempts()  # claimed and not ended
-        self.ready: deque[RunningAttempt] = deque()  # claimed and not yet with a child
+        writer.batches.has_active = self.active.has_batch
         self.durations = Durations()
+        self.sharing = Sharing(pool)
+        self.intake = Intake(pool, writer, self.claimer, self.active, self.durations, self.sharing)
+        self.endings = Endings(self.active, writer)
+        self.stopping = Stopping(pool, self.sharing, self.intake, self.endings)
+        self.intake.abandon = self.stopping.abandon
         self._begun: list[Claimed] = []  # since ``job_started`` was last sent
-        self.trusts_requests = False  # its jobs are requested from a shell: no user's rights are checked again
         pool.channels.on_record, pool.channels.on_output = self.on_record, self.on_output
-        pool.on_fork, pool.on_exit = self.on_fork, self.on_exit
-
-    # Claiming jobs.
-
-    def idle_slots(self) -> int:
-        """Return the number of children without work that claimed attempts do not fill yet."""
-        return max(0, sum(not child.attempts for child in self.pool.available) - len(self.ready))
-
-    def next_claim(self) -> Claim | None:
-        """Return the next claim: jobs for the free slots, and short re-runnable jobs ahead. None to claim nothing."""
-        if not self.pool.ready or not self.claimer.has_more:
-            return None
-        slots, short = self.idle_slots(), self.durations.short()
-        ahead = self.durations.ahead() * len(self.pool.available) if short else 0
-        if not slots and len(self.active) * 2 > ahead:
-            return None
-        return self.claimer.next_claim(slots, ahead - len(self.active), short, self.active.lost_jobs())
-
-    def exchange(self, claim: Claim | None) -> int:
-        """Write the ends that have come in, make the claim, and return how many jobs came of it."""
-        recovered = self.recover() if claim else 0
-        if recovered:
-            claim = None  # the recovered jobs may have filled the slots
-        with self.claimer.unanswered.remembering(claim):
-            jobs = self.writer.write_and_claim(claim)[1]
-        if claim is None or jobs is None:
-            return recovered
-        self.claimer.learn_from(claim, jobs)
-        return self._take(jobs)
-
-    def claim(self, claim: Claim) -> int:
-        """Make the claim without a write, and return how many jobs came of it."""
-        return self.recover() or self._take(self.claimer.claim(claim))
-
-    def claim_limited(self, now: float) -> int:
-        """Claim jobs of limited types if a look for them is due, and return how many. They come before other jobs."""
-        slots = self.idle_slots()
-        if not self.pool.ready or not self.claimer.limited.due(now, slots, bool(self.durations.short())):
-            return 0
-        if self.writer.ends:
-            self.exchange(None)  # that may free a slot of a limit
-        return self.recover() or self._take(self.claimer.claim_limited(slots, now, self.active.lost_jobs()))
-
-    def claim_one(self, job_id: int | Callable[[], int]) -> int:
-        """Claim one given job, or the job that the given function makes. Return how many were claimed: 0 or 1."""
-        if recovered := self.recover():
-            return recovered
-        if self.active.of_job(job_id) if isinstance(job_id, int) else self.claimer.unanswered:
-            return 0  # an earlier attempt is still here, or the job may have been made already
-        job = self.claimer.claim_one(job_id)
-        return self._take([job] if job else [])
-
-    def recover(self) -> int:
-        """Take the jobs of claims whose answer was lost, and return how many."""
-        return self._take(self.claimer.recover())
-
-    def _take(self, jobs: Collection[Claimed]) -> int:
-        for job in jobs:
-            job.is_trusted = self.trusts_requests
-            attempt = RunningAttempt(job, self.database.using)
-            if is_stray(job):
-                give_key(self.database.using, job)
-                self._hand_back_claimed(attempt)
-            elif self._runs_earlier_attempt(attempt):
-                self._hand_back_claimed(attempt)
-            else:
-                self.active.add(attempt)
-                self.ready.append(attempt)
-        return len(jobs)
-
-    def _runs_earlier_attempt(self, attempt: RunningAttempt) -> bool:
-        """Whether a process of this worker still runs an earlier attempt of the same job: a lost one."""
-        earlier = self.active.of_job(attempt.job.id)
-        if earlier is not None and not earlier.lost:
-            self.abandon(earlier)
-        return self.active.of_job(attempt.job.id) is not None
-
-    def _hand_back_claimed(self, attempt: RunningAttempt) -> None:
-        """Hand back an attempt that was only just claimed."""
-        self.writer.hand_back(attempt)
-        self.claimer.claimed -= 1
+        pool.on_fork, pool.on_asked, pool.on_exit = self.on_fork, self.on_asked, self.on_exit
 
     # Handing jobs to children.
 
     def dispatch(self, now: float) -> None:
         """Hand claimed attempts to children that have room, in the order of the claim."""
-        child_jobs = settings.CHILD_JOBS
-        while self.ready:
-            is_alone = self._wants_own_process(self.ready[0])
-            child = self._child_for(self.ready[0], is_alone)
+        child_jobs, policy = settings.CHILD_JOBS, settings.RECHECK_PERMISSIONS
+        while self.intake.ready:
+            is_alone = self._wants_own_process(self.intake.ready[0])
+            limit = registry.concurrency_of(self.intake.ready[0].job.name)
+            child = self._child_for(self.intake.ready[0], is_alone, limit)
             if child is None:
+                self.intake.stuck_since = now if self.intake.stuck_since is None else self.intake.stuck_since
                 break
-            attempt = self.ready.popleft()
-            if not child.attempts:
+            attempt, self.intake.stuck_since = self.intake.ready.popleft(), None
+            if limit:
+                self.sharing.add(child, attempt, limit, now)
+            if len(child.attempts) < child.limit:
                 self._begin(child, attempt, now)
             self.pool.set_owned(child, attempt.job.max_attempts > 1)
-            self.pool.channels.give(child, attempt, attempt.work)
+            self.pool.channels.give(child, attempt, attempt.work(policy))
             if is_alone or child.served >= child_jobs:
                 self.pool.retire(child)
         for child in self.pool.children.values():
+            self.pool.channels.ask(child)
             if child.unsent:
                 if not child.has_left:
                     # Threads and processes that outlive a job end with its child, so only these jobs can print.
                     child.mask = Mask.together(attempt.mask for attempt in child.attempts)
                 self.pool.channels.push(child)
 
-    def _child_for(self, attempt: RunningAttempt, is_alone: bool) -> Child | None:
-        shortest = min(self.pool.available, key=_length, default=None)
+    def _child_for(self, attempt: RunningAttempt, is_alone: bool, limit: int | None) -> Child | None:
+        if limit is not None and (child := self.sharing.with_room(attempt)):
+            return child
+        available = self.pool.available
+        if self.sharing.children:
+            available = [child for child in available if not child.shared_by]
+        shortest = min(available, key=_length, default=None)
         idle = shortest if shortest is None or not shortest.attempts else None
+        if limit is not None:
+            return idle or self.sharing.to_wait_in(attempt, limit)
         if is_alone:
             return idle if idle is None or idle.fresh else self.pool.fresh_child()
         name = attempt.job.name
@@ -178,7 +115,7 @@ class Dispatcher:
         return self.durations.is_short(first.job.name) and first.job.max_attempts > 1
 
     def _wants_own_process(self, attempt: RunningAttempt) -> bool:
-        return registry.is_isolated(attempt.job.name)
+        return bool(attempt.job.is_dry_run) or registry.is_isolated(attempt.job.name)
 
     def _begin(self, child: Child, attempt: RunningAttempt, now: float) -> None:
         attempt.begun = now
@@ -199,14 +136,31 @@ class Dispatcher:
 
     def on_fork(self, child: Child) -> None:
         """Note the process id of a child. It may have been given an attempt before it was forked."""
-        if child.attempts:
-            child.attempts[0].process_id, child.attempts[0].changed = child.pid, True
+        for attempt in running_in(child):
+            attempt.process_id, attempt.changed = child.pid, True
+
+    def on_asked(self, child: Child) -> None:
+        """Hand back the attempts behind those that a child may have run when the signal to leave reached it.
+
+        It announces that itself, but perhaps much later: while a driver in C waits for its database, no Python runs.
+        What it had sent by then is heard first, so it runs no later attempt than these.
+        """
+        if self.pool.channels.catch_up(child) and child.attempts and not child.keeps_current:
+            child.is_silent = True
+            self._take_back(child, child.last_begun if child.shared_by else child.current_number)
+
+    def _take_back(self, child: Child, last: int) -> None:
+        """Hand back the attempts that a child, which begins none after number *last*, has not begun."""
+        behind = self.pool.channels.take_back(child, last)
+        if child.shared_by:
+            self.sharing.take_back(child, behind)
+        self.intake.hand_back(behind)
 
     def on_record(self, child: Child, record: Record) -> None:
         """Take in a record of the attempt that a child runs."""
         if record[0] == "leaving":
-            self._hand_back_all(self.pool.channels.take_back(child, record[1]))
-            child.leaving = True
+            self._take_back(child, record[1])
+            child.leaving, child.is_silent = True, False
             self.pool.release(child)
             return
         if record[0] == "left":
@@ -215,8 +169,8 @@ class Dispatcher:
                 self._hand_back(child)
         if child.has_left:
             return  # its last job has ended; whatever still runs in it sends for no attempt
-        attempt: RunningAttempt | None = child.attempts[0] if child.attempts else None
-        if attempt is None or record[1] != child.current_number:
+        attempt: RunningAttempt | None = child.attempt_of(record[1])
+        if attempt is None:
             return  # from a process or a thread that outlived its attempt
         attempt.process_id = child.pid
         if record[0] == "end":
@@ -227,11 +181,13 @@ class Dispatcher:
     def on_output(self, child: Child, line: str) -> None:
         """Add a line that a child printed to the log of its attempt."""
         line = child.mask(line).rstrip("\r").rpartition("\r")[2]
-        child.last_lines.append(line)
         if not self.pool.channels.has_begun(child):
-            return  # the pool logs it if the child ends before it does any work
+            child.last_lines.append(line)  # the pool logs it if the child ends before it does any work
+            return
         if child.has_left or not child.attempts:
             logger.warning("Process %s, which runs no job, printed: %s", child.pid, visible(line))
+        elif child.given_together > 1 and child.shared_by:
+            self.sharing.log_output(child, line)
         else:
             child.attempts[0].add_line(time.time(), logging.INFO, line)
 
@@ -244,23 +200,45 @@ class Dispatcher:
             self.pool.channels.end_line(child)
         outcome, error = ending["outcome"], str(ending.get("error", ""))
         if outcome not in OUTCOMES:
-            self.pool.stop(child, 0)  # no child of ours sends that
+            self.pool.stop_invalid(child)
             return
         attempt.reported_end = ending
+        if child.shared_by:
+            self._on_shared_end(child, attempt, outcome, error)
+            return
         if attempt.was_stopped:
             self.pool.finish(child)
             return  # its end is written once all its processes have ended
         child.attempts.popleft()
         if outcome == Outcome.ABORTED:
-            error = _("Its process was asked to end, but not by this worker; or the job aborted itself.")
-        self._finish(attempt, outcome, error)
+            error = aborted_text()
+        self.endings.finish(attempt, outcome, error)
         self.durations.note(attempt.job.name, attempt.duration, rerunnable=attempt.job.max_attempts > 1)
         if child.attempts:
             self._begin_next(child)
+        elif child.is_silent:
+            self.pool.stop(child, 0)  # its job has taken the signal away: it would start what was handed back
         elif child.leaving:
             self.pool.release(child)
         elif outcome not in REUSABLE_AFTER:
             self.pool.retire(child)
+
+    def _on_shared_end(self, child: Child, attempt: RunningAttempt, outcome: object, error: str) -> None:
+        """End an attempt that others run beside. It is over with its task."""
+        if attempt.begun is None:  # the ends before it come in later
+            self._begin(child, attempt, monotonic())
+        self.sharing.remove(child, attempt)
+        if (next_one := self.sharing.next_in(child)) and next_one.begun is None:
+            self._begin(child, next_one, monotonic())
+        self.sharing.durations.note(attempt.job.name, attempt.duration)
+        if attempt.was_stopped:
+            outcome, error = attempt.stop_reason, attempt.stopped_text
+        elif outcome == Outcome.ABORTED:
+            error = aborted_text()
+        self.endings.finish(attempt, str(outcome), error)
+        if child.is_silent and not child.attempts:
+            self.pool.stop(child, 0)  # its jobs have taken the signal away
+        self.pool.release(child)
 
     def _begin_next(self, child: Child) -> None:
         attempt: RunningAttempt = child.attempts[0]
@@ -268,124 +246,67 @@ class Dispatcher:
         if child.stopping:
             # The signal was meant for the previous attempt, which has ended; it hits this one.
             attempt.stop_reason = Outcome.INTERRUPTED
-            attempt.stop_text = _("Interrupted because its process was ended for another job.")
+            attempt.stop_text = neighbour_text()
         elif attempt.lost:
-            self.stop(attempt, Outcome.LOST, "", 0)
+            self.stopping.stop(attempt, Outcome.LOST, "", 0)
 
     def on_exit(self, child: Child, exit: Exit) -> None:
-        """Finish the attempt that an ended child ran, and hand back the attempts behind it."""
-        if child.attempts and (child.has_left or not child.untouched):
-            attempt: RunningAttempt = child.attempts.popleft()
+        """Finish the attempts that an ended child ran, and hand back those that it had not begun."""
+        for attempt in self._begun_in(child):
             attempt.process_id = child.pid
-            outcome, error = _unreported(exit)
-            if attempt.stop_reason:
+            outcome, error = unreported(exit)
+            is_invalid = child.stopped_as_mute or child.stopped_as_invalid  # any of its attempts may be the reason
+            if child.shared_by and child.stopping and not is_invalid and not attempt.stop_reason:
+                outcome, error = Outcome.INTERRUPTED.value, neighbour_text()
+            elif attempt.stop_reason:
                 outcome, error = attempt.stop_reason, attempt.stopped_text
                 if exit.survivors:
-                    error += " " + _survived(exit.survivors)
+                    error += " " + survived(exit.survivors)
                 elif outcome == Outcome.ABORTED:
                     error += " " + _("All its processes have ended.")
-            self._finish(attempt, outcome, error, exit)
+            self._remove(child, attempt)
+            self.endings.finish(attempt, outcome, error, exit)
         self._hand_back(child)
+
+    def _begun_in(self, child: Child) -> list[RunningAttempt]:
+        """Return the attempts that an ended child had begun."""
+        if child.shared_by:
+            return self.sharing.begun_in(child)
+        return list(child.attempts)[:1] if child.has_left or not child.untouched else []
+
+    def _remove(self, child: Child, attempt: RunningAttempt) -> None:
+        if child.shared_by:
+            self.sharing.remove(child, attempt)
+        else:
+            child.attempts.remove(attempt)
 
     def _hand_back(self, child: Child) -> None:
         """Hand back the attempts that a child was given and did not start."""
-        self._hand_back_all(child.attempts)
-        child.attempts.clear()
-
-    def _hand_back_all(self, attempts: Iterable[RunningAttempt]) -> None:
+        attempts = list(child.attempts)
         for attempt in attempts:
-            self.active.discard(attempt)
-            self.writer.hand_back(attempt)
-
-    def _finish(self, attempt: RunningAttempt, outcome: str, error: str, exit: Exit | None = None) -> None:
-        self.active.discard(attempt)
-        if attempt.lost:
-            return
-        ending = attempt.reported_end
-        peak = number(ending.get("peak_memory"), 2**62) or (exit.peak if exit else None)
-        update = attempt.end(outcome, error, number(ending.get("delay")))
-        committed = ending.get("committed") is True
-        is_done = outcome == Outcome.DONE and update.status == "done"
-        has_more = attempt.has_reported or attempt.has_secrets or committed or is_atomic(attempt.job.name)
-        end = End(
-            attempt,
-            update,
-            outcome,
-            traceback=str(ending.get("traceback", "")),
-            exception_class=str(ending.get("exception_class", "")),
-            duration=attempt.duration,
-            exit_status=exit.status if exit else None,
-            peak_memory=int(peak) if peak else None,
-            survivors=exit.survivors if exit else 0,
-            committed=committed,
-            is_plain=is_done and not has_more and exit is None,
-        )
-        self.writer.end(end)
+            self._remove(child, attempt)
+        self.intake.hand_back(attempts)
 
     def free_waiting(self, now: float) -> None:
-        """Have those attempts handed back that wait behind one that takes much longer than jobs of its type did."""
-        for child in self.pool.available:
+        """Have those attempts handed back that wait behind one that takes much longer than jobs of its type did.
+
+        And those that no child takes, because all are busy or leave: they are claimed again once there is room.
+        """
+        is_stuck = self.intake.ready and self.intake.stuck_since is not None and now - self.intake.stuck_since > OVERRUN
+        if is_stuck and not self.intake.is_for_one_job:  # that one is not tried again
+            self.intake.hand_back_ready()
+        for child in list(self.pool.children.values()):  # also those that are to be replaced after their work
             # Its end may have come in while this process waited for the database.
             if self._is_overrun(child, now) and self.pool.channels.catch_up(child) and self._is_overrun(child, now):
                 self.pool.leave(child)
 
     def _is_overrun(self, child: Child, now: float) -> bool:
+        if child.shared_by:
+            return self.sharing.is_overrun(child, now - OVERRUN) and self.pool.channels.has_begun(child)
         first: RunningAttempt | None = child.attempts[0] if len(child.attempts) > 1 else None
         is_late = first is not None and first.begun is not None and now - first.begun > OVERRUN
         return is_late and self.pool.channels.has_begun(child)
 
-    # Stopping.
-
-    def stop(self, attempt: RunningAttempt, reason: str, text: str, grace: float) -> None:
-        """Stop an attempt and everything that it started: asked first, killed after *grace* seconds."""
-        if attempt in self.ready:
-            self.ready.remove(attempt)
-            self._finish(attempt, reason, " ".join((text, _("It had not started."))))
-        elif (child := self.child_of(attempt)) and (not attempt.stop_reason or not grace):
-            attempt.ask_to_end(reason, text, politely=grace > 0)
-            self.pool.stop(child, grace)
-
-    def child_of(self, attempt: RunningAttempt) -> Child | None:
-        """Return the child that runs this attempt; None while it waits behind another one."""
-        return next(
-            (child for child in self.pool.children.values() if child.attempts and child.attempts[0] is attempt), None
-        )
-
-    def running(self) -> list[RunningAttempt]:
-        """Return the attempts that run right now."""
-        return [child.attempts[0] for child in self.pool.children.values() if child.attempts]
-
-    def abandon(self, attempt: RunningAttempt) -> None:
-        """Stop an attempt that was taken away, and write nothing more of it."""
-        attempt.lost = True
-        logger.warning("Job %s was taken from this worker; stopping it.", attempt.job.id)
-        self.stop(attempt, Outcome.LOST, "", 0)
-
-    def hand_back_ready(self) -> None:
-        """Hand back the attempts that no child was given yet."""
-        while self.ready:
-            attempt = self.ready.pop()
-            self.active.discard(attempt)
-            self.writer.hand_back(attempt)
-
-    def stoppable(self) -> dict[int, str]:
-        """Return job id to token of the attempts that can be stopped: they run, or no child has them yet."""
-        return tokens_of([*self.running(), *self.ready])
-
 
 def _length(child: Child) -> int:
     return len(child.attempts)
-
-
-def _unreported(exit: Exit) -> tuple[str, str]:
-    """Return outcome and error of an attempt whose process ended on its own without reporting an end."""
-    if exit.expired:
-        return Outcome.LOST.value, given_up_text()
-    return Outcome.CRASHED.value, exit_text(exit.status, exit.peak, exit.error)
-
-
-def _survived(number: int) -> str:
-    sentence = ngettext(
-        "%(counter)s of its processes could not be ended.", "%(counter)s of its processes could not be ended.", number
-    )
-    return sentence % {"counter": number}

@@ -34,6 +34,10 @@ class Durations:
         """Whether jobs of this type have proved short enough to wait in a child."""
         return self._count.get(name, 0) >= MIN_ATTEMPTS and self._seconds[name] < SHORT
 
+    def together(self, name: str, limit: int) -> int:
+        """Return how many jobs of a type a child may have of which it runs *limit* together: these, and some behind."""
+        return limit + (min(2 * MAX_AHEAD, int(AHEAD * limit / self.seconds(name))) if self.is_short(name) else 0)
+
     def short(self) -> list[str]:
         """Return the names of the short types."""
         return [name for name in self._seconds if self.is_short(name)]

@@ -1,9 +1,10 @@
 """Remembers where the claims of this worker begin: behind the jobs that it has found taken. Parent process.
 
-PostgreSQL keeps the index entries of claimed jobs while an older transaction is open, and each claim would pass all of
-them. For each queue and priority there is a floor, an id: no job before it waits, as far as this worker knows. A job
-may come to wait there all the same: it was retried, released or rescued, or its id was assigned long before it was
-committed. What this worker returns itself it remembers. Everything else is found by the next look at all entries.
+PostgreSQL, MariaDB and MySQL keep the index entries of claimed jobs while an older transaction is open, and each claim
+would pass all of them. For each queue and priority there is a floor, an id: no job before it waits, as far as this
+worker knows. A job may come to wait there all the same: it was retried, released or rescued, or its id was assigned
+long before it was committed. What this worker returns itself it remembers. Everything else is found by the next look at
+all entries.
 """
 
 from __future__ import annotations

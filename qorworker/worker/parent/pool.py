@@ -17,6 +17,7 @@ from django.utils.translation import gettext as _
 
 from qorworker.execution.messages import clean_text
 from qorworker.system import processes
+from qorworker.worker import board
 from qorworker.worker.grace import EXIT_GRACE
 from qorworker.worker.parent.channels import Channels, Child
 from qorworker.worker.parent.fallback_killer import FallbackKiller
@@ -46,7 +47,7 @@ class Exit:
 class Pool:
     """Runs the fork server and keeps ``size`` children.
 
-    Calls ``on_fork(child)`` and ``on_exit(child, Exit)``.
+    Calls ``on_fork(child)``, ``on_asked(child)`` and ``on_exit(child, Exit)``.
     """
 
     def __init__(self, size: int, cookie: str, selector: selectors.BaseSelector) -> None:
@@ -54,9 +55,10 @@ class Pool:
         self.fork_server = ForkServerClient(cookie, selector, self._on_news, self._on_loss)
         self.fallback_killer = FallbackKiller()
         self.channels = Channels(selector)
-        self.channels.on_bad_message = lambda child: self.stop(child, 0)
+        self.channels.on_bad_message = self.stop_invalid
         self.children = self.channels.children
         self.on_fork: Callable[[Child], None] = lambda child: None
+        self.on_asked: Callable[[Child], None] = lambda child: None
         self.on_exit: Callable[[Child, Exit], None] = lambda child, exit: None
         self._numbers = 0
         self._fork_at = self._failed_at = 0.0
@@ -114,8 +116,11 @@ class Pool:
         return [child for child in self.children.values() if not child.leaving]
 
     def _leaving(self) -> list[Child]:
-        """Return the children that leave after the work they have: each of them takes a slot until then."""
-        return [child for child in self.children.values() if child.leaving and child.attempts]
+        """Return the children that leave after the work they have: each of them takes a slot until then.
+
+        Jobs that share a child mostly wait, so another one takes its place at once.
+        """
+        return [each for each in self.children.values() if each.leaving and each.attempts and not each.shared_by]
 
     def _has_room(self) -> bool:
         return len(self.children) <= 2 * self.size
@@ -129,6 +134,9 @@ class Pool:
             if child := self.children.get(news["forked"]):
                 self.channels.on_fork(child, news["pid"])
                 self.on_fork(child)
+        elif "asked" in news:
+            if child := self.children.get(news["asked"]):
+                self.on_asked(child)
         elif "exited" in news and (child := self.children.get(news["exited"])):
             was_unused = child.pid is not None and not child.leaving and not child.served
             # One that ends by itself closes it, too, and is reported only once all that it started has ended.
@@ -139,7 +147,7 @@ class Pool:
             self._remove(child, Exit(news["status"], news["peak"], news["survivors"], error, expired))
             if child.pid is None:
                 self._fail(now, _("No child process can be started: %s") % news["error"])
-            elif was_unused or child.untouched:
+            elif was_unused or (child.untouched and not child.grace):  # with a grace it was asked to end
                 reason = _("A child process ended with status %s before it could do any work.") % news["status"]
                 self._fail(now, reason, child.last_lines)
 
@@ -184,17 +192,29 @@ class Pool:
         return child
 
     def retire(self, child: Child) -> None:
-        """Let a child end after the work it has. Another child takes its place."""
-        if child.leaving:
+        """Let a child end after the work it has. Another child takes its place.
+
+        One that is shared goes on while too many others leave: their last jobs may take long.
+        """
+        if child.leaving or (child.shared_by and not self._has_room()):
             return
         child.leaving = True
         if not child.attempts:
             self.channels.hang_up(child)
 
     def leave(self, child: Child) -> None:
-        """Let a child end after the attempt that it runs. It announces that it starts none of those behind."""
+        """Let a child end after the attempt that it runs, and start none of those behind."""
         child.leaving = True
         self.fork_server.send({"leave": child.number})
+
+    def suspend(self, child: Child) -> None:
+        """Ask for the end of the loop that a child runs, between two items."""
+        self.fork_server.send({"suspend": child.number})
+
+    def ask_for_stack(self, child: Child) -> None:
+        """Ask a child for its stack. What it has written for an earlier request is forgotten."""
+        board.clear_stack(child.board)
+        self.fork_server.send({"stack": child.number})
 
     def fresh_child(self) -> Child | None:
         """Return a child that has had no work, if need be a new one. None while none can be forked."""
@@ -211,9 +231,14 @@ class Pool:
         child.leaving = child.stopping = True
         self.fork_server.send({"stop": child.number, "grace": grace})
 
+    def stop_invalid(self, child: Child) -> None:
+        """Stop a child that has sent something that no child of ours sends."""
+        child.stopped_as_invalid = True
+        self.stop(child, 0)
+
     def finish(self, child: Child) -> None:
         """Let a child that is being stopped end now: its job has ended and needs no more of the grace."""
-        if len(child.attempts) > 1:
+        if len(child.attempts) > 1 or child.is_silent:
             self.stop(child, 0)  # it must not run the next attempt
         else:
             self.channels.hang_up(child)

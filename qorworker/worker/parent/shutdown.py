@@ -31,6 +31,7 @@ class Shutdown:
         self.grace = grace  # seconds for running jobs after the first signal
         self._requests = 0  # other than by signals
         self.draining = False  # no more jobs are claimed
+        self.suspends = False  # whether loops are to end between two items, so that the worker can end soon
         self._begun = False  # whether it has acted on the first request
         self._force_at: float | None = None
 
@@ -52,11 +53,16 @@ class Shutdown:
         return self.stop_requests > 1
 
     def step(self, now: float) -> None:
-        """Drain after the first request, and interrupt running jobs after the grace or the second one."""
+        """Drain after the first request, and interrupt running jobs after the grace or the second one.
+
+        A job in a loop that another attempt can go on with ends between two of its items.
+        """
         if self.stop_requests and not self._begun:
             self._begun, self._force_at = True, now + self.grace
             self.drain()
             logger.info("Stopping: %s running jobs have %g seconds to end.", len(self.dispatcher.active), self.grace)
+        if self._begun or self.suspends:
+            self.dispatcher.stopping.suspend_loops()
         if self.is_forced:
             self._interrupt(0)
         elif self._force_at is not None and now >= self._force_at:
@@ -67,12 +73,12 @@ class Shutdown:
         """Claim no more jobs, and hand back those that did not start. Running jobs may take as long as they need."""
         if not self.draining:
             self.draining = True
-            self.dispatcher.hand_back_ready()
+            self.dispatcher.intake.hand_back_ready()
 
     def _interrupt(self, grace: float) -> None:
-        for attempt in self.dispatcher.running():
+        for attempt in self.dispatcher.stopping.running():
             text = _("Interrupted because the worker was stopped.")
-            self.dispatcher.stop(attempt, Outcome.INTERRUPTED, text, grace)
+            self.dispatcher.stopping.stop(attempt, Outcome.INTERRUPTED, text, grace)
 
     @contextlib.contextmanager
     def signals(self, selector: selectors.BaseSelector) -> Iterator[None]:

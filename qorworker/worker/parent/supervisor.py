@@ -19,6 +19,7 @@ from qorworker.conf import settings
 from qorworker.database.connection import Database
 from qorworker.models import Job, Worker
 from qorworker.models.tables import require_tables
+from qorworker.models.waking import as_worker
 from qorworker.models.worker import HEARTBEAT, WorkerRequest
 from qorworker.queues import queues_of_workers
 from qorworker.signals import worker_started, worker_stopped
@@ -30,10 +31,13 @@ from qorworker.worker.parent.duties import Duty
 from qorworker.worker.parent.heartbeat import Heartbeat
 from qorworker.worker.parent.housekeeping import Housekeeping
 from qorworker.worker.parent.pool import EXIT_DELAY, Pool
+from qorworker.worker.parent.sampling import INTERVAL as SAMPLING_INTERVAL
+from qorworker.worker.parent.sampling import Sampling
 from qorworker.worker.parent.shutdown import Shutdown
+from qorworker.worker.parent.stalemate import Stalemate
 from qorworker.worker.parent.wakeup import wakeup_for
 from qorworker.worker.parent.watchdog import Watchdog
-from qorworker.worker.parent.write_delay import WriteDelay
+from qorworker.worker.parent.write_delay import PORTION, WriteDelay
 
 if TYPE_CHECKING:
     from qorworker.worker.early import EarlyForkServer
@@ -76,19 +80,23 @@ class Supervisor:
         self.pool = Pool(options.processes, cookie, self.selector)
         self.writer = Writer(options.using, None, f"{self.identity.host}:{self.identity.process_id}")
         self.dispatcher = Dispatcher(self.database, self.pool, self.writer, options.queues, options.excluded)
+        self.intake = self.dispatcher.intake
         self.dispatcher.claimer.limit = 1 if options.only is not None else options.max_jobs
-        self.dispatcher.trusts_requests = options.only is not None
+        self.intake.is_for_one_job = options.only is not None
         self.watchdog = Watchdog(self.dispatcher, self.pool)
+        self.sampling = Sampling(self.pool)
         self.pool.fork_server.command, self.pool.fork_server.early = options.command, options.fork_server
         self.pool.fork_server.on_ready = self.watchdog.send_deadline
         self.wakeup = wakeup_for(options.using, self.selector, self.database.call_guard)
         self.shutdown = Shutdown(self.dispatcher, self.database.call_guard, options.grace)
         self.housekeeping = Housekeeping(self.database, self.dispatcher, self.wakeup, self.shutdown, self._takes_work)
         self.renewing = Duty(self.watchdog.renew, float(settings.LEASE) / 3, urgent=True)
+        self.writing = Duty(self._write_progress, WRITE_INTERVAL)
         self.slowing_down = Duty(self._slow_down, 0.2, needs_database=False)
         self.heartbeat = Heartbeat(self.writer, self.pool, self.identity, cookie, self._queue_names())
         self.heartbeat.is_for_one_job = options.only is not None
         self.write_delay = WriteDelay(self.dispatcher)
+        self.stalemate = Stalemate()
         self.is_job_unavailable = False  # the one job to run could not be claimed
         self.paused = False  # it takes no jobs for now, by request
         self.code_changed = False
@@ -101,7 +109,7 @@ class Supervisor:
 
     def run(self) -> None:
         """Work until a stop is requested, or until the job or the batch it was started for is done."""
-        with self.database.limited(), self.shutdown.signals(self.selector):
+        with self.database.limited(), self.shutdown.signals(self.selector), as_worker():
             try:
                 self._open()
                 while not self._is_done():
@@ -128,8 +136,10 @@ class Supervisor:
             Duty(self.watchdog.stop_outlived, 0.2, needs_database=False),
             Duty(self.watchdog.enforce_limits, 0.2, needs_database=False),
             Duty(self.dispatcher.free_waiting, 0.5, needs_database=False),
-            Duty(self._write_progress, WRITE_INTERVAL),
-            Duty(self.watchdog.check_aborts, 0.5),
+            Duty(self._answer_stacks, 0.2, needs_database=False),
+            Duty(self.sampling.step, SAMPLING_INTERVAL, needs_database=False),
+            self.writing,
+            Duty(self.watchdog.check_requests, 0.5),
             Duty(self._recover, 0.5),
             Duty(self._refresh_pauses, 0.5),
         ]
@@ -185,6 +195,9 @@ class Supervisor:
         self._dispatch(now)
         self.housekeeping.promote_at(self.writer.next_retry, now)
         self.writer.next_retry = math.inf
+        if self.writer.has_resolved:  # jobs may have been released, and may have been passed by the claims so far
+            self.writer.has_resolved, self.wakeup.rung = False, True
+            self.dispatcher.claimer.rests_until = 0.0
         for duty in self._current_duties():
             if duty.at <= now:
                 # With slow statements all duties together may take longer than a lease lasts.
@@ -210,7 +223,7 @@ class Supervisor:
         """Handle events until something is due. An idle worker looks for work in between."""
         now = monotonic()
         until = now + self._seconds_until_due(now)
-        idle = self._takes_work() and self.dispatcher.idle_slots() and not self.wakeup.rung
+        idle = self._takes_work() and self.intake.can_take() and not self.wakeup.rung
         while idle and self.wakeup.look_at < until and not self.database.is_down(now):
             look_at = self.wakeup.look_at
             events = self._listen(look_at - now)
@@ -236,10 +249,10 @@ class Supervisor:
         retry_at = self.database.retry_at
         moments = [max(duty.at, retry_at) if duty.needs_database else duty.at for duty in self._current_duties()]
         takes_work = self._takes_work()
-        is_idle = takes_work and bool(self.dispatcher.idle_slots())
+        is_idle = takes_work and bool(self.intake.idle_slots())
         if (deadline := self.write_delay.deadline()) is not None:
             moments.append(max(deadline, retry_at))
-        elif is_idle and self.dispatcher.claimer.has_more:
+        elif takes_work and self.intake.wants_jobs():
             moments.append(retry_at)
         if is_idle and self.options.only is None:
             moments += [max(at, retry_at) for at in self.dispatcher.claimer.limited.moments()]
@@ -257,7 +270,7 @@ class Supervisor:
         if not self._takes_work() or self.database.is_down(now):
             return
         if self.options.only is not None:
-            claimed = self.database.call(now, partial(self.dispatcher.claim_one, self.options.only))
+            claimed = self.database.call(now, partial(self.intake.claim_one, self.options.only))
             if claimed == 0 and not self.dispatcher.claimer.unanswered:
                 self.is_job_unavailable = self.shutdown.draining = True
             return
@@ -276,18 +289,18 @@ class Supervisor:
         self.dispatcher.announce_begun()
         takes_work = self._takes_work() and self.options.only is None
         if takes_work:
-            self.database.call(now, lambda: self.dispatcher.claim_limited(now))
+            self.database.call(now, lambda: self.intake.claim_limited(now))
             self._dispatch(now)
-        claim = self.dispatcher.next_claim() if takes_work else None
-        if claim is not None and self.write_delay.has_waiting_jobs():
+        claim = self.intake.next_claim() if takes_work and not self.write_delay.has_backlog() else None
+        if claim is not None and self.write_delay.must_claim_first():
             # Claim first: the children work while the ends are written.
-            self.database.call(now, partial(self.dispatcher.claim, claim), self._meanwhile(claim.limit))
+            self.database.call(now, partial(self.intake.claim, claim), self._meanwhile(claim.limit))
             self._dispatch(now)
-            claim = None
+            claim = self.intake.next_claim() if self._takes_work() else None
         if self.write_delay.may_wait(now, claim is not None) or self.database.is_down(now):
             return
         meanwhile = self._meanwhile(len(self.writer.ends))
-        if self.database.call(now, lambda: self.dispatcher.exchange(claim), meanwhile) is not None:
+        if self.database.call(now, lambda: self.intake.exchange(claim, PORTION), meanwhile) is not None:
             written_at = monotonic()
             self.write_delay.written(written_at, written_at - now)
 
@@ -311,7 +324,7 @@ class Supervisor:
         self.dispatcher.announce_begun()
 
     def _check_and_look(self) -> bool:
-        self.watchdog.check_aborts(monotonic())
+        self.watchdog.check_requests(monotonic())
         return self.dispatcher.claimer.look()
 
     def _refresh_pauses(self, now: float) -> None:
@@ -325,23 +338,34 @@ class Supervisor:
         request, was_paused = self.heartbeat.request, self.paused
         if request == WorkerRequest.DRAIN:
             self.shutdown.drain()
+            self.shutdown.suspends = True
         self.paused = request == WorkerRequest.PAUSE
         if self.paused and not was_paused:
-            self.dispatcher.hand_back_ready()
+            self.intake.hand_back_ready()
         elif was_paused and not self.paused:
             self.wakeup.rung = True
 
     def _recover(self, now: float) -> None:
-        if self.dispatcher.recover() and self.shutdown.draining:
-            self.dispatcher.hand_back_ready()
+        if self.intake.recover() and (self.shutdown.draining or self.paused):
+            self.intake.hand_back_ready()
 
     def _write_progress(self, now: float) -> None:
-        for attempt in self.writer.flush(self.dispatcher.active):
-            self.dispatcher.abandon(attempt)
+        running = self.dispatcher.sharing.without_young(self.dispatcher.active, now)
+        for attempt in self.writer.flush(running, len(self.writer.deferred)):
+            self.dispatcher.stopping.abandon(attempt)
+
+    def _answer_stacks(self, now: float) -> None:
+        """Have the stacks that have come in written at once: somebody waits for them."""
+        if self.watchdog.stacks.step(now):
+            self.writing.bring_forward(now)
 
     def _slow_down(self, now: float) -> None:
-        """Stop reading from children while what they sent cannot be written."""
-        self.pool.channels.mute(self._backlog() > BUFFER)
+        """Stop reading from children while what they sent cannot be written. One that may be the reason is stopped."""
+        backlog = self._backlog()
+        is_muted = backlog > BUFFER
+        self.pool.channels.mute(is_muted)
+        if self.stalemate.has_come(now, backlog, is_muted=is_muted and not self.database.is_failing):
+            self.dispatcher.stopping.stop_loudest()
 
     def _backlog(self) -> int:
         return sum(attempt.buffered for attempt in self.dispatcher.active) + sum(
@@ -364,7 +388,7 @@ class Supervisor:
 
     def _has_no_work(self) -> bool:
         """Try to claim once more, and return whether there was nothing to claim."""
-        if not self.dispatcher.idle_slots() or self.watchdog.is_overdue() or self.paused:
+        if not self.intake.idle_slots() or self.watchdog.is_overdue() or self.paused:
             return False
 
         def claim() -> int:
@@ -373,6 +397,6 @@ class Supervisor:
             if not self.dispatcher.claimer.find_queues():
                 return 0
             self.dispatcher.claimer.limited.next_look_at = 0.0
-            return self.dispatcher.claim_limited(monotonic()) + self.dispatcher.exchange(self.dispatcher.next_claim())
+            return self.intake.claim_limited(monotonic()) + self.intake.exchange(self.intake.next_claim())
 
         return self.database.call(monotonic(), claim) == 0

@@ -22,8 +22,10 @@ logger = logging.getLogger(__name__)
 CHANNEL = "qorworker"
 SQLITE_INTERVAL = 0.02  # seconds; the reading costs little, but each wake-up of the process costs more
 # Seconds from a write to the looks after it. It is seen only once it is committed, which the disk may delay.
-LOOKS = (0.0, 0.002, 0.01, 0.03, 0.1, 0.3, 1.0)
-POLLING_INTERVAL = 0.1  # seconds, where there is neither a counter nor a notification
+LOOKS = (0.0, 0.002, 0.006, *(number * SQLITE_INTERVAL for number in range(1, 51)))
+# Seconds from a commit to the looks for another one whose write was over before the files were watched anew.
+LATER_LOOKS = (0.03, 0.1, 0.3)
+POLLING_INTERVAL = 0.07  # seconds, where there is neither a counter nor a notification
 RECONNECT = 5.0
 POOLER_RETRY = 300.0  # seconds before a pooled connection is tried again
 CHECK = 30.0  # seconds between two checks that a quiet connection still works
@@ -100,7 +102,7 @@ class CounterWakeup(Wakeup):
         with self.connection.wrap_database_errors:
             version = self.connection.connection.execute("PRAGMA data_version").fetchone()[0]
         if version != self.version:
-            self._looks = []
+            self._looks = [now + seconds for seconds in LATER_LOOKS]
         # The counter leaves out the worker's own commits, so it looks anyway once in a while.
         if version != self.version or now >= self.look_anyway_at:
             self.version, self.look_anyway_at, self.rung = version, now + float(settings.POLL_INTERVAL), True

@@ -1,4 +1,4 @@
-"""Watches the attempts of this worker: leases, abort requests, limits of time and memory. Parent process."""
+"""Watches the attempts of this worker: leases, requests, limits of time and memory. Parent process."""
 
 from __future__ import annotations
 
@@ -12,15 +12,17 @@ from qorworker.system import processes
 from qorworker.text.moments import duration_text
 from qorworker.worker.parent.dispatcher import Dispatcher
 from qorworker.worker.parent.pool import Pool
+from qorworker.worker.parent.stacks import Stacks
 
 GROWTH = 1.25  # a child may have this many times the memory of the fork server, however large that is
 
 
 class Watchdog:
-    """Renews leases, and stops attempts that were aborted, taken away, or are over a limit."""
+    """Renews leases, stops attempts that were aborted, taken away, or are over a limit, and pauses others."""
 
     def __init__(self, dispatcher: Dispatcher, pool: Pool) -> None:
         self.dispatcher, self.pool = dispatcher, pool
+        self.stacks = Stacks(pool, dispatcher.stopping)
         self.deadline: float | None = None
         self.has_unrenewed = False  # the last renewal missed leases: rows are locked, or jobs were taken
 
@@ -37,39 +39,45 @@ class Watchdog:
         self.deadline = before + lease - LEASE_MARGIN
         self.send_deadline()
 
-    def check_aborts(self, now: float) -> None:
-        """Stop attempts whose abort was requested, and attempts that another worker owns now."""
-        if tokens := self.dispatcher.stoppable():
+    def check_requests(self, now: float) -> None:
+        """Stop attempts whose abort was requested, and those that another worker owns now; pause what is to pause."""
+        if tokens := self.dispatcher.stopping.stoppable(now):
             self._heed_requests(tokens)
         if self.has_unrenewed:
             self.renew(now)
 
     def _heed_requests(self, tokens: dict[int, str]) -> None:
-        abort_requests = Job.objects.using(self.dispatcher.database.using).abort_requests(tokens)
+        requests = Job.objects.using(self.dispatcher.database.using).requests(tokens)
         attempts = [attempt for attempt in self.dispatcher.active if attempt.job.id in tokens and not attempt.lost]
         for attempt in attempts:
-            if attempt.job.id not in abort_requests:
-                self.dispatcher.abandon(attempt)
-            elif abort_requests[attempt.job.id]:
-                self.dispatcher.stop(attempt, Outcome.ABORTED, _("Aborted."), float(settings.ABORT_GRACE))
+            if (requested := requests.get(attempt.job.id)) is None:
+                self.dispatcher.stopping.abandon(attempt)
+                continue
+            if requested.stack_at is not None:
+                self.stacks.request(attempt, requested.stack_at, processes.monotonic())
+            if requested.abort:
+                self.dispatcher.stopping.stop(attempt, Outcome.ABORTED, _("Aborted."), float(settings.ABORT_GRACE))
+            elif requested.pause:
+                self.dispatcher.stopping.pause(attempt)
 
     def enforce_limits(self, now: float) -> None:
-        """Stop attempts that are over their limit of time or memory."""
+        """Stop attempts that are over their limit of time or memory, and those that do not end when asked to."""
+        self.dispatcher.sharing.kill_overdue(now)
         for attempt in self.dispatcher.active:
             job_type = registry.find(attempt.job.name)
             if job_type is None or attempt.begun is None or attempt.stop_reason:
                 continue
             if job_type.timeout is not None and now - attempt.begun > job_type.timeout:
                 text = _("Stopped after the limit of %s.") % duration_text(job_type.timeout)
-                self.dispatcher.stop(attempt, Outcome.TIMEOUT, text, float(settings.ABORT_GRACE))
+                self.dispatcher.stopping.stop(attempt, Outcome.TIMEOUT, text, float(settings.ABORT_GRACE))
             elif job_type.memory_limit is not None:
                 self._limit_memory(attempt, job_type.memory_limit)
 
     def _limit_memory(self, attempt: RunningAttempt, limit: int) -> None:
-        child = self.dispatcher.child_of(attempt)
+        child = self.dispatcher.stopping.child_of(attempt)
         if child is not None and child.pid is not None and processes.resident_memory(child.pid) > limit:
             text = _("Stopped because it needed more memory than its limit of %s.") % size(limit)
-            self.dispatcher.stop(attempt, Outcome.MEMORY, text, 0)
+            self.dispatcher.stopping.stop(attempt, Outcome.MEMORY, text, 0)
 
     def stop_outlived(self, now: float) -> None:
         """Stop attempts whose lease may have passed; the fork server does so even if this process cannot."""
@@ -77,7 +85,8 @@ class Watchdog:
             return
         for child in self.pool.children.values():
             if child.owned and child.attempts:
-                self.dispatcher.stop(child.attempts[0], Outcome.LOST, given_up_text(), 0)
+                for attempt in list(child.attempts) if child.shared_by else [child.attempts[0]]:
+                    self.dispatcher.stopping.stop(attempt, Outcome.LOST, given_up_text(), 0)
 
     def is_overdue(self) -> bool:
         """Whether the renewal of the leases is overdue: until it succeeds, new attempts would be stopped at once."""
@@ -89,9 +98,12 @@ class Watchdog:
             self.pool.send({"deadline": True, "at": self.deadline})
 
     def recycle_children(self, now: float) -> None:
-        """Replace idle children that have grown too large. A new child is as large as the fork server."""
+        """Replace children that have grown too large: idle ones, and shared ones once their jobs have ended.
+
+        A new child is as large as the fork server.
+        """
         fork_servers = [processes.resident_memory(pid) for pid in self.pool.fork_server.pids]
         limit = max(settings.CHILD_MEMORY, *(GROWTH * memory for memory in fork_servers), 0)
         for child in self.pool.available:
-            if child.idle and child.pid and processes.resident_memory(child.pid) > limit:
+            if (child.idle or child.shared_by) and child.pid and processes.resident_memory(child.pid) > limit:
                 self.pool.retire(child)

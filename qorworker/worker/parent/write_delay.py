@@ -5,6 +5,7 @@ from __future__ import annotations
 from qorworker.worker.parent.dispatcher import Dispatcher
 
 BATCH_OF_ENDS = 200  # this many ends are written without waiting for more
+PORTION = 1000  # ends in one write: children run out of jobs while more are written
 END_DELAY = 0.005  # seconds that an end waits at most
 
 
@@ -40,10 +41,18 @@ class WriteDelay:
         """Whether jobs wait in children: they end faster than each end could be written alone."""
         return any(len(child.attempts) > 1 for child in self.dispatcher.pool.children.values())
 
+    def must_claim_first(self) -> bool:
+        """Whether children have jobs waiting, which would run out while ends are written."""
+        return any(len(child.attempts) > child.limit for child in self.dispatcher.pool.children.values())
+
+    def has_backlog(self) -> bool:
+        """Whether so many ends wait to be written that no more jobs are to be claimed before."""
+        return len(self.dispatcher.writer.ends) >= 2 * PORTION
+
     def _soon_free(self, seconds: float) -> bool:
         """Whether a child is likely to end its job within this time."""
         seconds_for = self.dispatcher.durations.seconds
-        return any(seconds_for(attempt.job.name) < seconds for attempt in self.dispatcher.running())
+        return any(seconds_for(attempt.job.name) < seconds for attempt in self.dispatcher.stopping.running())
 
     def _delay(self) -> float:
         """Seconds to wait: with jobs waiting in children the full delay, otherwise no longer than a write takes."""

@@ -15,7 +15,8 @@ from django.forms import Form
 
 from qorworker.definitions.job_type import JobType
 from qorworker.definitions.registry import registry
-from qorworker.execution.execute import Ending, Work
+from qorworker.execution.endings import Ending
+from qorworker.execution.messages import Work
 from qorworker.worker.child import main as module
 from qorworker.worker.child.main import Runner
 
@@ -38,14 +39,16 @@ def child(monkeypatch, sent):
 
     monkeypatch.setattr(module.os, "_exit", leave)
     monkeypatch.setattr(module.signal, "signal", lambda *given: None)
+    monkeypatch.setattr(module.signal, "siginterrupt", lambda *given: None)
+    monkeypatch.setattr(module.faulthandler, "register", lambda *given, **named: None)
     monkeypatch.setattr(module, "Leftovers", lambda: SimpleNamespace(restore=list))
     monkeypatch.setattr(module, "has_descendants", lambda: False)
     monkeypatch.setattr(module, "execute", lambda *given, **options: Ending("done"))
     child = Runner.__new__(Runner)
     child.process_id = os.getpid()
     child.abort_requested = child.in_handler = child.end_unsent = child.threads_go_on = False
-    child.number, child.last = 0, None
-    child.peak_memory = SimpleNamespace(read=lambda: 1)
+    child.number, child.last, child.shared = 0, None, None
+    child.peak_memory, child.board = SimpleNamespace(read=lambda: 1), SimpleNamespace(descriptor=-1)
     child.sessions = SimpleNamespace(reset=lambda warn: None)
     child.next_work = iter([Work(7, "testapp.noop", "{}", 1, 1, "token"), None]).__next__
     child.send_records = lambda *records: sent.extend(records)
@@ -182,5 +185,11 @@ def test_the_pipe_stays_open_until_the_exit_functions_have_run(monkeypatch):
     monkeypatch.setattr(module, "Runner", Quick)
     monkeypatch.setattr(module, "_set_up", lambda *given: None)
     monkeypatch.setattr(module, "exit_process", leave)
-    module.run(None, None, -1, None, -1, os.getpid())
+    module.run(None, None, -1, None, -1, -1, os.getpid())
     assert alive == [True]
+
+
+def test_a_signal_to_leave_right_before_an_attempt_begins_hands_that_back_or_keeps_it(child, sent, monkeypatch):
+    monkeypatch.setattr(module.registry, "concurrency_of", lambda name: child.on_leave(signal.SIGRTMIN, None))
+    child.main()
+    assert sent == [["leaving", 0]]

@@ -19,11 +19,11 @@ from qorworker.models import Job, database_now
 from qorworker.models.job_queries import JobQuerySet
 from qorworker.models.sql import Claim, claim_one
 from qorworker.system.processes import monotonic
-from qorworker.worker.parent.channels import READS, Child
+from qorworker.worker.parent.channels import READS
 from qorworker.worker.parent.pool import Exit
 from qorworker.worker.parent.watchdog import Watchdog
 from tests.support import log_of
-from tests.testapp import jobs
+from tests.testapp import jobs, sharing
 from tests.worker.parent.support import end, flushed, given
 
 KILLED = Exit(-9, 0, 0)
@@ -42,6 +42,28 @@ class TestJobsBehindOneThatTakesLong:
         dispatcher.free_waiting(monotonic() + 60)
         assert dispatcher.pool.fork_server.sent == [{"leave": child.number}]
         assert not dispatcher.pool.available
+
+    def test_are_handed_back_by_a_process_that_is_to_be_replaced_after_them_too(self, dispatcher, child, three):
+        """It has had its share of jobs."""
+        dispatcher.pool.retire(child)
+        self.leave(dispatcher, child)
+        dispatcher.on_record(child, ["leaving", 1])
+        assert flushed(dispatcher, *three) == [("running", 1), ("new", 0), ("new", 0)]
+
+    def test_are_handed_back_if_no_process_has_them_yet_either(self, dispatcher, child, three):
+        """The one that was to get them is to be replaced after what it has."""
+        dispatcher.pool.retire(child)
+        more = [jobs.noop_again.enqueue() for _ in range(2)]
+        for job in more:
+            assert dispatcher.intake.claim_one(job.pk) == 1
+        now = monotonic()
+        for seconds in (0.0, 1.0):
+            dispatcher.dispatch(now + seconds)
+            dispatcher.free_waiting(now + seconds)
+            assert flushed(dispatcher, *more) == [("running", 1)] * 2
+        dispatcher.dispatch(now + 3.0)
+        dispatcher.free_waiting(now + 3.0)
+        assert flushed(dispatcher, *more) == [("new", 0)] * 2
 
     def test_are_handed_back_and_it_goes_on(self, dispatcher, child, three):
         self.leave(dispatcher, child)
@@ -66,6 +88,52 @@ class TestJobsBehindOneThatTakesLong:
         dispatcher.on_record(child, ["leaving", 1])
         assert flushed(dispatcher, *three) == [("done", 1), ("new", 0), ("new", 0)]
         assert not child.attempts
+
+    def test_are_handed_back_before_it_can_say_so(self, dispatcher, child, three):
+        """A driver in C waits for its database, so no handler of a signal runs."""
+        self.leave(dispatcher, child)
+        dispatcher.pool._on_news({"asked": child.number}, 0.0)
+        assert flushed(dispatcher, *three) == [("running", 1), ("new", 0), ("new", 0)]
+        dispatcher.on_record(child, ["leaving", 1])
+        dispatcher.on_record(child, end(three[0]))
+        assert flushed(dispatcher, *three) == [("done", 1), ("new", 0), ("new", 0)]
+        assert dispatcher.pool.fork_server.sent == [{"leave": child.number}]
+
+    def test_that_had_begun_when_it_was_asked_are_kept(self, dispatcher, child, three, monkeypatch):
+        def hear(child):
+            dispatcher.on_record(child, end(three[0]))
+            return 1
+
+        self.leave(dispatcher, child)
+        monkeypatch.setattr(dispatcher.pool.channels, "_hear", hear)
+        dispatcher.pool._on_news({"asked": child.number}, 0.0)
+        assert flushed(dispatcher, *three) == [("done", 1), ("running", 1), ("new", 0)]
+        dispatcher.on_record(child, ["leaving", 1])
+        assert flushed(dispatcher, *three) == [("done", 1), ("new", 0), ("new", 0)]
+
+    def test_are_not_started_by_a_process_whose_job_has_taken_the_signal_away(self, dispatcher, child, three):
+        self.leave(dispatcher, child)
+        dispatcher.pool._on_news({"asked": child.number}, 0.0)
+        dispatcher.on_record(child, end(three[0]))
+        assert flushed(dispatcher, *three) == [("done", 1), ("new", 0), ("new", 0)]
+        assert dispatcher.pool.fork_server.sent[-1] == {"stop": child.number, "grace": 0}
+
+    def test_are_not_started_by_such_a_process_if_its_job_was_stopped_in_vain(self, dispatcher, child, three):
+        self.leave(dispatcher, child)
+        dispatcher.pool._on_news({"asked": child.number}, 0.0)
+        dispatcher.stopping.stop(attempt := child.attempts[0], "aborted", "Aborted.", 10)
+        dispatcher.on_record(child, end(three[0], returned_at=attempt.asked_to_end_at + 0.001))
+        assert dispatcher.pool.fork_server.sent[-1] == {"stop": child.number, "grace": 0}
+
+    @pytest.mark.parametrize(("muted", "messages"), [(True, 0), (False, READS)])
+    def test_are_kept_until_it_says_so_if_later_ends_may_be_unheard(
+        self, dispatcher, child, three, monkeypatch, muted, messages
+    ):
+        self.leave(dispatcher, child)
+        monkeypatch.setattr(dispatcher.pool.channels, "_hear", lambda child: messages)
+        dispatcher.pool.channels.muted = muted
+        dispatcher.pool._on_news({"asked": child.number}, 0.0)
+        assert flushed(dispatcher, *three) == [("running", 1)] * 3
 
     def test_make_no_crash_of_it_an_attempt_that_never_began(self, dispatcher, child, three):
         self.leave(dispatcher, child)
@@ -110,114 +178,79 @@ class TestJobsBehindOneThatTakesLong:
         assert dispatcher.pool.fork_server.sent == []
 
 
-class TestTheJobBehindOneThatIsStopped:
-    def test_hit_by_the_signal_that_was_meant_for_the_first_it_is_queued_again(self, dispatcher, child):
-        first, second = jobs.noop_again.enqueue(), jobs.noop_again.enqueue()
-        attempt, _ = given(dispatcher, child, first, second)
-        dispatcher.stop(attempt, "aborted", "Aborted.", 10)
-        dispatcher.on_record(child, end(first))
-        dispatcher.on_record(child, end(second, "aborted"))
-        dispatcher.on_record(child, ["left", second.number])
-        del dispatcher.pool.children[1]
-        dispatcher.on_exit(child, Exit(0, 0, 0))
-        assert flushed(dispatcher, first, second) == [("done", 1), ("new", 0)]
-
-    def test_ended_without_a_word_it_did_not_crash(self, dispatcher, child):
-        first, second = jobs.noop_again.enqueue(), jobs.noop_again.enqueue()
-        attempt, _ = given(dispatcher, child, first, second)
-        dispatcher.stop(attempt, "timeout", "Stopped.", 10)
-        dispatcher.on_record(child, end(first))
-        del dispatcher.pool.children[1]
-        dispatcher.on_exit(child, KILLED)
-        assert flushed(dispatcher, first, second) == [("done", 1), ("new", 0)]
-        assert second.crashes == 0
-
-    def test_a_process_that_nobody_stopped_has_crashed(self, dispatcher, child):
-        first, second = jobs.noop_again.enqueue(), jobs.noop_again.enqueue()
-        given(dispatcher, child, first, second)
-        dispatcher.on_record(child, end(first))
-        del dispatcher.pool.children[1]
-        dispatcher.on_exit(child, KILLED)
-        assert flushed(dispatcher, first, second) == [("done", 1), ("scheduled", 1)]
-        assert second.crashes == 1
-
-    def test_taken_away_while_it_waited_it_is_stopped_when_its_turn_comes(self, dispatcher, child):
-        first, second = jobs.noop_again.enqueue(), jobs.noop_again.enqueue()
-        _, attempt = given(dispatcher, child, first, second)
-        dispatcher.abandon(attempt)
-        assert not child.stopping
-        dispatcher.on_record(child, end(first))
-        assert child.stopping
-
-
-class TestTheSameJobTwiceOnOneWorker:
-    """The worker stood still for so long that another one took its job, ended that attempt and queued the job again."""
-
+class TestJobsBehindTwoThatShareAProcess:
     @pytest.fixture
-    def stale(self, dispatcher, child):
-        """An attempt that a process here still runs although it was lost, of a job that waits again."""
-        [attempt] = given(dispatcher, child, jobs.noop_again.enqueue())
-        Job.objects.filter(pk=attempt.job.id).update(status="new", attempt_token=None, lease_expires_at=None)
-        dispatcher.pool.fork_server.ready = dispatcher.claimer.has_more = True
-        dispatcher.pool.size, dispatcher.pool.children[2] = 2, Child(2, -1, None, -1, pid=4712)
-        dispatcher.claimer.find_queues()
-        return attempt
+    def four(self, dispatcher, child, monkeypatch):
+        four = [sharing.limited.enqueue(seconds=1.0) for _ in range(4)]
+        for job in four:
+            assert dispatcher.intake.claim_one(job.pk) == 1
+        monkeypatch.setattr(dispatcher.pool.channels, "push", lambda child: None)
+        for _ in range(3):
+            dispatcher.sharing.durations.note(sharing.limited.name, 0.01)
+        dispatcher.dispatch(monotonic())
+        child.unsent.clear()
+        child.begun = True
+        monkeypatch.setattr(dispatcher.pool.channels, "_hear", lambda child: 0)
+        for number, job in enumerate(four, 1):
+            job.number = number
+        return four
 
-    def take(self, dispatcher):
-        dispatcher.exchange(dispatcher.next_claim())
-        dispatcher.writer.flush(())
-        return Job.objects.get()
+    def leave(self, dispatcher, child):
+        dispatcher.free_waiting(monotonic() + 60)
+        assert dispatcher.pool.fork_server.sent[-1] == {"leave": child.number}
 
-    def test_is_not_started_beside_the_attempt_that_was_lost(self, dispatcher, child, stale):
-        job = self.take(dispatcher)
-        assert (job.status, job.attempt) == ("new", 1)
-        assert stale.lost
-        assert child.stopping
-        assert (list(dispatcher.active), list(dispatcher.ready)) == ([stale], [])
+    def test_are_handed_back_before_it_can_say_so(self, dispatcher, child, four):
+        """One of the two blocks the loop in C, so no handler of a signal runs."""
+        self.leave(dispatcher, child)
+        dispatcher.pool._on_news({"asked": child.number}, 0.0)
+        assert flushed(dispatcher, *four) == [("running", 1)] * 2 + [("new", 0)] * 2
+        dispatcher.on_record(child, ["leaving", 2])
+        dispatcher.on_record(child, end(four[0]))
+        assert flushed(dispatcher, *four) == [("done", 1), ("running", 1), ("new", 0), ("new", 0)]
+        assert not any("stop" in order for order in dispatcher.pool.fork_server.sent)
 
-    def test_is_left_to_others_as_long_as_the_lost_attempt_has_a_process(self, dispatcher, stale):
-        self.take(dispatcher)
-        dispatcher.claimer.find_queues()
-        assert dispatcher.next_claim().but == [stale.job.id]
-        assert self.take(dispatcher).status == "new"
-        assert not dispatcher.claimer.has_more  # it does not ask again and again
+    def test_are_handed_back_by_a_process_that_is_to_be_replaced_after_them_too(self, dispatcher, child, four):
+        dispatcher.pool.retire(child)
+        self.leave(dispatcher, child)
+        dispatcher.pool._on_news({"asked": child.number}, 0.0)
+        assert flushed(dispatcher, *four) == [("running", 1)] * 2 + [("new", 0)] * 2
 
-    def test_is_taken_when_that_process_has_ended(self, dispatcher, child, stale):
-        self.take(dispatcher)
-        del dispatcher.pool.children[1]
-        dispatcher.on_exit(child, KILLED)
-        dispatcher.claimer.find_queues()
-        job = self.take(dispatcher)
-        assert (job.status, job.attempt) == ("running", 2)
-        [attempt] = dispatcher.active
-        assert (attempt.job.token, attempt.lost) == (job.attempt_token, False)
+    def test_that_had_begun_when_it_was_asked_are_kept(self, dispatcher, child, four, monkeypatch):
+        def hear(child):
+            dispatcher.on_record(child, end(four[1]))
+            return 1
 
-    def test_another_job_is_taken_meanwhile(self, dispatcher, stale):
-        dispatcher.abandon(stale)
-        other = jobs.noop_again.enqueue()
-        dispatcher.exchange(dispatcher.next_claim())
-        assert [attempt.job.id for attempt in dispatcher.ready] == [other.pk]
+        self.leave(dispatcher, child)
+        monkeypatch.setattr(dispatcher.pool.channels, "_hear", hear)
+        dispatcher.pool._on_news({"asked": child.number}, 0.0)
+        assert flushed(dispatcher, *four) == [("running", 1), ("done", 1), ("running", 1), ("new", 0)]
 
-    def test_is_not_taken_by_its_number_either(self, dispatcher, stale):
-        assert dispatcher.claim_one(stale.job.id) == 0
+    def test_are_handed_back_even_if_they_could_have_begun_but_were_not_read(self, dispatcher, child, four):
+        """One of them blocks the loop."""
+        child.unsent += b"." * sum(list(child.lengths)[1:])
+        self.leave(dispatcher, child)
+        dispatcher.pool._on_news({"asked": child.number}, 0.0)
+        assert flushed(dispatcher, *four) == [("running", 1)] + [("new", 0)] * 3
+        dispatcher.intake.stuck_since, dispatcher.pool.fork_server.sent[:] = None, []
+        dispatcher.free_waiting(monotonic() + 120)
+        assert dispatcher.pool.fork_server.sent == []
 
-    def test_an_attempt_that_had_no_process_yet_makes_room_at_once(self, dispatcher, child, stale):
-        child.attempts.clear()
-        dispatcher.ready.append(stale)
-        assert self.take(dispatcher).status == "running"
-        [attempt] = dispatcher.active
-        assert list(dispatcher.ready) == [attempt]
-        assert attempt is not stale
+    def test_are_asked_for_again_if_later_ends_may_be_unheard(self, dispatcher, child, four, monkeypatch):
+        self.leave(dispatcher, child)
+        monkeypatch.setattr(dispatcher.pool.channels, "_hear", lambda child: READS)
+        dispatcher.pool._on_news({"asked": child.number}, 0.0)
+        assert flushed(dispatcher, *four) == [("running", 1)] * 4
+        monkeypatch.setattr(dispatcher.pool.channels, "_hear", lambda child: 0)
+        self.leave(dispatcher, child)
+        assert dispatcher.pool.fork_server.sent.count({"leave": child.number}) == 2
 
-    def test_the_end_of_the_old_attempt_does_not_touch_the_new_one(self, dispatcher, child, stale):
-        dispatcher.abandon(stale)
-        dispatcher.active.discard(stale)
-        other = Child(3, -1, None, -1, pid=4713)
-        [attempt] = given(dispatcher, other, Job.objects.get())
-        dispatcher.on_exit(child, KILLED)
-        assert list(dispatcher.active) == [attempt]
-        assert flushed(dispatcher, job := Job.objects.get()) == [("running", 2)]
-        assert job.attempt_token == attempt.job.token
+    def test_are_not_started_by_a_process_that_never_says_so(self, dispatcher, child, four):
+        self.leave(dispatcher, child)
+        dispatcher.pool._on_news({"asked": child.number}, 0.0)
+        for job in four[:2]:
+            dispatcher.on_record(child, end(job))
+        assert flushed(dispatcher, *four) == [("done", 1)] * 2 + [("new", 0)] * 2
+        assert dispatcher.pool.fork_server.sent[-1] == {"stop": child.number, "grace": 0}
 
 
 def test_what_an_earlier_attempt_of_the_same_job_says_is_not_heard(dispatcher, child):
@@ -234,57 +267,6 @@ def test_what_an_earlier_attempt_of_the_same_job_says_is_not_heard(dispatcher, c
     ):
         dispatcher.on_record(child, record)
     assert (attempt.log, attempt.progress, list(child.attempts)) == ([], None, [attempt])
-
-
-class TestAHandlerThatReturnsWhileItIsStopped:
-    def stopped(self, dispatcher, child, *many, grace=10):
-        [attempt, *_] = given(dispatcher, child, *many)
-        dispatcher.stop(attempt, "aborted", "Aborted.", grace)
-        return attempt
-
-    def leave(self, dispatcher, child):
-        del dispatcher.pool.children[1]
-        dispatcher.on_exit(child, Exit(0, 0, 0))
-
-    def test_after_it_was_asked_to_was_aborted(self, dispatcher, child):
-        attempt = self.stopped(dispatcher, child, job := jobs.noop.enqueue())
-        dispatcher.on_record(child, end(job, returned_at=attempt.asked_to_end_at + 0.001))
-        assert flushed(dispatcher, job) == [("running", 1)]  # some of its processes may still live
-        self.leave(dispatcher, child)
-        assert flushed(dispatcher, job) == [("killed", 1)]
-        assert job.error == "Aborted. Its function then returned. All its processes have ended."
-        assert job.attempts.get().outcome == "aborted"
-
-    def test_before_the_request_could_reach_it_is_done(self, dispatcher, child):
-        attempt = self.stopped(dispatcher, child, job := jobs.noop.enqueue())
-        dispatcher.on_record(child, end(job, returned_at=attempt.asked_to_end_at - 0.001))
-        assert flushed(dispatcher, job) == [("done", 1)]
-
-    def test_before_it_was_killed_without_being_asked_is_done(self, dispatcher, child):
-        self.stopped(dispatcher, child, job := jobs.noop.enqueue(), grace=0)
-        dispatcher.on_record(child, end(job, returned_at=1e9))
-        assert flushed(dispatcher, job) == [("done", 1)]
-
-    def test_with_errors_in_its_rows_was_aborted_too(self, dispatcher, child):
-        attempt = self.stopped(dispatcher, child, job := jobs.noop.enqueue())
-        dispatcher.on_record(child, end(job, "row_errors", returned_at=attempt.asked_to_end_at + 1))
-        self.leave(dispatcher, child)
-        assert flushed(dispatcher, job) == [("killed", 1)]
-
-    def test_with_its_end_committed_is_done(self, dispatcher, child):
-        attempt = self.stopped(dispatcher, child, job := jobs.atomic.enqueue(name="kept"))
-        assert Job.objects.end_in_transaction(job.pk, 1, attempt.job.token)
-        dispatcher.on_record(child, end(job, committed=True, returned_at=attempt.asked_to_end_at + 1))
-        assert flushed(dispatcher, job) == [("done", 1)]
-
-    def test_leaves_the_job_behind_it_to_another_process(self, dispatcher, child):
-        first, second = jobs.noop_again.enqueue(), jobs.noop_again.enqueue()
-        attempt = self.stopped(dispatcher, child, first, second)
-        dispatcher.on_record(child, end(first, returned_at=attempt.asked_to_end_at + 1))
-        assert {"stop": 1, "grace": 0} in dispatcher.pool.fork_server.sent
-        dispatcher.on_record(child, end(second, returned_at=attempt.asked_to_end_at + 2))
-        self.leave(dispatcher, child)
-        assert flushed(dispatcher, first, second) == [("killed", 1), ("new", 0)]
 
 
 class TestAJobThatEndedInItsOwnTransaction:
@@ -306,7 +288,7 @@ class TestAJobThatEndedInItsOwnTransaction:
 
     def test_it_goes_on_until_its_child_says_so(self, dispatcher, child):
         job, attempt = self.committed(dispatcher, child)
-        Watchdog(dispatcher, dispatcher.pool).check_aborts(0.0)
+        Watchdog(dispatcher, dispatcher.pool).check_requests(0.0)
         assert dispatcher.writer.flush([attempt]) == []
         assert not child.stopping
         dispatcher.on_record(child, end(job, committed=True))
@@ -401,7 +383,7 @@ class TestAJobThatDidNotEndInItsOwnTransaction:
         job = jobs.atomic.enqueue(name="late")
         [attempt] = given(dispatcher, child, job)
         Job.objects.filter(pk=job.pk).update(attempt_token="another")
-        Watchdog(dispatcher, dispatcher.pool).check_aborts(0.0)
+        Watchdog(dispatcher, dispatcher.pool).check_requests(0.0)
         assert (attempt.lost, child.stopping) == (True, True)
 
 
@@ -431,7 +413,7 @@ def test_a_child_that_is_faster_than_the_news_of_its_fork_is_heard_after_it(disp
     descriptors = []
     monkeypatch.setattr(dispatcher.pool.fork_server, "send", lambda order, given=(): descriptors.extend(given))
     child = dispatcher.pool._fork()
-    work, records, output = descriptors
+    work, records, output, board = descriptors
     given(dispatcher, child, job := jobs.noop.enqueue())
     with socket.socket(fileno=records) as end_of_child:
         end_of_child.send(encode([end(job)]))
@@ -441,8 +423,8 @@ def test_a_child_that_is_faster_than_the_news_of_its_fork_is_heard_after_it(disp
     assert flushed(dispatcher, job) == [("done", 1)]
     assert job.attempts.get().process_id == 4711
     dispatcher.pool.channels.close(child)
-    os.close(work)
-    os.close(output)
+    for descriptor in (work, output, board):
+        os.close(descriptor)
 
 
 def test_output_that_a_leaving_child_could_not_wait_for_is_in_the_log_of_its_job(dispatcher, selector, monkeypatch):
@@ -450,7 +432,7 @@ def test_output_that_a_leaving_child_could_not_wait_for_is_in_the_log_of_its_job
     descriptors = []
     monkeypatch.setattr(dispatcher.pool.fork_server, "send", lambda order, given=(): descriptors.extend(given))
     child = dispatcher.pool._fork()
-    work, records, output = descriptors
+    work, records, output, board = descriptors
     given(dispatcher, child, job := jobs.noop.enqueue())
     child.begun = True
     os.write(output, b"by a subprocess\nand half a line")
@@ -460,8 +442,8 @@ def test_output_that_a_leaving_child_could_not_wait_for_is_in_the_log_of_its_job
     assert flushed(dispatcher, job) == [("done", 1)]
     assert log_of(job) == ["by a subprocess", "and half a line"]
     dispatcher.pool.channels.close(child)
-    os.close(work)
-    os.close(output)
+    for descriptor in (work, output, board):
+        os.close(descriptor)
 
 
 def hear(selector):
@@ -548,8 +530,8 @@ class TestAFailureAfterAWrite:
             dispatcher.on_record(child, end(first))
             break_it(attempt)
             with suppress(OperationalError):
-                dispatcher.exchange(dispatcher.next_claim())
-            dispatcher.recover()
+                dispatcher.intake.exchange(dispatcher.intake.next_claim())
+            dispatcher.intake.recover()
             return job.pk, [attempt.job.id for attempt in dispatcher.active]
 
         return exchange
@@ -589,10 +571,10 @@ class TestAFailureInTheMiddleOfAWrite:
             jobs.noop.enqueue()
             dispatcher.pool.fork_server.ready = True
             dispatcher.claimer.find_queues()
-            claim = dispatcher.next_claim()
+            claim = dispatcher.intake.next_claim()
             with pytest.raises(OperationalError):
-                dispatcher.exchange(claim)
-            dispatcher.recover()
+                dispatcher.intake.exchange(claim)
+            dispatcher.intake.recover()
             running = Job.objects.filter(attempt_token=claim.token).values_list("pk", flat=True)
             return list(running), [attempt.job.id for attempt in dispatcher.active]
 
@@ -647,8 +629,8 @@ def test_a_child_blots_out_the_secrets_of_the_attempts_that_it_has_and_of_no_ear
         for password in passwords:
             job = jobs.secretive.enqueue(password=password)
             claimed = claim_one("default", job.pk, Claim(worker_id=1, token=secrets.token_hex(16), lease=15.0))
-            dispatcher.ready.append(RunningAttempt(claimed, "default"))
-            dispatcher._child_for = lambda attempt, is_alone: child
+            dispatcher.intake.ready.append(RunningAttempt(claimed, "default"))
+            dispatcher._child_for = lambda attempt, is_alone, is_shared: child
         dispatcher.dispatch(monotonic())
         return child.mask.secrets
 

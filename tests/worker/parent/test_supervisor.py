@@ -6,9 +6,11 @@ from types import SimpleNamespace
 import pytest
 from django.db import OperationalError
 
+from qorworker.conf import settings
 from qorworker.models import Job, Worker
-from qorworker.models.job_queries import JobQuerySet, Promotion
-from qorworker.models.sql import Heads
+from qorworker.models.job_queries import JobQuerySet
+from qorworker.models.promoting import Promotion
+from qorworker.models.sql import Heads, claim
 from qorworker.system.processes import monotonic
 from qorworker.worker.parent import duties, housekeeping
 from qorworker.worker.parent.channels import Child
@@ -16,7 +18,10 @@ from qorworker.worker.parent.duties import Duty
 from qorworker.worker.parent.housekeeping import PROMOTION, PROMOTION_PAUSE
 from qorworker.worker.parent.supervisor import BUFFER, IDLE_STEP, Supervisor, WorkerOptions
 from qorworker.worker.parent.write_delay import END_DELAY
+from tests.models.rows import wanted
 from tests.testapp import jobs
+
+LEASE = float(settings.LEASE)
 
 
 @pytest.fixture
@@ -47,6 +52,21 @@ def test_a_paused_worker_takes_nothing_until_it_is_resumed_and_then_looks_at_onc
     assert supervisor._takes_work()
     assert supervisor.wakeup.rung
     assert row_of(supervisor).heeded == ""
+
+
+def test_a_job_of_a_lost_claim_that_is_found_on_a_paused_worker_is_handed_back(supervisor):
+    job = jobs.noop.enqueue()
+    claimer = supervisor.dispatcher.claimer
+    order = wanted(names=[job.name])
+    claim("default", order)
+    with pytest.raises(OperationalError), claimer.unanswered.remembering(order):
+        raise OperationalError("the server closed the connection")
+    row_of(supervisor).pause()
+    supervisor._beat(0.0)
+    supervisor._recover(0.0)
+    supervisor.writer.flush(())
+    job.refresh_from_db()
+    assert (job.status, job.attempt) == ("new", 0)
 
 
 def test_a_drained_worker_ends_as_soon_as_nothing_runs_and_forces_nobody(supervisor):
@@ -107,10 +127,10 @@ class TestAJobThatWasClaimedSlowly:
     @pytest.fixture
     def claim(self, supervisor, child, monkeypatch):
         """``claim()``: one round of the loop with such a claim."""
-        claimer, claim = supervisor.dispatcher.claimer, supervisor.dispatcher.exchange
+        claimer, claim = supervisor.dispatcher.claimer, supervisor.dispatcher.intake.exchange
 
-        def exchange(order):
-            claimed = claim(order)
+        def exchange(order, most):
+            claimed = claim(order, most)
             supervisor.watchdog.deadline = monotonic() - 1
             return claimed
 
@@ -121,7 +141,7 @@ class TestAJobThatWasClaimedSlowly:
             assert len(supervisor.dispatcher.active) == 1
             supervisor._dispatch(monotonic())
 
-        monkeypatch.setattr(supervisor.dispatcher, "exchange", exchange)
+        monkeypatch.setattr(supervisor.dispatcher.intake, "exchange", exchange)
         return run
 
     def test_is_given_to_a_child_once_the_leases_are_renewed(self, supervisor, child, claim):
@@ -135,7 +155,7 @@ class TestAJobThatWasClaimedSlowly:
 
         monkeypatch.setattr(JobQuerySet, "renew", renew)
         claim()
-        assert (list(child.attempts), len(supervisor.dispatcher.ready)) == ([], 1)
+        assert (list(child.attempts), len(supervisor.dispatcher.intake.ready)) == ([], 1)
 
 
 class TestDuties:
@@ -253,11 +273,11 @@ def test_an_end_that_comes_in_during_a_write_waits_for_no_duty(supervisor, monke
     supervisor.duties = [Duty(lambda now: None, 60.0, at=monotonic() + 60)]
     ends = supervisor.writer.ends
 
-    def exchange(claim):
+    def exchange(claim, most):
         ends[:] = [SimpleNamespace(attempt=None)]  # heard while the database worked
         return 0
 
-    monkeypatch.setattr(supervisor.dispatcher, "exchange", exchange)
+    monkeypatch.setattr(supervisor.dispatcher.intake, "exchange", exchange)
     ends.append(SimpleNamespace(attempt=None))
     supervisor._exchange(monotonic())
     assert supervisor._seconds_until_due(monotonic()) <= END_DELAY
@@ -267,3 +287,55 @@ def test_children_are_slowed_down_during_a_statement_that_takes_long(supervisor,
     monkeypatch.setattr(supervisor, "_backlog", lambda: BUFFER + 1)
     supervisor._go_on()
     assert supervisor.pool.channels.muted
+
+
+class TestJobsThatWaitForAWorkerThatWaitsForThem:
+    """One of them may hold the lock that this worker waits for, and cannot go on before its output is read."""
+
+    @pytest.fixture
+    def stuck(self, supervisor, monkeypatch):
+        """``stuck.backlog`` is what waits to be written, ``stuck.stopped`` which attempts are being stopped."""
+        stuck = SimpleNamespace(backlog=BUFFER + 1, stopped=[])
+        stuck.loud, stuck.quiet = (SimpleNamespace(stop_reason="", buffered=size) for size in (BUFFER, 1))
+        monkeypatch.setattr(supervisor, "_backlog", lambda: stuck.backlog)
+        monkeypatch.setattr(supervisor.dispatcher.stopping, "running", lambda: [stuck.quiet, stuck.loud])
+
+        def stop(attempt, reason, text, grace):
+            attempt.stop_reason = reason
+            stuck.stopped.append(attempt)
+
+        monkeypatch.setattr(supervisor.dispatcher.stopping, "stop", stop)
+        return stuck
+
+    def test_are_stopped_one_after_the_other_beginning_with_the_one_that_reports_most(self, supervisor, stuck):
+        supervisor._slow_down(100.0)
+        supervisor._slow_down(100.0 + LEASE)
+        assert stuck.stopped == []
+        supervisor._slow_down(101.0 + LEASE)
+        assert stuck.stopped == [stuck.loud]
+        supervisor._slow_down(102.0 + LEASE)
+        assert stuck.stopped == [stuck.loud]
+        for number in (2, 3):
+            supervisor._slow_down(102.0 + number * LEASE)
+        assert stuck.stopped == [stuck.loud, stuck.quiet]
+
+    def test_go_on_while_some_of_it_is_written(self, supervisor, stuck):
+        stuck.backlog = BUFFER + 1000
+        for number in range(10):
+            supervisor._slow_down(100.0 + number * LEASE)
+            stuck.backlog -= 1
+        assert stuck.stopped == []
+
+    def test_go_on_once_enough_is_written(self, supervisor, stuck):
+        supervisor._slow_down(100.0)
+        stuck.backlog = 0
+        supervisor._slow_down(101.0)
+        stuck.backlog = BUFFER + 1
+        supervisor._slow_down(101.0 + LEASE)
+        assert stuck.stopped == []
+
+    def test_are_kept_through_an_outage_however_long(self, supervisor, stuck):
+        supervisor.database.is_failing = True
+        for number in range(10):
+            supervisor._slow_down(100.0 + number * LEASE)
+        assert stuck.stopped == []

@@ -57,7 +57,7 @@ class Command(BaseCommand):
                 processes.start("runworker", "--grace", "5")
                 processes.start("runserver", "--noreload", f"127.0.0.1:{port}")
                 processes.wait_until(lambda: answers(port), f"the site on port {port}")
-                self.stdout.write(WELCOME.format(address=address, mail=settings.MAIL_FOLDER, sample=data.SAMPLE))
+                self.stdout.write(WELCOME.format(address=address, mail=settings.MAIL_FOLDER, sample=data.SAMPLE))  # type: ignore[misc]
                 processes.wait_until(lambda: False, "Ctrl-C", limit=math.inf)
         except KeyboardInterrupt:
             self.stdout.write("Worker and site have stopped.")

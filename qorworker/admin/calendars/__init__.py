@@ -1,0 +1,1 @@
+"""The pages of calendars of days off. Web."""

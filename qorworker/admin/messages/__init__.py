@@ -1,0 +1,1 @@
+"""The pages of messages: their rules, and what became of each message. Web."""

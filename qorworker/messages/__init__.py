@@ -1,0 +1,1 @@
+"""Rules for messages about jobs, and how a webhook is called. Pure: no ORM."""
