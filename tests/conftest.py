@@ -12,7 +12,10 @@ import signal
 import pytest
 from asgiref.sync import SyncToAsync
 from django.db import connection, connections
+from django.test import TransactionTestCase
 from hypothesis import settings
+
+from tests import support
 
 pytest_plugins = ["qorworker.testing.plugin"]  # found by itself where qorworker is installed
 
@@ -24,6 +27,8 @@ def pytest_configure(config):
     settings.register_profile("unhurried", deadline=None)  # a busy machine takes long, and that is no error
     settings.load_profile("unhurried")
     config.addinivalue_line("markers", "only_on(*vendors): about databases of these vendors")
+    # Instead of a flush, which truncates all tables and makes all permissions anew: on a server that takes a second.
+    TransactionTestCase._fixture_teardown = delete_rows
 
 
 def pytest_collection_modifyitems(config, items):
@@ -34,6 +39,11 @@ def pytest_collection_modifyitems(config, items):
         config.hook.pytest_deselected(items=elsewhere)
         items[:] = [item for item in items if item not in set(elsewhere)]
     items.sort(key=lambda item: item.path not in waiting)
+
+
+def delete_rows(case):
+    for alias in case._databases_names(include_mirrors=False):
+        support.delete_rows(alias)
 
 
 def belongs_here(item):
