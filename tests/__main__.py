@@ -25,6 +25,13 @@ from tests.typing import missing_checkers
 
 ROOT = Path(__file__).resolve().parents[1]
 DRIVERS = {"sqlite": ("sqlite3", ""), "postgresql": ("psycopg", "postgresql"), "mariadb": ("MySQLdb", "mariadb")}
+# The mark of a run and where all tests with it are: to collect those of all files takes a process ten seconds and more.
+PLACES = {
+    "browser": ("browser", "tests/browser"),
+    "gettext": ("gettext", "tests/test_locale.py"),
+    "themes": ("theme", "tests/themes"),
+    "types": ("types", "tests/typing"),
+}
 NOTHING_COLLECTED = 5  # pytest's exit status
 CORES = min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, 4)
 CONNECT = "from django.db import connection\nwith connection._nodb_cursor() as cursor: cursor.execute('SELECT 1')"
@@ -79,10 +86,15 @@ def planned(more: list[str]) -> Iterator[Run]:
     for database in DRIVERS:
         unmarked = ["-m", "not browser and not gettext and not theme and not types", *more]
         yield Run(database, unmarked, database, left_out=missing_database(database))
-    yield Run("browser", ["-m", "browser", *more], left_out=missing_browser())
-    yield Run("gettext", ["-m", "gettext", *more], left_out=missing_gettext())
-    yield Run("themes", ["-m", "theme", *more], left_out=missing_themes())
-    yield Run("types", ["-m", "types", *more], left_out=missing_checkers())
+    names_files = any((ROOT / argument.partition("::")[0]).exists() for argument in more)
+    missing = {
+        "browser": missing_browser,
+        "gettext": missing_gettext,
+        "themes": missing_themes,
+        "types": missing_checkers,
+    }
+    for name, (mark, place) in PLACES.items():
+        yield Run(name, ["-m", mark, *more, *([] if names_files else [place])], left_out=missing[name]())
 
 
 def missing_database(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import xml.etree.ElementTree as ElementTree
 
 import pytest
@@ -85,3 +86,15 @@ def test_without_a_type_checker_its_tests_are_left_out_and_the_package_is_named(
     monkeypatch.setattr("tests.typing.CHECKERS", ("json", "no_such_checker"))
     (left,) = (run for run in suite.planned([]) if run.name == "types")
     assert "left out: not installed: no_such_checker; pip install -e '.[test]'" in str(left)
+
+
+@pytest.mark.parametrize(("mark", "place"), suite.PLACES.values())
+def test_no_test_with_a_mark_is_outside_its_place(mark, place):
+    marked = [file for file in (suite.ROOT / "tests").rglob("*.py") if re.search(rf"mark\.{mark}\b", file.read_text())]
+    assert marked
+    assert [file for file in marked if not file.is_relative_to(suite.ROOT / place)] == []
+
+
+def test_a_run_of_files_that_are_named_takes_no_others():
+    (browser,) = (run for run in suite.planned(["tests/models"]) if run.name == "browser")
+    assert browser.arguments == ["-m", "browser", "tests/models"]

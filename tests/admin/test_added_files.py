@@ -20,7 +20,7 @@ from qorworker.arguments import files
 from qorworker.models import Job, JobFile, ResultsRow
 from tests.admin.support import make_job, messages_of, page_of, text_of, user_with
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.once]
 CONTENT = b"<script>alert('x')</script>"
 
 

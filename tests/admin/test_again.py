@@ -10,7 +10,7 @@ from django.utils import timezone
 from qorworker.models import Job, ResultsRow
 from tests.testapp import jobs
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.once]
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from qorworker import Every, job
 from qorworker.models import Approval, AuditEntry, Job, Schedule
 from tests.job_types import own_types  # noqa: F401
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("own_types")]
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("own_types"), pytest.mark.once]
 RIGHT = "testapp.change_shop"
 MAY_SEE = ("view_job", "view_job_arguments")
 LIST = reverse("admin:qorworker_job_changelist")

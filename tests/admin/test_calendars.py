@@ -14,7 +14,7 @@ from qorworker.models import Holiday
 from qorworker.models.clock import aware
 from tests.admin.support import superuser, text_of, user_with
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.once]
 
 LIST = reverse("admin:qorworker_calendar_changelist")
 ADD = reverse("admin:qorworker_calendar_add")

@@ -16,7 +16,7 @@ from qorworker.models.job_queries import JobQuerySet
 from tests.admin.support import BASE, in_state, make_job, messages_of, page_of, stored, text_of, user_with
 from tests.testapp.models import Shop
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.once]
 
 NOT_DELETED = "It has not ended, so it cannot be deleted. Nothing was changed."
 

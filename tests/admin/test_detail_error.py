@@ -15,7 +15,7 @@ from qorworker.admin.jobs.error import Explanation, frames_of, split_error
 from qorworker.models import Attempt, Outcome
 from tests.admin.support import make_job, page_of, superuser, text_of, user_with
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.once]
 
 LIBRARY = sysconfig.get_path("purelib")
 TRACEBACK = f"""Traceback (most recent call last):

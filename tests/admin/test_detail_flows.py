@@ -6,7 +6,7 @@ from qorworker.models import Job
 from qorworker.models.dependents import hold, lock_parents
 from tests.admin.support import make_job, page_of, text_of, user_with
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.once]
 
 
 def held(job_type, *parents, policy="cancel", **fields):

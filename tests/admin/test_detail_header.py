@@ -13,7 +13,7 @@ from qorworker.admin.jobs.estimate import estimate
 from qorworker.models import Job
 from tests.admin.support import in_state, make_job, messages_of, page_of, superuser, text_of
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.once]
 
 
 def ago(**span):
@@ -105,7 +105,9 @@ def test_an_ended_job_tells_if_it_took_long_and_a_failed_one_only_that(status, s
 
 def test_a_few_seconds_more_than_usual_are_no_news():
     usual, now = dt.timedelta(milliseconds=50), timezone.now()
-    ended = (Job(status="done", last_attempted_at=now - dt.timedelta(seconds=seconds), finished_at=now) for seconds in (5, 6))
+    ended = (
+        Job(status="done", last_attempted_at=now - dt.timedelta(seconds=seconds), finished_at=now) for seconds in (5, 6)
+    )
     assert [estimate(job, usual).factor for job in ended] == [None, 120]
 
 

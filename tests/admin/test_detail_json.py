@@ -11,7 +11,7 @@ from qorworker.text.masking import MASK
 from tests.admin.support import make_job, page_of, stored, text_of, user_with
 from tests.testapp.models import Shop
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.once]
 
 
 def test_a_job_is_told_by_the_names_of_its_fields(types, visitor, root):

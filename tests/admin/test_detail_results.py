@@ -14,7 +14,7 @@ from qorworker.admin.jobs import downloads, results, spreadsheet
 from qorworker.models import Job, ResultsRow
 from tests.admin.support import make_job, messages_of, page_of, text_of, user_with
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.once]
 
 
 def with_results(job_type, rows, before=0, **fields):

@@ -31,7 +31,7 @@ from tests.admin.support import (
 )
 from tests.testapp.models import Shop
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.once]
 
 
 def section(response, name):

@@ -7,7 +7,7 @@ import pytest
 from qorworker.models import Job
 from tests.admin.support import BASE, make_job, messages_of, page_of, text_of
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.once]
 
 YESTERDAY = {"subject": "Hello", "copies": "many", "country": "DE"}
 TOLD = "The field “mode” is new. The field “country” no longer exists. The value of “copies” no longer fits."

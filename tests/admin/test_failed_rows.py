@@ -12,7 +12,7 @@ from qorworker.models import AuditEntry, Job
 from qorworker.testing import run_job
 from tests.admin.support import compact, make_job, messages_of, page_of, stored, text_of, user_with
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.once]
 RIGHTS = ("view_job", "view_job_log", "view_job_arguments", "run_job")
 
 

@@ -9,7 +9,7 @@ from django.db import DatabaseError
 import qorworker
 from tests.admin.support import BASE, make_job, messages_of, page_of, text_of, user_with
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.once]
 
 CATALOGUE = BASE + "catalogue/"
 

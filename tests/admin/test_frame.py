@@ -8,7 +8,7 @@ import pytest
 
 from tests.admin.support import BASE, a_worker, in_state, make_job, page_of, text_of, user_with
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.once]
 
 WORKERS = BASE.replace("/job/", "/worker/")
 BATCHES = BASE.replace("/job/", "/batch/")

@@ -7,7 +7,7 @@ import pytest
 from qorworker.models import AuditEntry, Job
 from tests.admin.support import BASE, make_job, page_of, user_with
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.once]
 
 
 @pytest.mark.parametrize(

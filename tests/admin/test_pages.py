@@ -35,7 +35,7 @@ from tests.admin.support import (
     without_tokens,
 )
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.once]
 
 CATALOGUE = BASE + "catalogue/"
 WORKERS = BASE.replace("/job/", "/worker/")

@@ -10,7 +10,7 @@ from qorworker.models import Job
 from qorworker.permissions import can, can_view_any, required_permission, visible_jobs
 from tests.admin.support import make_job, superuser, user_with
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.once]
 
 EVERYTHING = {
     f"qorworker.{codename}"

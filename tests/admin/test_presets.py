@@ -14,7 +14,7 @@ from tests.admin.filled_in import filled_in
 from tests.admin.support import BASE, XSS, make_job, messages_of, stored, superuser, text_of, user_with
 from tests.testapp.models import Shop
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.once]
 
 GREET = BASE + "run/tests.greet/"
 SAVE = GREET + "save/"

@@ -13,7 +13,7 @@ from qorworker.models import AuditEntry, Job, Question
 from qorworker.testing import run_job
 from tests.job_types import own_types  # noqa: F401
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("own_types")]
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("own_types"), pytest.mark.once]
 HOUR = dt.timedelta(hours=1)
 
 

@@ -12,7 +12,7 @@ from qorworker import JobContext, Secret, job
 from qorworker.models import AuditEntry, Job
 from tests.admin.support import make_job, messages_of, page_of, stored, text_of, user_with
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.once]
 RIGHTS = ("qorworker.view_job", "qorworker.view_job_log", "qorworker.view_job_arguments", "qorworker.run_job")
 TOKEN = {"qw-token": "0." + "x" * 20}
 REPORT = {

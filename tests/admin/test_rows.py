@@ -15,7 +15,7 @@ from tests.admin.test_run_form import token_of
 from tests.testapp.admin import ShopAdmin
 from tests.testapp.models import Shop
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.once]
 
 PICK = BASE + "run/tests.pick/"
 

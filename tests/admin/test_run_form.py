@@ -29,7 +29,7 @@ from tests.admin.support import (
 )
 from tests.testapp.models import Shop
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.once]
 
 with_zones = pytest.mark.skipif(not settings.USE_TZ, reason="without zones clocks are never changed")
 URL = BASE + "run/tests.{}/"

@@ -19,7 +19,7 @@ from qorworker.schedules.cron import zone_called
 from qorworker.schedules.timetable import Timetable
 from tests.admin.support import in_state, superuser, text_of, user_with
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.once]
 
 LIST = reverse("admin:qorworker_schedule_changelist")
 CALENDAR = reverse("admin:qorworker_schedule_calendar")

@@ -14,7 +14,7 @@ from qorworker.models.clock import stored
 from tests.admin.support import compact, superuser, text_of, user_with
 from tests.admin.test_schedules import DAILY, GREET, add_url, url_of
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.once]
 
 RUN = reverse("admin:qorworker_job_run", args=["tests.greet"])
 

@@ -18,7 +18,7 @@ from qorworker.models.clock import aware
 from qorworker.schedules.timetable import Slot
 from tests.admin.support import compact, make_job, messages_of, superuser, text_of, user_with
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.once]
 
 MANAGE = ("qorworker.view_job", "qorworker.run_job", "qorworker.manage_schedule", "qorworker.view_job_arguments")
 LIST = reverse("admin:qorworker_schedule_changelist")

@@ -22,7 +22,7 @@ from tests.admin.support import BASE, in_state, page_of, stored_by, text_of
 from tests.admin.test_run_form import token_of
 from tests.admin.test_schedules import DAILY
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.once]
 
 CANARY = "c4n4ry"
 

@@ -16,7 +16,7 @@ from tests.admin.support import superuser, text_of, user_with
 from tests.models.rows import make_job
 from tests.testapp import jobs
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.once]
 
 LIST = "/admin/qorworker/job/"
 

@@ -16,7 +16,7 @@ from tests.admin.support import BASE, make_job, messages_of, page_of, text_of, u
 from tests.admin.test_bulk import choose
 from tests.job_types import own_types  # noqa: F401
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("own_types")]
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("own_types"), pytest.mark.once]
 URL = BASE + "run/tests.only/"
 
 

@@ -37,7 +37,7 @@ from tests.models.rows import wanted
 from tests.testapp.admin import ShopAdmin
 from tests.testapp.models import Shop
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.once]
 
 WAITING = ("new", "scheduled", "will_retry", "paused")
 RIGHTS = ("qorworker.view_job", "qorworker.reschedule_job", "qorworker.run_job", "qorworker.view_job_arguments")

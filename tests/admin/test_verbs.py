@@ -16,7 +16,7 @@ from qorworker.admin.workers.verbs import VERBS as OF_WORKERS
 from qorworker.permissions import PERMISSIONS
 from tests.admin.support import user_with
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.once]
 EVERY = [
     *(("job", verb) for verb in (*OF_JOBS.values(), RESCHEDULE)),
     *(("schedule", verb) for verb in OF_SCHEDULES.values()),

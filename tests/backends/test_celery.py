@@ -28,7 +28,7 @@ from tests.backends.celery_app import app_on
 from tests.backends.processes import end_all, process
 from tests.support import alive, ended, recorded_transitions, wait_until
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.only_on("sqlite", "postgresql")]
 
 BROKERS = {
     "redis": os.environ.get("QORWORKER_TEST_REDIS", "redis://127.0.0.1:6379/9"),

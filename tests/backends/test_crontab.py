@@ -27,6 +27,7 @@ from tests.backends.processes import process
 from tests.job_types import own_types  # noqa: F401
 from tests.support import ROOT, alive, empty_tables, ended, environment, wait_until
 
+pytestmark = pytest.mark.once
 CRON = {"BACKEND": "qorworker.backends.crontab.CrontabBackend", "OPTIONS": {"PROCESSES": 2}}
 FOREIGN = 'MAILTO=""\n# mine\n17 3 * * 1 /usr/bin/true # keep me\n'
 QUEUES = {"default": {"BACKEND": "qorworker.backends.local.LocalBackend"}, "cron": CRON}

@@ -9,7 +9,7 @@ from tests.backends.test_tasks import tasks_settings  # noqa: F401
 from tests.support import ended, log_of, running_worker, wait_until
 from tests.testapp import tasks as documented
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.once]
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from qorworker.models import Job
 from tests.job_types import own_types  # noqa: F401
 from tests.testapp.models import Shop
 
-pytestmark = [pytest.mark.usefixtures("own_types"), pytest.mark.django_db]
+pytestmark = [pytest.mark.usefixtures("own_types"), pytest.mark.django_db, pytest.mark.once]
 
 
 def declared(**chosen):

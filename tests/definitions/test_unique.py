@@ -21,7 +21,7 @@ from qorworker.signals import job_enqueued
 from tests.job_types import own_types  # noqa: F401
 from tests.testapp.models import Shop
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("own_types")]
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("own_types"), pytest.mark.once]
 
 
 def declare(unique=True, **options):

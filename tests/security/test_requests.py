@@ -23,7 +23,7 @@ from tests.security.people import READING, a_batch, a_calendar, a_message, a_rul
 from tests.security.walk import path, paths
 from tests.testapp.models import Shop
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.once]
 
 FOR_SCRIPTS = ("live", "json", "autocomplete", "list_json", "list_live")
 CHANGING = [route for route, row in MATRIX.items() if row.changes]

@@ -12,7 +12,7 @@ from qorworker.status import JobStatus
 
 PROGRESS_NEEDS, SECONDS_NEEDED = 5, 10  # per cent, and seconds with so little, before progress means anything
 UNUSUAL = 1.5  # times the usual duration
-NOTICEABLE = dt.timedelta(seconds=5)  # how much longer than usual it is at least: jobs of milliseconds vary with the load
+NOTICEABLE = dt.timedelta(seconds=5)  # above the usual at least: jobs of milliseconds vary with the load
 STEPS = ((60, 5), (600, 10), (3_600, 60), (36_000, 300))  # seconds: limit and step of rounding below it
 
 
