@@ -24,7 +24,7 @@ from qorworker.messages.happening import Happening, matches
 from qorworker.messages.rules import WATCHED, Rule
 from qorworker.models import Attempt, AuditEntry, Message, MessageMark, MessageState, database_now
 from qorworker.models.clock import aware
-from qorworker.models.job_messages import SENDER
+from qorworker.models.job_messages import SENDER, UNREPORTED
 from qorworker.models.message_rule import current_rules
 from qorworker.models.sql import summaries
 from qorworker.models.sql.ends import End, cancelled_ones, ends
@@ -151,7 +151,7 @@ def _one_round(using: str, rules: Sequence[Rule]) -> bool:
     mark.attempt, mark.attempt_gaps = attempts.last, attempts.gaps
     mark.entry, mark.entry_gaps = entries.last, entries.gaps
     now = database_now(using)
-    young = [end for end in found if end.name != SENDER and aware(now) - end.at < OLDEST]
+    young = [end for end in found if end.name not in UNREPORTED and aware(now) - end.at < OLDEST]
     with transaction.atomic(using=using):
         # First of all: it locks the row until the end, and on SQLite the database.
         if mark.move_on(using):

@@ -21,7 +21,7 @@ from qorworker.messages.happening import Happening, Match, matches
 from qorworker.messages.rules import Rule
 from qorworker.models import Approval, Job, MessageMark, Question, QuestionKind, Schedule, ScheduleSlot, Worker
 from qorworker.models.clock import aware
-from qorworker.models.job_messages import SENDER
+from qorworker.models.job_messages import UNREPORTED
 from qorworker.models.schedule_slot import SkipReason
 from qorworker.queries import figures
 from qorworker.queries.catalogue import usual_durations
@@ -87,7 +87,7 @@ def _late_queue(rule: Rule, name: str, seconds: int, now: dt.datetime) -> Match:
 
 
 def _long_jobs(using: str, rules: Sequence[Rule], now: dt.datetime) -> Iterator[Condition]:
-    rows = Job.objects.using(using).running().filter(last_attempted_at__isnull=False).exclude(name=SENDER)
+    rows = Job.objects.using(using).running().filter(last_attempted_at__isnull=False).exclude(name__in=UNREPORTED)
     running = list(rows.order_by("pk").only("name", "queue_name", "attempt", "last_attempted_at")[:MOST])
     groups = {name: group_of(name) for name in {job.name for job in running}}
     covered = {job.name for job in running for rule in rules if rule.covers(job.name, groups[job.name], job.queue_name)}

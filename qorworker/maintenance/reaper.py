@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from functools import partial
 
@@ -44,8 +44,16 @@ class Sighting:
 class Reaper:
     """Finds lost jobs and ends their attempts, in rounds of limited length."""
 
-    def __init__(self, database: Database, own_worker_id: int, identity: processes.Identity) -> None:
+    def __init__(
+        self,
+        database: Database,
+        own_worker_id: int,
+        identity: processes.Identity,
+        only_queues: Collection[str] = (),
+    ) -> None:
+        """:param only_queues: leave other queues alone, and workers that serve others, too; empty: no limit."""
         self.database, self.using = database, database.using
+        self.only_queues = only_queues
         self.own_worker_id, self.identity = own_worker_id, identity
         self.seen: dict[int, Sighting] = {}
         self.tried: set[int] = set()  # jobs of dead neighbours that had their turn, until all have: some may be locked
@@ -77,7 +85,9 @@ class Reaper:
         rescued = 0
         here = self.identity
         workers = Worker.objects.using(self.using).not_stopped().of_machine(here.boot_id, here.pid_namespace)
-        others = workers.others_than(self.own_worker_id)
+        others: Iterable[Worker] = workers.others_than(self.own_worker_id)
+        if self.only_queues:
+            others = [each for each in others if set(each.queues) <= set(self.only_queues)]
         gone = [each for each in others if processes.provably_gone(each.process_id, each.process_started)]
         for number, worker in enumerate(gone):
             if number and not self.has_time():
@@ -104,7 +114,8 @@ class Reaper:
     def rescue_expired(self) -> int:
         """Rescue jobs whose lease stayed expired for the observation time."""
         start = processes.monotonic()
-        leases = Job.objects.using(self.using).expired_leases()
+        jobs = Job.objects.using(self.using)
+        leases = (jobs.on_queue(*self.only_queues) if self.only_queues else jobs).expired_leases()
         self.rests_until = processes.monotonic() + rest_after(processes.monotonic() - start)
         is_reliable = not leases or self.can_write()
         now = processes.monotonic()

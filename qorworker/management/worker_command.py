@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from functools import partial
 from typing import Any
@@ -79,3 +80,13 @@ def raise_failure(failure: str) -> None:
     """End the command with an error if its worker could not work."""
     if failure:
         raise CommandError(failure)
+
+
+def log_to_console(stream: Any, verbosity: int) -> None:
+    """Let people see what the worker does, unless the project has its own logging for it."""
+    logger = logging.getLogger("qorworker")
+    if not logger.hasHandlers():
+        handler = logging.StreamHandler(stream)
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        logger.addHandler(handler)
+        logger.setLevel({0: logging.ERROR, 1: logging.INFO}.get(verbosity, logging.DEBUG))

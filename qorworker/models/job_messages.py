@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from qorworker.models.job import Job
 
 SENDER = "qorworker.send_message"  # the job type that sends messages
+SELF_TEST = "qorworker.self_test"  # the job type of ``manage.py testworkers``
+UNREPORTED = (SENDER, SELF_TEST)  # no rule sends messages about jobs of these types
 WHEN = ("failed", "done", "ended")
 
 

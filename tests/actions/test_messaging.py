@@ -13,7 +13,7 @@ from qorworker.actions.messaging import message_if_due, settle_open
 from qorworker.definitions.registry import registry
 from qorworker.models import Attempt, AuditEntry, Job, Message, MessageMark, MessageState, Outcome, database_now
 from qorworker.models.clock import aware
-from qorworker.models.job_messages import SENDER
+from qorworker.models.job_messages import SELF_TEST, SENDER
 from qorworker.signals import message_failed
 from tests.models.rows import make_job, race, somebody_else
 
@@ -153,9 +153,10 @@ def test_a_rule_with_two_channels_has_a_message_for_each(settings):
     assert len(set(Message.objects.values_list("uid", flat=True))) == 2
 
 
-def test_jobs_that_send_messages_are_never_reported(settings):
+@pytest.mark.parametrize("name", [SENDER, SELF_TEST])
+def test_jobs_that_send_messages_or_test_workers_are_never_reported(settings, name):
     rules(settings, {"on": EVERYTHING})
-    attempt(Outcome.FAILED, name=SENDER)
+    attempt(Outcome.FAILED, name=name)
     look()
     assert told() == []
 

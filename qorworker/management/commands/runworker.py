@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import logging
 import os
 import time
@@ -13,7 +12,8 @@ from django.db import OperationalError
 
 from qorworker.conf import settings
 from qorworker.database.connection import Database
-from qorworker.management.worker_command import WorkerCommand, raise_failure
+from qorworker.management.arguments import at_least_one, seconds
+from qorworker.management.worker_command import WorkerCommand, log_to_console, raise_failure
 from qorworker.queues import backend_of
 from qorworker.system.processes import default_processes
 
@@ -28,12 +28,12 @@ class Command(WorkerCommand):
         parser.add_argument("--queues", default="*", help="Queues to serve, separated by commas (default: all).")
         parser.add_argument("--exclude-queues", default="", help="Queues not to serve, separated by commas.")
         parser.add_argument(
-            "--processes", type=_at_least_one, default=default_processes(), help="Jobs run at the same time."
+            "--processes", type=at_least_one, default=default_processes(), help="Jobs run at the same time."
         )
         parser.add_argument("--batch", action="store_true", help="End when no job is left to run.")
-        parser.add_argument("--max-jobs", type=_at_least_one, help="End after so many jobs.")
+        parser.add_argument("--max-jobs", type=at_least_one, help="End after so many jobs.")
         parser.add_argument(
-            "--grace", type=_seconds, default=30.0, help="Seconds that running jobs get after the first signal."
+            "--grace", type=seconds, default=30.0, help="Seconds that running jobs get after the first signal."
         )
         parser.add_argument("--reload", action="store_true", help="Start again when code changes, between jobs.")
         parser.add_argument("--database", help="Alias of the database with the jobs (default: the router's choice).")
@@ -45,7 +45,7 @@ class Command(WorkerCommand):
             raise CommandError("Interrupted.", returncode=130) from None
 
     def set_up(self, **options: Any) -> None:
-        _log_to_console(self.stderr, options["verbosity"])
+        log_to_console(self.stderr, options["verbosity"])
         self.keeps_checked_modules = options["reload"]  # their files are watched, too
 
     def broken_types(self, *args: Any, **options: Any) -> list[str]:
@@ -103,29 +103,3 @@ def _served(names: list[str]) -> list[str]:
         if name != "*" and not backend_of(name).is_served_by_workers:
             raise CommandError(f"--queues: the jobs of queue {name} are run by {type(backend_of(name)).__name__}.")
     return names
-
-
-def _at_least_one(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1.")
-    return int(text)
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
-    if not 0 <= seconds < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds.")
-    return seconds
-
-
-def _log_to_console(stream: Any, verbosity: int) -> None:
-    """Let people see what the worker does, unless the project has its own logging for it."""
-    logger = logging.getLogger("qorworker")
-    if not logger.hasHandlers():
-        handler = logging.StreamHandler(stream)
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-        logger.addHandler(handler)
-        logger.setLevel({0: logging.ERROR, 1: logging.INFO}.get(verbosity, logging.DEBUG))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 
 from qorworker.actions import messaging
@@ -12,7 +12,7 @@ from qorworker.database.connection import Database
 from qorworker.maintenance.expiry import Expiry
 from qorworker.maintenance.reaper import Reaper
 from qorworker.maintenance.scheduler import LOOK, Scheduler
-from qorworker.models import Job, Pause, Worker
+from qorworker.models import Job, JobQuerySet, Pause, Worker
 from qorworker.models.ageing import Ageing
 from qorworker.models.dependents import resolve_missed
 from qorworker.models.sql import Position
@@ -68,6 +68,7 @@ class Housekeeping:
         self.adopting = Duty(self._run_left_behind, 5.0)
         self.summarising = Duty(self._summarise, EVERY)
         self.is_behind = False  # this worker has begun to add up more than one round takes
+        self.only_queues: Collection[str] = ()  # look after the jobs of these queues only; none: of all
 
     def duties(self, worker: Worker, identity: Identity, *, for_one_job: bool) -> list[Duty]:
         """Return what this registered worker has to do. One that runs a single job leaves most to others."""
@@ -85,6 +86,12 @@ class Housekeeping:
             duties.append(Duty(self._raise_waiting, AGEING[0]))
         return duties
 
+    def duties_apart(self, worker: Worker, identity: Identity, queues: Collection[str]) -> list[Duty]:
+        """Return what a registered worker has to do that looks after the jobs of these queues, and after no others."""
+        self.only_queues = queues
+        self.reaper = Reaper(self.database, worker.pk, identity, queues)
+        return [self.promoting, Duty(self._reap_apart, 2.0)]
+
     def promote_at(self, at: float, now: float) -> None:
         """Queue due jobs no later than *at*, because a job will be due then."""
         self.promoting.bring_forward(max(at, now + PROMOTION_PAUSE))
@@ -101,12 +108,20 @@ class Housekeeping:
 
     def _promote(self, now: float) -> None:
         """Queue the jobs that are due, and schedule this duty for the next one."""
-        promoted, wait, jobs = Job.objects.using(self.using).promote(2 * PROMOTION)
+        promoted, wait, jobs = self._jobs().promote(2 * PROMOTION)
         if wait is not None and (promoted or wait):  # otherwise due jobs are locked, perhaps for long
             self.promoting.bring_forward(monotonic() + max(wait, PROMOTION_PAUSE))
         if promoted:
             self.dispatcher.claimer.floors.give_back(jobs)
             self.wakeup.rung = True
+
+    def _jobs(self) -> JobQuerySet:
+        jobs: JobQuerySet = Job.objects.using(self.using)
+        return jobs.on_queue(*self.only_queues) if self.only_queues else jobs
+
+    def _reap_apart(self, now: float) -> None:
+        """Rescue jobs of dead workers that looked after the same queues."""
+        self.reaper.reap()
 
     def _reap(self, now: float) -> None:
         """Rescue jobs of dead workers, and let follow what waits for jobs that have ended: other jobs, and batches.

@@ -63,6 +63,7 @@ class WorkerOptions:
     batch: bool = False  # end when no job is left
     max_jobs: int | None = None
     only: int | Callable[[], int] | None = None  # run this one job, or the job that this function makes, and end
+    apart: bool = False  # look after nothing but the jobs of these queues
     using: str = "default"
     command: Sequence[str] | None = None  # the command line of this process, if it may be started again
     fork_server: EarlyForkServer | None = None  # the first one, if it was forked already
@@ -147,9 +148,14 @@ class Supervisor:
             self.renewing,
             Duty(self._beat, HEARTBEAT),
             Duty(self.watchdog.recycle_children, 5.0, needs_database=False),
-            *self.housekeeping.duties(worker, self.identity, for_one_job=self.options.only is not None),
+            *self._housekeeping_duties(worker),
             *self.extra_duties,
         ]
+
+    def _housekeeping_duties(self, worker: Worker) -> list[Duty]:
+        if self.options.apart:
+            return self.housekeeping.duties_apart(worker, self.identity, self.options.queues)
+        return self.housekeeping.duties(worker, self.identity, for_one_job=self.options.only is not None)
 
     def _register(self) -> Worker:
         require_tables(self.options.using)
