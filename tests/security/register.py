@@ -21,6 +21,7 @@ MATRIX = "security/test_matrix.py::test_every_role_gets_the_answer_that_is_decla
 OWN = "security/test_own_jobs.py"
 REQUESTS = "security/test_requests.py"
 CANARY = "security/test_canary.py::test_text_is_text_wherever_it_comes_in_and_wherever_it_is_shown"
+REST = "security/test_canary_rest.py::test_text_is_text_on_the_pages_of_all_that_stands_beside_a_job"
 SECRET = "security/test_canary_secret.py::test_a_secret_is_nowhere_but_in_the_job"
 PAGES = "admin/test_pages.py"
 
@@ -72,14 +73,14 @@ CASES: dict[str, Case] = {
     "S18": Case("framing", "denied", (f"{REQUESTS}::test_every_page_forbids_to_be_framed",)),
     "S19": Case("a strict content security policy", "nothing is reported", (
         f"{PAGES}::test_no_page_has_inline_script_or_style",)),
-    "S20": Case("markup in every text", "text", (CANARY,)),
+    "S20": Case("markup in every text", "text", (CANARY, REST)),
     "S21": Case("markup in the progress text", "text", (CANARY,)),
     "S22": Case("markup that ends a script", "no data is given to scripts but in attributes, as text", (CANARY,)),
     "S23": Case("control and direction characters", "visible escapes", (
         f"{PAGES}::test_control_and_direction_characters_are_shown_as_escapes",)),
     "S24": Case("forged lines of a log", "one line a record", (
         f"{REQUESTS}::test_a_line_of_the_log_cannot_pretend_to_be_two",)),
-    "S25": Case("template and format syntax in stored text", "never rendered", (CANARY,)),
+    "S25": Case("template and format syntax in stored text", "never rendered", (CANARY, REST)),
     "S26": Case("formulas in exports", "quoted", (
         f"{PAGES}::test_every_way_to_begin_a_formula_is_quoted",
         f"{PAGES}::test_no_cell_of_the_csv_is_a_formula_and_negative_numbers_stay_numbers")),
@@ -151,7 +152,20 @@ CASES: dict[str, Case] = {
     "S51": Case("deleting running jobs", "refused", (
         f"{PAGES}::test_only_jobs_that_have_ended_can_be_deleted_and_it_is_written_down",
         "admin/test_bulk.py::test_unfinished_jobs_cannot_be_deleted_in_bulk")),
-    "S54": Case("scratch directories that others can read", "none are left", cannot_arise="workers make none"),
+    "S52": Case("jobs as another user of the system", "there is no such option; a worker that runs as root says so", (
+        "management/test_left_out.py::test_a_worker_that_runs_as_root_says_so",)),
+    "S53": Case("jobs written into the table by hand", "cleaned as any other; beyond that the table is trusted", (
+        "arguments/test_refused.py::test_what_somebody_planted_in_the_table_is_cleaned_again",
+        f"{REQUESTS}::test_only_registered_names_are_job_types")),
+    "S54": Case("scratch directories that others can read", "of the self-test alone, which takes it away", (
+        "management/test_testworkers.py::test_every_promise_is_tested_and_nothing_else_is_touched",
+        "management/test_testworkers.py::test_it_cleans_up_when_it_is_interrupted")),
+    "S55": Case("webhooks to addresses inside", "refused, also by another name of them, or after a redirect", (
+        "messages/test_webhook.py::test_a_private_address_is_refused_before_anything_is_sent",
+        "messages/test_webhook.py::test_a_redirect_is_not_followed",
+        "messages/test_webhook.py::test_the_checked_address_is_connected_to_and_no_name_is_looked_up_again",
+        "messages/test_addresses.py::test_addresses_that_are_not_public_are_refused",
+        "messages/test_addresses.py::test_other_ways_to_write_this_machine_are_refused_too")),
     "S56": Case("errors that tell too much", "a plain page; tracebacks with the right to the log only", (
         f"{REQUESTS}::test_an_error_of_the_server_tells_nothing_of_it",
         f"{REQUESTS}::test_who_may_not_see_the_log_gets_no_traceback_from_any_page")),

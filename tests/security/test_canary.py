@@ -6,7 +6,6 @@ text, somewhere: else this test would not look where it is shown.
 
 from __future__ import annotations
 
-import html
 import json
 from typing import Annotated, Any, Literal
 
@@ -21,20 +20,12 @@ from qorworker.admin.jobs.update import revision_of
 from qorworker.definitions.registry import registry
 from qorworker.models import Attempt, AuditEntry, Job, JobFile, LogLine, ResultsRow, Worker
 from tests.admin.support import BASE, a_worker, make_job, page_of, text_of, user_with
+from tests.security.canaries import as_text, canary, raw
 from tests.security.people import READING
 from tests.security.walk import paths
 from tests.testapp.models import Shop
 
 pytestmark = [pytest.mark.django_db, pytest.mark.once]
-
-
-def canary(name: str) -> str:
-    """Markup, template syntax and formats of Python; *name* tells where it came in."""
-    return f"</script><img src=x onerror=\"alert('{name}')\">{{{{ 7|add:35 }}}}{{0.__class__}}%(x)s"
-
-
-def as_text(name: str) -> str:
-    return html.escape(f"alert('{name}')")
 
 
 ODD_NAME = "tests.<img src=x onerror=\"alert('name')\">"  # no slash: it stands in URLs
@@ -183,11 +174,6 @@ def answers_to_forms(visitor, jobs):
     yield visitor.post(page_of(scheduled, "cancel/"), {"confirmed": "1"}, follow=True)
     yield visitor.post(page_of(running, "abort/"), {"confirmed": "1"}, follow=True)
     yield visitor.post(page_of(running, "abort/"), {"confirmed": "1"}, follow=True)
-
-
-def raw(body: str) -> list[str]:
-    """The names of the canaries that stand there as markup, or were rendered as a template."""
-    return [part.split("'")[0] for part in body.split("alert('")[1:]] + (["rendered"] if "</script>42" in body else [])
 
 
 def test_text_is_text_wherever_it_comes_in_and_wherever_it_is_shown(planted, visitor):
