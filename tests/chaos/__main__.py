@@ -13,7 +13,7 @@ import sys
 from importlib import import_module
 from importlib.util import find_spec
 
-TRIALS = ("freezes", "kills", "trees", "restarts", "silences")
+TRIALS = ("freezes", "kills", "upgrades", "trees", "restarts", "silences")
 
 
 def main(arguments: list[str] | None = None) -> int:
