@@ -15,8 +15,8 @@ from qorworker import conf
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "qorworker"
-INTERNALS = ROOT / "docs" / "internals.md"
-TABLES = [INTERNALS, ROOT / "docs" / "glossary.md"]
+INTERNALS = ROOT / "docs" / "explanation" / "internals.md"
+TABLES = [INTERNALS, ROOT / "docs" / "reference" / "glossary.md"]
 DOCUMENTS = [*TABLES, ROOT / "CONTRIBUTING.md"]
 BLOCK = re.compile(r"^```.*?^```\n", re.MULTILINE | re.DOTALL)
 SPAN = re.compile(r"`([^`\n]+)`")

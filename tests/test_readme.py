@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from django.apps import apps
 from django.core.management import BaseCommand, get_commands, load_command_class
 
 from example_project.shop import models as shop_models
@@ -20,7 +21,8 @@ from qorworker.models import Job, Outcome
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
-DOCUMENTS = [README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+REFERENCE = ROOT / "docs" / "reference"
+DOCUMENTS = [README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PYTHON = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 SHELL = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
 FILE = re.compile(r"# (\S+)\.py\n")
@@ -67,7 +69,7 @@ def outcome_of(job: Job) -> str:
     return execute(work, send=lambda record: None).outcome
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_python_example_runs_and_the_jobs_it_enqueues_run_too(document, shop_app, monkeypatch):
     run(document, monkeypatch)
     for job in Job.objects.waiting():
@@ -81,7 +83,7 @@ def test_the_readme_has_examples_that_enqueue(shop_app, monkeypatch):
 
 
 def test_the_settings_example_is_accepted(shop_app, monkeypatch, settings):
-    settings.QORWORKER = run(README, monkeypatch)["QORWORKER"]
+    settings.QORWORKER = run(REFERENCE / "settings.md", monkeypatch)["QORWORKER"]
     assert conf.problems() == []
 
 
@@ -101,10 +103,10 @@ def test_the_settings_table_lists_every_setting_with_its_default():
         f"| `{name}` | {shown(name, setting.default)} | {setting.reason} |" for name, setting in conf.SETTINGS.items()
     ]
     table = "\n".join(["| Setting | Default | Meaning |", "| --- | --- | --- |", *rows])
-    assert table in README.read_text(), f"README.md should have this table:\n{table}"
+    assert table in (REFERENCE / "settings.md").read_text(), f"settings.md should have this table:\n{table}"
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_command_in_a_shell_example_exists(document):
     text = "\n".join(code for _, code in blocks(document, SHELL))
     commands = set(re.findall(r"manage\.py (\w+)", text))
@@ -118,7 +120,7 @@ def options_of(command) -> set[str]:
 
 def test_the_table_of_runworker_has_each_of_its_options():
     own = options_of(load_command_class("qorworker", "runworker")) - options_of(BaseCommand())
-    rows = re.findall(r"^\| `(--[a-z-]+)", (ROOT / "docs" / "workers.md").read_text(), re.MULTILINE)
+    rows = re.findall(r"^\| `(--[a-z-]+)", (ROOT / "docs" / "howto" / "workers.md").read_text(), re.MULTILINE)
     assert sorted(rows) == sorted(own)
 
 
@@ -130,15 +132,23 @@ def test_the_readme_names_only_options_that_runworker_has():
 
 
 def test_the_table_of_job_options_has_each_of_them():
-    section = README.read_text().split("### What `@job` takes\n")[1].split("\n## ")[0]
-    first_cells = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
+    lines = (REFERENCE / "job.md").read_text().splitlines()
+    first_cells = [line.split("|")[1] for line in lines if line.startswith("| `")]
     assert sorted(re.findall(r"`(\w+)`", " ".join(first_cells))) == sorted(options.NAMES)
 
 
-def test_every_permission_of_jobs_is_named():
-    section = README.read_text().split("## Permissions\n")[1].split("\n## ")[0]
-    named = set(re.findall(r"`([a-z_]+_jobs?(?:_\w+)?)`", section))
-    assert named == {codename for codename, _ in Job._meta.permissions} | {"view_job", "delete_job"}
+def test_the_page_of_permissions_names_each_of_them():
+    named = set(re.findall(r"`([a-z]+_[a-z_]+)`", (REFERENCE / "permissions.md").read_text()))
+    declared = [
+        codename
+        for model in apps.get_app_config("qorworker").get_models()
+        for codename in [
+            *(f"{verb}_{model._meta.model_name}" for verb in model._meta.default_permissions),
+            *dict(model._meta.permissions),
+        ]
+    ]
+    assert len(declared) > 20
+    assert named == set(declared)
 
 
 def anchors(document: Path) -> set[str]:
@@ -162,14 +172,28 @@ def test_every_local_link_leads_somewhere():
                 assert (document.parent / link).exists(), f"{document.name} links to {link}"
 
 
-@pytest.mark.parametrize(("document", "rows"), [("from-albrow-jobs.md", 30), ("from-gocraft-work.md", 44)])
+@pytest.mark.parametrize(("document", "rows"), [("albrow-jobs.md", 30), ("gocraft-work.md", 44)])
 def test_every_file_that_a_guide_names_as_its_witness_is_there(document, rows):
-    compared = [line.split("|") for line in (ROOT / "docs" / document).read_text().splitlines() if line.count("|") == 4]
+    compared = [
+        line.split("|")
+        for line in (ROOT / "docs" / "coming-from" / document).read_text().splitlines()
+        if line.count("|") == 4
+    ]
     witnesses = [
         re.findall(r"`([^`]+)`", cells[3]) for cells in compared if cells[3].strip() not in ("---", "Shown by")
     ]
     assert len(witnesses) == rows
     assert [name for names in witnesses for name in names if not (ROOT / name).is_file()] == []
+
+
+def test_every_page_is_listed_on_another():
+    """In a toctree, so that the site leads to it."""
+    pages = set()
+    for document in DOCUMENTS:
+        for tree in re.findall(r"^```{toctree}\n(.*?)^```", document.read_text(), re.MULTILINE | re.DOTALL):
+            entries = [line for line in tree.splitlines() if line and not line.startswith(":")]
+            pages |= {(document.parent / f"{entry}.md").resolve() for entry in entries}
+    assert sorted(pages) == sorted(set((ROOT / "docs").rglob("*.md")) - {ROOT / "docs" / "index.md"})
 
 
 def test_every_picture_is_there():

@@ -359,7 +359,7 @@ def test_the_box_is_empty_for_users_who_see_no_jobs(history):
 
 
 def test_the_template_of_the_documentation_shows_the_box_on_the_index(history, visitor):
-    (code,) = re.findall(r"```html\n(.*?)```", (ROOT / "docs" / "dashboard.md").read_text(), re.DOTALL)
+    (code,) = re.findall(r"```html\n(.*?)```", (ROOT / "docs" / "howto" / "dashboard.md").read_text(), re.DOTALL)
     own = ("django.template.loaders.locmem.Loader", {"admin/index.html": code})
     inherited = "django.template.loaders.app_directories.Loader"
     engine = {**settings.TEMPLATES[0], "APP_DIRS": False}

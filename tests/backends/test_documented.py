@@ -25,7 +25,9 @@ class TestThreadBackend(BackendContract):
 
     @pytest.fixture
     def running(self, settings, monkeypatch):
-        [code] = [code for _, code in blocks(ROOT / "docs" / "backends.md") if code.startswith("# shop/backends.py")]
+        [code] = [
+            code for _, code in blocks(ROOT / "docs" / "howto" / "backends.md") if code.startswith("# shop/backends.py")
+        ]
         module = ModuleType("shop.backends")
         monkeypatch.setitem(sys.modules, "shop", ModuleType("shop"))
         monkeypatch.setitem(sys.modules, "shop.backends", module)
