@@ -1,4 +1,4 @@
-"""How Sphinx builds the documentation: ``sphinx-build -W -n docs site``.
+"""How Sphinx builds the documentation: ``sphinx-build -W docs site``.
 
 It needs no network, and its pages load nothing from other hosts.
 """
@@ -12,17 +12,17 @@ from pathlib import Path
 import django
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "docs" / "_extensions")]
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "example_project.settings")
 django.setup()
 
-from qorworker import __version__  # noqa: E402 - once Django is set up
+from qorworker import __version__
 
 project = "qorworker"
 author = "The qorworker authors"
 copyright = author
 version = release = __version__
-extensions = ["myst_parser", "sphinx.ext.autodoc"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "reference_pages"]
 exclude_patterns = ["_build"]
 
 html_theme = "furo"

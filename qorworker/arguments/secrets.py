@@ -31,6 +31,7 @@ class Secret(Generic[T]):
         self.__value = value
 
     def get_secret_value(self) -> T:
+        """Return the value itself."""
         return self.__value
 
     def __repr__(self) -> str:

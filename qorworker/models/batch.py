@@ -52,6 +52,8 @@ class BatchOutcome(models.TextChoices):
 
 
 class BatchQuerySet(OwnQuerySet["Batch"]):
+    """Batches: ``enqueue`` makes one."""
+
     def open(self) -> BatchQuerySet:
         """Return those of which a job has not ended, as far as that was looked at."""
         return self.filter(ended_at=None)

@@ -239,6 +239,7 @@ class Job(models.Model):
 
     @property
     def title(self) -> str:
+        """What people see as its name: the title of its type."""
         return str(self.job_type.title) if self.job_type else self.name
 
     @property
@@ -248,6 +249,7 @@ class Job(models.Model):
 
     @property
     def is_finished(self) -> bool:
+        """Whether it has ended, in whatever way."""
         return self.status in FINISHED
 
     @property
@@ -276,6 +278,7 @@ class Job(models.Model):
 
     @property
     def is_aborting(self) -> bool:
+        """Whether it runs and its abort was requested."""
         return self.status == JobStatus.RUNNING and self.abort_requested_at is not None
 
     @property
@@ -290,6 +293,7 @@ class Job(models.Model):
 
     @property
     def will_retry(self) -> bool:
+        """Whether it failed and waits for its next attempt."""
         return self.status == JobStatus.SCHEDULED and self.attempt > 0 and not self._waits_for_a_person
 
     @property
@@ -448,10 +452,12 @@ class Job(models.Model):
 
     @property
     def can_cancel(self) -> bool:
+        """Whether ``cancel`` is possible now."""
         return can_move(self.status, JobStatus.CANCELLED)
 
     @property
     def can_abort(self) -> bool:
+        """Whether ``abort`` is possible now: not twice, and only if its queue can."""
         may_be_requested = self.status == JobStatus.RUNNING and self.abort_requested_at is None
         return may_be_requested and backend_of(self.queue_name).supports_abort
 
@@ -460,27 +466,33 @@ class Job(models.Model):
 
     @property
     def can_resume(self) -> bool:
+        """Whether ``resume`` is possible now."""
         return self.is_paused or (self.is_pausing and not self.is_aborting)
 
     @property
     def can_mark_failed(self) -> bool:
+        """Whether ``mark_failed`` is possible now."""
         return self.not_responding
 
     @property
     def can_reschedule(self) -> bool:
+        """Whether ``reschedule`` is possible now."""
         may_wait = self.status in WAITING and not self.is_asking
         return may_wait and backend_of(self.queue_name).supports_schedule
 
     @property
     def can_update(self) -> bool:
+        """Whether ``update`` is possible now."""
         return self.status in WAITING and not self.has_questions
 
     @property
     def can_run_now(self) -> bool:
+        """Whether ``run_now`` is possible now."""
         return self.status == JobStatus.SCHEDULED and not self._waits_for_a_person
 
     @property
     def can_retry(self) -> bool:
+        """Whether ``retry`` is possible now."""
         return self.status in ENDED_BADLY and not self.erased_secrets
 
     @property

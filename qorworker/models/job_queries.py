@@ -33,6 +33,8 @@ RECENT = 100  # jobs of a schedule among which ``unfinished_of`` looks
 
 
 class JobQuerySet(OwnQuerySet["Job"]):
+    """Jobs, with filters and verbs that can be chained."""
+
     # Filters that projects use, too.
 
     def waiting(self) -> JobQuerySet:
@@ -76,18 +78,23 @@ class JobQuerySet(OwnQuerySet["Job"]):
         return self.scheduled().filter(attempt__gt=0).not_asking().not_awaiting_approval()
 
     def running(self) -> JobQuerySet:
+        """Those that run."""
         return self.filter(status=JobStatus.RUNNING)
 
     def done(self) -> JobQuerySet:
+        """Those that have succeeded."""
         return self.filter(status=JobStatus.DONE)
 
     def failed(self) -> JobQuerySet:
+        """Those that have failed and are not tried again by themselves."""
         return self.filter(status=JobStatus.EXCEPTION)
 
     def aborted(self) -> JobQuerySet:
+        """Those that were aborted while they ran."""
         return self.filter(status=JobStatus.KILLED)
 
     def cancelled(self) -> JobQuerySet:
+        """Those that were cancelled before they started."""
         return self.filter(status=JobStatus.CANCELLED)
 
     def finished(self) -> JobQuerySet:
@@ -193,6 +200,7 @@ class JobQuerySet(OwnQuerySet["Job"]):
         return newest_of(self, schedule_id)
 
     def newest_first(self) -> JobQuerySet:
+        """The same, the latest first."""
         return self.order_by("-id")
 
     # How jobs are stored.

@@ -51,6 +51,8 @@ UNPAUSED = "paused_at = NULL, paused_until = NULL, paused_by_id = NULL, paused_r
 
 
 class ScheduleQuerySet(OwnQuerySet["Schedule"]):
+    """Schedules: ``create_for`` makes one."""
+
     @sensitive_variables()
     def create_for(
         self,
@@ -281,6 +283,7 @@ class ScheduleQuerySet(OwnQuerySet["Schedule"]):
         return self.filter(Q(created_by=user) | Q(answerable=user))
 
     def paused(self) -> ScheduleQuerySet:
+        """Those that make no jobs until they are resumed."""
         return self.filter(paused_at__isnull=False).filter(
             Q(paused_until=None) | Q(paused_until__gt=DatabaseNow()), enabled=True
         )
