@@ -49,6 +49,7 @@ def run(document: Path, monkeypatch) -> dict:
     return names
 
 
+@pytest.mark.once
 def test_every_example_for_another_library_compiles():
     others = re.compile(r"^```py\n(.*?)^```", re.MULTILINE | re.DOTALL)
     examples = [(document, line, code) for document in DOCUMENTS for line, code in blocks(document, others)]
@@ -149,6 +150,7 @@ def test_the_table_of_job_options_has_each_of_them():
     assert sorted(re.findall(r"`(\w+)`", " ".join(first_cells))) == sorted(options.NAMES)
 
 
+@pytest.mark.once
 def test_the_page_of_permissions_names_each_of_them():
     named = set(re.findall(r"`([a-z]+_[a-z_]+)`", (REFERENCE / "permissions.md").read_text()))
     declared = [
@@ -198,12 +200,13 @@ def test_every_file_that_a_guide_names_as_its_witness_is_there(document, rows):
     assert [name for names in witnesses for name in names if not (ROOT / name).is_file()] == []
 
 
+@pytest.mark.once
 def test_every_page_is_listed_on_another():
     """In a toctree, so that the site leads to it."""
     pages = set()
     for document in DOCUMENTS:
         for tree in re.findall(r"^```{toctree}\n(.*?)^```", document.read_text(), re.MULTILINE | re.DOTALL):
-            entries = [line for line in tree.splitlines() if line and not line.startswith(":")]
+            entries = [re.sub(r"^.* <(.+)>$", r"\1", line) for line in tree.splitlines() if line and line[0] != ":"]
             pages |= {(document.parent / f"{entry}.md").resolve() for entry in entries}
     assert sorted(pages) == sorted(set((ROOT / "docs").rglob("*.md")) - {ROOT / "docs" / "index.md"})
 

@@ -23,6 +23,8 @@ DIRECTIVE = re.compile(r"^\.\. (auto\w+|py:data):: ([\w.]+)(?:\(.*\))?\n((?:   .
 ENTRIES = [found for text in PAGES.values() for found in DIRECTIVE.findall(text)]
 CHECK = re.compile(r"qorworker\.[EWI]\d{3}")
 
+pytestmark = pytest.mark.once
+
 
 def documented() -> set[str]:
     names = {name for _, name, _ in ENTRIES}
@@ -112,3 +114,10 @@ def test_every_check_is_on_its_page_with_a_remedy():
     rows = [line.split(" | ") for line in PAGES["checks.md"].splitlines() if line.startswith("| `qorworker.")]
     assert sorted(CHECK.search(row[0])[0] for row in rows) == sorted(raised)
     assert [row for row in rows if len(row) != 3 or not all(map(str.strip, row))] == []
+
+
+def test_the_fields_that_the_page_of_jobs_names_are_there():
+    rows = [line.split("|")[1] for line in PAGES["jobs.md"].splitlines() if line.startswith("| `")]
+    named = re.findall(r"`(\w+)`", " ".join(rows))
+    assert len(named) > 20
+    assert set(named) <= {field.name for field in Job._meta.get_fields()} | {"arguments"}

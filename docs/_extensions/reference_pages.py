@@ -14,6 +14,13 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
+OF_DJANGO = {
+    "changelist": "The list.",
+    "change": "The page of one.",
+    "add": "The form of a new one.",
+    "delete": "Asks, and deletes it.",
+    "history": "What was done to it, and by whom.",
+}
 VERB = "Answer the request, as a view for ``Pages.page``"  # how the views of all buttons are described
 
 
@@ -45,9 +52,7 @@ def described(pattern: Any) -> str:
     action = pattern.name.split("_", 2)[2]
     text = " ".join((inspect.getdoc(inspect.unwrap(pattern.callback)) or "").split("\n\n")[0].split())
     if not text or text.startswith(("The '", VERB)):
-        return {"changelist": "The list.", "change": "The page of one."}.get(
-            action, f"*{action.replace('_', ' ').capitalize()}*, after a question or by POST."
-        )
+        return OF_DJANGO.get(action, f"*{action.replace('_', ' ').capitalize()}*, by POST.")
     return re.sub(r"``(.+?)``", r"`\1`", text).replace("|", r"\|")
 
 
