@@ -71,6 +71,35 @@ class Screen:
             return [wide.scrollWidth + " of " + wide.clientWidth, ...found.slice(0, 5).map(named)];
         """)
 
+    def out_of_reach(self) -> list[str]:
+        """The links, buttons and fields of our page that Tab does not come to, or that look the same with the focus."""
+        return self.driver.execute_script("""
+            const looks = (element) => {
+                const style = getComputedStyle(element);
+                return [style.outlineStyle, style.outlineColor, style.boxShadow, style.borderColor, style.fill,
+                        style.stroke, style.textDecorationLine, style.backgroundColor, style.color].join();
+            };
+            const named = (element, what) => element.outerHTML.slice(0, 120).replaceAll(":", "") + ": " + what;
+            const controls = document.querySelectorAll(
+                ".qw :is(a, button, summary, select, textarea, input:not([type=hidden])), .qw svg [role=img] [tabindex]"
+            );
+            const found = [];
+            for (const one of controls) {
+                // Django has another field in its place; the page of the schedule has the same links.
+                if (one.matches(".select2-hidden-accessible, .qw-runs a")) continue;
+                if (one.disabled || !one.checkVisibility({visibilityProperty: true})) continue;
+                if (one.type === "radio" && !one.checked) continue; // the arrow keys come to it
+                one.blur();
+                const plain = looks(one);
+                one.focus({preventScroll: true, focusVisible: true});
+                const hasFocus = one.tabIndex >= 0 && document.activeElement === one;
+                if (!hasFocus) found.push(named(one, "Tab does not come to it"));
+                else if (looks(one) === plain) found.push(named(one, "nothing shows the focus"));
+            }
+            document.activeElement.blur();
+            return found;
+        """)
+
     def violations(self) -> list[str]:
         """What axe calls serious or critical on the page that is open."""
         if not self.driver.execute_script("return Boolean(window.axe)"):

@@ -5,7 +5,6 @@ All of it under the strict policy of the test project; the fixture ``page`` sees
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,26 +13,27 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from qorworker import pause_queue
+from qorworker.maintenance import sending
 from qorworker.models import Job
+from tests.admin import people_pages
 from tests.admin.conftest import types  # noqa: F401
 from tests.admin.support import BASE, STATES, XSS, a_worker, in_state, make_job, page_of, stored, superuser, user_with
 from tests.browser import missing_browser
-from tests.browser.screen import Screen, missing_axe
+from tests.browser.screen import missing_axe
 from tests.security.people import a_message, a_rule, a_schedule, told
 
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(bool(missing_browser()), reason=missing_browser())]
-needs_axe = pytest.mark.skipif(bool(missing_axe()), reason=missing_axe())
 
-RULES = BASE.replace("/job/", "/messagerule/")
 WORKERS = BASE.replace("/job/", "/worker/")
 SCHEDULES = BASE.replace("/job/", "/schedule/")
-LOOKS = [(1280, "light"), (1280, "dark"), (360, "light")]
+LOOKS = [(1280, "light"), (360, "dark")]
 
 
 @pytest.fixture
 def site(page, types):  # noqa: F811
     """Jobs in every state with something to tell, workers that live and are gone; a superuser is signed in."""
     superuser()
+    sending.declare()
     greet = types["greet"]
     jobs = {
         state: in_state(greet, state, arguments=stored(greet, subject="Tea at five"), progress=40, progress_text="Tea")
@@ -55,6 +55,7 @@ def site(page, types):  # noqa: F811
 
 def addresses(jobs: dict[str, Job]) -> dict[str, str]:
     return {
+        **people_pages.addresses(),
         "dashboard": "/admin/qorworker/",
         "dashboard-month": "/admin/qorworker/?range=30d",
         "failures": BASE + "failures/",
@@ -72,49 +73,38 @@ def addresses(jobs: dict[str, Job]) -> dict[str, str]:
         "update": page_of(jobs["scheduled"], "update/"),
         "delete": page_of(jobs["done"], "delete/"),
         "schedules": SCHEDULES,
-        "schedule-calendar": SCHEDULES + "calendar/",
         "schedule-choose": SCHEDULES + "add/",
         "schedule-new": SCHEDULES + "add/?job=tests.greet",
         "schedule-edit": f"{SCHEDULES}{a_schedule(jobs['done']).pk}/edit/",
         "schedule": f"{SCHEDULES}{a_schedule(jobs['done'], is_paused=True).pk}/change/",
         "schedule-delete": f"{SCHEDULES}{a_schedule(jobs['done']).pk}/delete/",
         "queues": f"{BASE.replace('/job/', '/queue/')}?pause=queue:mail",
-        "messages": f"{BASE.replace('/job/', '/message/')}",
-        "rules": RULES,
-        "rule-new": f"{RULES}add/",
-        "rule-delete": f"{RULES}{a_rule(jobs['done']).pk}/delete/",
         "workers": WORKERS,
         "worker": f"{WORKERS}{a_worker().pk}/change/",
         "not-found": BASE + "99999/change/",
     }
 
 
-def each_look(screen: Screen, page: Any, urls: dict[str, str], examine: Callable[[], list[str]]) -> list[str]:
-    """What *examine* finds on each of these pages in each look."""
+@pytest.mark.timeout(900)
+def test_no_page_has_a_fault_in_any_look(site, page, screen):
+    """One walk for all: every look of every page costs a second."""
     found = []
-    for name, url in urls.items():
+    for name, url in addresses(site).items():
         page.open(url)
         for width, scheme in LOOKS:
             screen.look(width, scheme)
             screen.shoot(f"{name}-{width}-{scheme}")
-            found += [f"{name} {width} {scheme}: {what}" for what in examine()]
-    return found
+            faults = [*screen.overflow(), *(() if missing_axe() else screen.violations())]
+            found += [f"{name} {width} {scheme}: {what}" for what in faults]
+        found += [f"{name}: {what}" for what in screen.out_of_reach()]
+    assert "\n".join(found) == ""
 
 
-@needs_axe
-@pytest.mark.timeout(900)
-def test_no_page_has_a_serious_fault_of_accessibility(site, page, screen):
-    assert each_look(screen, page, addresses(site), screen.violations) == []
-
-
-def test_no_page_scrolls_sideways_on_a_narrow_screen(site, page, screen):
-    found = []
-    for name, url in addresses(site).items():
-        page.open(url)
-        screen.look(360, "dark")
-        screen.shoot(f"{name}-360-dark")
-        found += [f"{name}: {what}" for what in screen.overflow()]
-    assert found == []
+def test_what_the_keyboard_cannot_reach_is_found(page, screen):
+    page.driver.get("data:text/html,<main class=qw><a href='%23'>Sound</a><button tabindex=-1>Far</button>")
+    assert [what.split(": ")[1] for what in screen.out_of_reach()] == ["Tab does not come to it"]
+    page.driver.get("data:text/html,<style>*{outline:0!important}</style><main class=qw><button>Dark</button>")
+    assert [what.split(": ")[1] for what in screen.out_of_reach()] == ["nothing shows the focus"]
 
 
 def test_the_buttons_of_every_queue_are_on_a_narrow_screen(site, page, screen):
@@ -172,8 +162,15 @@ def test_without_script_every_page_tells_what_it_has_to_tell(site, page, screen)
         for only_with_script in page.driver.find_elements("css selector", ".qw-script"):
             assert not only_with_script.is_displayed(), only_with_script.get_attribute("outerHTML")
         page.open(BASE)
-        page.click("Failed 2")
+        page.click("Failed 3")
         assert "Upload" in page.text
+
+
+def test_without_script_a_rule_is_tested_and_leads_to_its_messages(site, page, screen):
+    with screen.without_script():
+        page.open(people_pages.RULES)
+        page.driver.find_element("xpath", "//button[contains(., 'Send a test')]").click()
+        page.wait(lambda: "test message" in page.text and "To be sent" in page.text, "the list")
 
 
 # With the keyboard alone

@@ -6,6 +6,7 @@ from typing import Any
 
 from qorworker import pause_queue
 from qorworker.models import Job, LogLine, Preset
+from tests.admin import people_pages
 from tests.admin.support import BASE, STATES, a_worker, in_state, page_of, stored
 from tests.security.people import a_schedule, told
 
@@ -29,6 +30,7 @@ def addresses(types: dict[str, Any], owner: Any) -> dict[str, Page]:
     schedule, paused = a_schedule(jobs["done"]), a_schedule(jobs["done"], is_paused=True)
     every_job = [job.pk for job in jobs.values()]
     return {
+        **{name.replace("-", " "): url for name, url in people_pages.addresses().items()},
         "index": "/admin/qorworker/",
         "catalogue": BASE + "catalogue/",
         "table": BASE + "catalogue/?view=table",
@@ -54,7 +56,6 @@ def addresses(types: dict[str, Any], owner: Any) -> dict[str, Page]:
         "schedule": f"{SCHEDULES}{paused.pk}/change/",
         "change schedule": f"{SCHEDULES}{schedule.pk}/edit/",
         "delete schedule": f"{SCHEDULES}{schedule.pk}/delete/",
-        "calendar": SCHEDULES + "calendar/",
         "queues": QUEUES + "?pause=queue:mail",
         "workers": WORKERS,
         "worker": f"{WORKERS}{worker.pk}/change/",
