@@ -19,6 +19,8 @@ from qorworker.models import Job, Pause, PauseKind
 from qorworker.queries import catalogue
 from qorworker.status import JobStatus
 
+OWN = "qorworker."  # begins the names of the types of this app
+
 
 @dataclass
 class Card:
@@ -115,11 +117,15 @@ def add_story(cards: Iterable[Card], user: Any, newest: dict[str, Job], own: dic
 
 
 def grouped(cards: list[Card]) -> list[tuple[str, list[Card]]]:
-    """Return the groups and their cards in alphabetical order; types without a group come last."""
+    """Return the groups and their cards in alphabetical order.
 
-    def key(card: Card) -> tuple[bool, str, str]:
+    Types without a group follow, and then groups that have only types of this app.
+    """
+    of_projects = {str(card.job_type.group or "") for card in cards if not card.job_type.name.startswith(OWN)}
+
+    def key(card: Card) -> tuple[bool, bool, str, str]:
         group = str(card.job_type.group or "")
-        return (not group, group.casefold(), str(card.job_type.title).casefold())
+        return (group not in of_projects, not group, group.casefold(), str(card.job_type.title).casefold())
 
     groups = groupby(sorted(cards, key=key), key=lambda card: str(card.job_type.group or ""))
     return [(group or pgettext("group", "Other"), list(members)) for group, members in groups]

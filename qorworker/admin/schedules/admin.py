@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlencode
 
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
@@ -198,8 +199,12 @@ class ScheduleAdmin(Pages, NumberedActions, ScheduleAdminBase):
 
     @admin.display(description=_("Job"))
     def job(self, schedule: Schedule) -> str:
-        """Show the title of the job type, or its name if it has left the code; mark schedules that code declares."""
-        title = str(schedule.job_type.title) if schedule.job_type is not None else schedule.job_name
+        """Show the title of the job type, as a link to its jobs, or its name; mark schedules that code declares."""
+        title = schedule.job_name
+        if schedule.job_type is not None:
+            title = str(schedule.job_type.title)
+            if url := self._url("qorworker_job_changelist"):
+                title = format_html('<a href="{}?{}">{}</a>', url, urlencode({"job": schedule.job_name}), title)
         if not (schedule.declared_in_code and schedule.enabled):
             return title
         return format_html('{}<span class="qw-line">{}</span>', title, gettext("From code"))
@@ -240,8 +245,12 @@ class ScheduleAdmin(Pages, NumberedActions, ScheduleAdminBase):
 
     def _job_url(self, job: Job) -> str:
         """Return the address of the page of *job*; empty if the site has no pages of jobs."""
+        return self._url("qorworker_job_change", job.pk)
+
+    def _url(self, name: str, *args: Any) -> str:
+        """Return the address of a page; empty if the site does not have it."""
         try:
-            return links.url_in(self.admin_site, "qorworker_job_change", job.pk)
+            return links.url_in(self.admin_site, name, *args)
         except NoReverseMatch:
             return ""
 
