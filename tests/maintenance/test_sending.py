@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import pytest
+from django.contrib.auth import get_user_model
+from django.contrib.auth.backends import BaseBackend
+from django.contrib.auth.models import Group, Permission
 from django.core import mail
 
 from qorworker.actions.messaging import settle_open
 from qorworker.attempts.in_process import run_stored
 from qorworker.definitions.registry import registry
-from qorworker.maintenance import sending
+from qorworker.maintenance import deciders, sending
 from qorworker.messages.rules import EVENTS
 from qorworker.models import Approval, Job, Message, Question, database_now
 from qorworker.models.job_messages import SENDER
@@ -347,6 +350,35 @@ def test_who_may_approve_gets_a_mail_without_the_addresses_of_others(settings, m
     assert send(queued(event="approval_wanted", job=job, source=f"approval {approval.pk}")) == "done"
     [sent] = mail.outbox
     assert (sent.to, sent.bcc) == (mailed_too, [] if mailed_too else [others[0].email])
+
+
+class Directory(BaseBackend):
+    """Knows what users may do, and cannot search for those who may do something."""
+
+    def has_perm(self, user, permission, obj=None):
+        return user.is_active and user.get_username() == "listed"
+
+
+def test_who_may_approve_is_found_wherever_the_permission_comes_from(settings, monkeypatch):
+    monkeypatch.setattr(deciders, "ASKED", 1)  # of whom it is asked one by one
+    settings.AUTHENTICATION_BACKENDS = ["django.contrib.auth.backends.ModelBackend", f"{__name__}.Directory"]
+    deciding(settings)
+    for number in range(3):
+        get_user_model().objects.create_user(f"customer-{number}", f"customer-{number}@example.com")
+    sees = ("qorworker.view_job", "qorworker.view_job_arguments")
+    direct = mailed(user_with(*sees, "testapp.change_shop", name="direct"))
+    member = mailed(user_with(*sees, name="member"))
+    group = Group.objects.create(name="approvers")
+    group.permissions.add(Permission.objects.get(codename="change_shop", content_type__app_label="testapp"))
+    member.groups.add(group)
+    listed = mailed(user_with(*sees, name="listed"))
+    gone = mailed(user_with(*sees, "testapp.change_shop", name="gone"))
+    gone.is_active = False
+    gone.save()
+    job = make_job("scheduled", waits_for_approval=True)
+    approval = Approval.objects.create(job=job, permission="testapp.change_shop", asked_at=database_now("default"))
+    assert send(queued(event="approval_wanted", job=job, source=f"approval {approval.pk}")) == "done"
+    assert mail.outbox[0].bcc == [direct.email, member.email, listed.email]
 
 
 def test_who_may_answer_a_question_gets_a_mail(settings):
