@@ -24,7 +24,7 @@ from qorworker.definitions.registry import registry
 from qorworker.definitions.unique import key_of, rule_of
 from qorworker.exceptions import InvalidArguments, JobTypeError, SecretsUnavailable, UploadsUnavailable
 from qorworker.models import Approval, ApprovalState, Schedule
-from qorworker.models.approving import approval_of_schedule, approval_right, ask_for_schedule, is_valid_for
+from qorworker.models.approving import approval_of_schedule, approval_right, ask_for_code, is_schedule_approved
 from qorworker.models.locks import short_waits
 from qorworker.models.schedule_queries import with_holidays
 from qorworker.models.schedule_verbs import calendar_problem
@@ -105,9 +105,9 @@ def _lacks_approval(schedule: Schedule, job_type: JobType[..., Any], person: Any
     if job_type.approval is None:
         return ""
     using = schedule._state.db or "default"
-    approval = approval_of_schedule(schedule, using)
-    if is_valid_for(approval, schedule):
+    if is_schedule_approved(schedule, using):
         return ""
+    approval = approval_of_schedule(schedule, using)
     if approval is not None and approval.state == ApprovalState.DECLINED:
         return _("A user has declined to approve it. A change of it asks again.")
     if approval is not None and approval.state == ApprovalState.OPEN:  # whatever the rule says by now
@@ -120,12 +120,13 @@ def _lacks_approval(schedule: Schedule, job_type: JobType[..., Any], person: Any
 def _ask_anew(schedule: Schedule, seen: Approval | None, right: str, person: Any, using: str) -> None:
     """Ask for the approval of a schedule: *seen* was of other code, or its type asks for one only by now.
 
+    While a new version of the code is deployed, workers with the old one go on by what was approved for that.
     Unless it has been changed since it was read, or another worker was faster: what they have asked for counts.
     """
     with transaction.atomic(using=using), short_waits(using):
         locked = Schedule.objects.using(using).select_for_update().filter(pk=schedule.pk, revision=schedule.revision)
         if locked.exists() and approval_of_schedule(schedule, using) == seen:
-            ask_for_schedule(schedule, right, person, using)
+            ask_for_code(schedule, right, person, using)
 
 
 def _lacks_right(user: Any, job_type: JobType[..., Any]) -> str:

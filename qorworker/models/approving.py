@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from django.contrib.auth import get_user_model
@@ -101,6 +101,14 @@ def ask_again(rows: JobQuerySet, job: Job, by: Any) -> None:
         rows.filter(pk=job.pk).promote_due()
 
 
+def withdraw_requests(jobs: Iterable[Job], using: str) -> None:
+    """Close the open requests about *jobs*, which are cancelled. In the transaction that does so."""
+    needy = [job.pk for job in jobs if job.waits_for_approval or (job.job_type and job.job_type.approval is not None)]
+    if needy:
+        rows = Approval.objects.using(using).filter(job_id__in=needy, state=ApprovalState.OPEN)
+        rows.close(ApprovalState.VOID)
+
+
 def ask_for_schedule(schedule: Schedule, right: str, by: Any, using: str) -> None:
     """Ask for the approval of a schedule as it is now. In the transaction that stores it.
 
@@ -108,9 +116,14 @@ def ask_for_schedule(schedule: Schedule, right: str, by: Any, using: str) -> Non
     """
     Approval.objects.using(using).filter(schedule_id=schedule.pk, job=None).close(ApprovalState.VOID)
     if right:
-        request = _request(right, database_now(using), by, schedule_id=schedule.pk, revision=schedule.revision)
-        request.expires_at = None  # it makes no jobs meanwhile
-        request.save(using=using, force_insert=True)
+        ask_for_code(schedule, right, by, using)
+
+
+def ask_for_code(schedule: Schedule, right: str, by: Any, using: str) -> None:
+    """Ask for the approval of a schedule with the code of this process. Approvals of other code stay valid for that."""
+    request = _request(right, database_now(using), by, schedule_id=schedule.pk, revision=schedule.revision)
+    request.expires_at = None  # it makes no jobs meanwhile
+    request.save(using=using, force_insert=True)
 
 
 def approval_of_schedule(schedule: Schedule, using: str) -> Approval | None:
@@ -118,9 +131,10 @@ def approval_of_schedule(schedule: Schedule, using: str) -> Approval | None:
     return Approval.objects.using(using).of_schedule(schedule).last()
 
 
-def is_valid_for(approval: Approval | None, schedule: Schedule) -> bool:
-    """Return whether *approval* allows what *schedule* would run now."""
-    return approval is not None and approval.is_approved and approval.digest == digest_of_schedule(schedule)
+def is_schedule_approved(schedule: Schedule, using: str) -> bool:
+    """Return whether somebody has approved what *schedule* would run now with the code of this process."""
+    given = Approval.objects.using(using).of_schedule(schedule).approved()
+    return given.filter(digest=digest_of_schedule(schedule)).exists()
 
 
 def digest_of_schedule(schedule: Schedule) -> str:
@@ -158,10 +172,10 @@ def _is_approved(job: Job, own: set[str], by: Any, using: str) -> bool:
     digest = digest_of(job.job_type, job.arguments)
     if digest in own or schedule_id is None:
         return digest in own
-    approvals = Approval.objects.using(using)
-    # Of the newest request only: one of an earlier revision is void.
-    given = approvals.filter(schedule_id=schedule_id, job=None).order_by("pk").last()
-    if given is None or not given.is_approved or given.digest != digest:
+    # Those of earlier revisions are void.
+    approved = Approval.objects.using(using).approved().filter(schedule_id=schedule_id, job=None)
+    given = approved.filter(digest=digest).order_by("pk").last()
+    if given is None:
         return False
     copied = {name: getattr(given, name) for name in COPIED}
     Approval(job_id=job.pk, schedule_id=job.schedule_id, revision=given.revision, **copied).save(using=using)

@@ -18,7 +18,7 @@ from django.db import IntegrityError, transaction
 from qorworker.arguments import files
 from qorworker.exceptions import QorWorkerError
 from qorworker.models.approval import Approval
-from qorworker.models.approving import hold_unapproved, note_right
+from qorworker.models.approving import hold_unapproved, note_right, withdraw_requests
 from qorworker.models.attempt import JobFile
 from qorworker.models.audit import AuditEntry, Origin
 from qorworker.models.batch_ends import keep_counts, lock_with_callbacks, reopen_batches
@@ -110,6 +110,7 @@ def cancel(
     with _moving(jobs, using, "cancel", by, origin, reason) as (rows, moved):
         moved += _locked(jobs, rows.waiting())
         _of(rows, moved).transition(JobStatus.CANCELLED, finished_at=DatabaseNow())
+        withdraw_requests(moved, using)
         _of(rows, [job for job in moved if job.may_have_secrets]).erase_secrets()
         resolve_on_commit(moved, _all_jobs(jobs, using))
         for job in moved:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
 
+from qorworker.models.approving import withdraw_requests
 from qorworker.models.audit import AuditEntry, Origin
 from qorworker.models.clock import DatabaseNow
 from qorworker.models.waking import let_start
@@ -35,6 +36,7 @@ def cancel_held(rows: JobQuerySet, jobs: Sequence[Job], reason: str, **details: 
     """Cancel *jobs*, whose rows are locked. *reason* and *details* are for their history."""
     ids = [job.pk for job in jobs]
     rows.filter(pk__in=ids).transition(JobStatus.CANCELLED, finished_at=DatabaseNow(), waits_for_jobs=False)
+    withdraw_requests(jobs, rows.db)
     rows.filter(pk__in=[job.pk for job in jobs if job.may_have_secrets]).erase_secrets()
     AuditEntry.objects.using(rows.db).record_many("cancel", jobs, origin=Origin.WORKER, reason=reason, **details)
     for job in jobs:

@@ -80,8 +80,8 @@ def decline(
 def _decline(self: Job, by: Any, approval: Approval | None, reason: str, origin: str) -> None:
     def end(row: Job, open_one: Approval, result: VerbResult) -> None:
         values = {"reason": reason[:REASON_CHARS], "origin": origin, **names_of(by, "decided_by")}
-        result.moved = withdraw(self)
         _pending(self).filter(pk=open_one.pk).close(ApprovalState.DECLINED, **values)
+        result.moved = withdraw(self)
 
     _decide(self, "decline to approve", by, approval, origin, reason, end)
 

@@ -27,7 +27,7 @@ from qorworker.definitions.registry import registry
 from qorworker.exceptions import AlreadyEnqueued, InvalidArguments, InvalidTransition
 from qorworker.models import waiting
 from qorworker.models.alters import alters_data, begins_again
-from qorworker.models.approving import hold_unapproved, note_right
+from qorworker.models.approving import hold_unapproved, note_right, withdraw_requests
 from qorworker.models.audit import AuditEntry, Origin
 from qorworker.models.batch_ends import reopen_batches
 from qorworker.models.clock import DatabaseNow, check_zone
@@ -274,6 +274,7 @@ def withdraw(job: Job) -> int:
     """Cancel *job* if it still waits, and return 1; else 0. In the transaction of the verb that does so."""
     moved = row_of(job).transition(JobStatus.CANCELLED, finished_at=DatabaseNow())
     if moved:
+        withdraw_requests([job], write_database(job))
         if job.may_have_secrets:
             row_of(job).erase_secrets()
         resolve_on_commit([job], rows_of(job))

@@ -218,7 +218,47 @@ class TestSchedules:
         monkeypatch.setattr(publish, "code_digest", "other")
         for _worker in range(2):
             assert "It waits for approval" in candidates._lacks_approval(schedule, publish, None)
-        assert list(schedule.approvals.values_list("state", flat=True)) == ["void", "open"]
+        assert list(schedule.approvals.values_list("state", flat=True)) == ["approved", "open"]
+
+    def test_two_versions_of_the_code_each_go_on_by_their_own_approval(self, publish, people, clock, monkeypatch):
+        schedule = Schedule.objects.create_for(publish, Every(hours=1), name="hourly")
+        versions = [publish.code_digest, "other"]
+        for version in versions:
+            monkeypatch.setattr(publish, "code_digest", version)
+            self.fire(clock)  # the other version asks here
+            schedule.refresh_from_db()
+            schedule.approve(by=people[0])
+        for version in versions:
+            monkeypatch.setattr(publish, "code_digest", version)
+            self.fire(clock)
+            assert run_job(Job.objects.latest("pk")).status == "done"
+        assert list(schedule.approvals.values_list("state", flat=True)[:2]) == ["approved"] * 2
+        monkeypatch.setattr(publish, "code_digest", "a third")
+        assert candidates._lacks_approval(schedule, publish, None)
+        schedule.change(when=Every(minutes=30))
+        for version in versions:
+            monkeypatch.setattr(publish, "code_digest", version)
+            assert candidates._lacks_approval(schedule, publish, None)
+
+
+def test_a_job_that_is_cancelled_leaves_no_open_request(publish, people):
+    one, *many = publish.enqueue_many([{"count": number} for number in range(3)])
+    one.cancel()
+    Job.objects.filter(pk__in=[row.pk for row in many]).cancel()
+    approved = publish.enqueue()
+    approved.approve(by=people[0])
+    approved.cancel()
+    assert list(Approval.objects.order_by("pk").values_list("state", flat=True)) == ["void"] * 3 + ["approved"]
+    assert not Approval.objects.open().exists()
+
+
+def test_so_does_one_whose_predecessor_has_failed(publish, own_types):  # noqa: F811
+    fails = job(name="test.fails", max_attempts=1)(lambda: 1 / 0)
+    first = fails.enqueue()
+    row = publish.using(after=first).enqueue()
+    run_job(first)
+    assert state(row)[0] == "cancelled"
+    assert row.approvals.get().state == "void"
 
 
 class TestEnqueueing:
