@@ -80,8 +80,7 @@ def send_again(message: Message) -> bool:
 
     :raises qorworker.exceptions.UnsupportedByBackend: if the project has no queue from which a job could send it.
     """
-    if registry.find(SENDER) is None:
-        raise UnsupportedByBackend("Messages are sent by jobs, and no queue has jobs that wait for a worker.")
+    _need_sender()
     using = str(message._state.db)
     with transaction.atomic(using=using):
         rows = Message.objects.using(using)
@@ -90,6 +89,27 @@ def send_again(message: Message) -> bool:
         enqueue([message], using)
         rows.filter(pk=message.pk).update(sender_id=message.sender_id)
     return True
+
+
+def send_test(name: str, using: str) -> int:
+    """Have a message sent to the receivers of the rule called *name*, and return how many will be sent.
+
+    Those who may decide about something are not among them.
+
+    :raises qorworker.exceptions.UnsupportedByBackend: if the project has no queue from which a job could send it.
+    """
+    rule = next((rule for rule in current_rules(using) if rule.name == name), None)
+    if rule is None:
+        return 0
+    _need_sender()
+    now = database_now(using)
+    with transaction.atomic(using=using):
+        return Reports(using, now).store_test(rule)
+
+
+def _need_sender() -> None:
+    if registry.find(SENDER) is None:
+        raise UnsupportedByBackend("Messages are sent by jobs, and no queue has jobs that wait for a worker.")
 
 
 # What users wait for.

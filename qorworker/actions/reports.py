@@ -16,8 +16,9 @@ from qorworker.definitions.registry import registry
 from qorworker.messages.happening import Happening, Match
 from qorworker.messages.rules import MAIL, Rule
 from qorworker.models import Message
+from qorworker.models.clock import aware
 from qorworker.models.job_messages import SENDER
-from qorworker.models.message import USER
+from qorworker.models.message import TEST, USER, new_uid
 
 
 class Reports:
@@ -47,6 +48,20 @@ class Reports:
         rows.bulk_create(self.made)
         self.digests.store()
         rows.bulk_update([each for each in stored_before if each.uid in self.counted], ["left_out"])
+
+    def store_test(self, rule: Rule) -> int:
+        """Store messages by which somebody tries *rule*, and the jobs that send them. Return how many these are."""
+        facts = {"at": aware(self.now).isoformat()}
+        source = f"{TEST} {new_uid()}"
+        made = [
+            Message(
+                rule=rule.name, channel=channel, recipient=recipient, source=source, event=TEST, facts=facts,
+                created_at=self.now,
+            )
+            for channel, recipient in self._receivers(rule, TEST)
+        ]  # fmt: skip
+        enqueue(made, self.using)
+        return len(Message.objects.using(self.using).bulk_create(made))
 
     def _report(self, happening: Happening, rule: Rule, event: str) -> None:
         if rule.digest:

@@ -13,7 +13,6 @@ from django.utils.translation import gettext_lazy as _
 
 from qorworker import permissions
 from qorworker.actions.messaging import give_up
-from qorworker.actions.reports import users_called
 from qorworker.definitions.backoff import Exponential
 from qorworker.definitions.registry import job, registry
 from qorworker.exceptions import SecretsUnavailable, Undeliverable
@@ -23,10 +22,9 @@ from qorworker.maintenance.deciders import addresses_of_deciders
 from qorworker.maintenance.jobs import queue_that_waits
 from qorworker.messages import webhook
 from qorworker.messages.rules import DECIDED, MAIL, Rule
-from qorworker.models import Message, MessageState, database_now
-from qorworker.models.clock import aware
+from qorworker.models import Message, MessageState
 from qorworker.models.job_messages import SENDER
-from qorworker.models.message import ERROR_CHARS, TEST, new_uid
+from qorworker.models.message import ERROR_CHARS
 from qorworker.models.message_rule import rule_called
 from qorworker.text.cleaning import visible
 
@@ -41,7 +39,7 @@ class Unwanted(Exception):
 
 
 def send_message(context: JobContext, uid: str) -> None:
-    """Sends a message. It is tried several times, and changes nothing of the job that it may be about."""
+    """Sends a message. It is tried several times, a test once. It changes nothing of the job that it may be about."""
     using = str(context.job._state.db)
     message = Message.objects.using(using).try_again(uid)
     if message is None:
@@ -54,41 +52,15 @@ def send_message(context: JobContext, uid: str) -> None:
         give_up(message, using, str(problem))
         context.add_log(str(problem))
     except Exception as error:
-        rows.update(error=_line(error), response_code=getattr(error, "code", None))
+        said = {"error": _line(error), "response_code": getattr(error, "code", None)}
+        if message.is_test:  # somebody waits for the answer, and can repeat it
+            rows.close(MessageState.FAILED, **said)
+            context.add_log(said["error"])
+            return
+        rows.update(**said)
         raise
     else:
         rows.close(MessageState.SENT, response_code=code, error="")
-
-
-def send_test(name: str, using: str) -> list[Message]:
-    """Send a message to the receivers of the rule called *name*, one after the other and once, and return them.
-
-    Those who may decide about something are not among them.
-
-    :raises qorworker.exceptions.SecretsUnavailable: if the webhook of the rule cannot be decrypted.
-    """
-    rule = rule_called(name, using)
-    if rule is None:
-        return []
-    found = users_called(rule.users)
-    receivers = [*((channel, "") for channel in rule.channels(TEST)), *((MAIL, user) for user in found.values())]
-    return [_sent_now(rule.name, channel, recipient, using) for channel, recipient in receivers]
-
-
-def _sent_now(rule: str, channel: str, recipient: str, using: str) -> Message:
-    now, uid = database_now(using), new_uid()
-    message = Message.objects.using(using).create(
-        uid=uid, rule=rule, channel=channel, recipient=recipient, source=f"test {uid}", event=TEST, attempts=1,
-        facts={"at": aware(now).isoformat()}, created_at=now,
-        state=MessageState.FAILED, closed_at=now,  # unless it arrives
-    )  # fmt: skip
-    rows = Message.objects.using(using).filter(pk=message.pk)
-    try:
-        rows.close(MessageState.SENT, response_code=_deliver(message))
-    except Exception as error:
-        rows.update(error=_line(error), response_code=getattr(error, "code", None))
-    message.refresh_from_db(using=using)
-    return message
 
 
 def _line(error: Exception) -> str:

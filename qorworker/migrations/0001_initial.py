@@ -1125,7 +1125,7 @@ class Migration(migrations.Migration):
                             ("missed", "No worker was running at that time."),
                             ("overlap", "An earlier run had not ended."),
                             ("person", "A user asked to skip it."),
-                            ("unfit", "Its arguments no longer fitted."),
+                            ("unfit", "Its arguments, rights, approval, queue or calendar did not allow a job."),
                             ("unique", "A matching job already existed."),
                             ("holiday", "It was on a day off."),
                             ("limit", "The user who is responsible for it had as many unfinished jobs as are allowed."),

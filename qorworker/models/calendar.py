@@ -23,6 +23,7 @@ from qorworker.schedules.holidays import LONGEST_NAME, Holidays, Span
 MOST_DAYS = 2000  # rows of one calendar, which a worker reads each time that one of its schedules fires
 LONGEST_SPAN = 366  # days
 TITLE_CHARS = 100
+MOST_NAMED = 5  # schedules in one sentence
 
 
 class CalendarQuerySet(OwnQuerySet["Calendar"]):
@@ -63,13 +64,35 @@ class Calendar(models.Model):
         return self.title or self.name
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        """Save it. Schedules that use it follow."""
-        is_new = self._state.adding
-        with transaction.atomic(using=kwargs.get("using") or write_database(self)):
+        """Save it. Schedules that use it follow, also to another name.
+
+        :raises qorworker.exceptions.InvalidCalendar: if its name changes and schedules in code have the old one.
+        """
+        using = kwargs.get("using") or write_database(self)
+        stored = type(self).objects.using(using).filter(pk=self.pk).values_list("name", flat=True)
+        with transaction.atomic(using=using):
+            before = None if self._state.adding else stored.select_for_update().first()
             super().save(*args, **kwargs)
-            self._follow(is_new)
+            is_renamed = before is not None and stored.first() != before
+            if is_renamed:
+                self._rename(str(before), using)
+            self._follow(is_new=before is None or is_renamed)
+
+    def _rename(self, before: str, using: str) -> None:
+        if problem := self._problem_of_renaming(before, using):
+            raise InvalidCalendar(problem)
+        _schedules(using).filter(calendar=before).update(calendar=self.name)
+
+    def _problem_of_renaming(self, before: str, using: str) -> str:
+        declared = _schedules(using).filter(calendar=before).declared().exclude(declaration="")
+        names = ", ".join(declared.values_list("name", flat=True)[:MOST_NAMED])
+        return str(_("Schedules in code name this calendar: %s. Its name cannot change.")) % names if names else ""
 
     def clean(self) -> None:
+        using = write_database(self)
+        before = type(self).objects.using(using).filter(pk=self.pk).values_list("name", flat=True).first()
+        if before not in (None, self.name) and (problem := self._problem_of_renaming(str(before), using)):
+            raise ValidationError({"name": problem})
         if set(self.weekdays) - set("1234567"):
             raise ValidationError({"weekdays": _("Name weekdays by the digits from 1 to 7.")})
         if len(self.off) == 7:
@@ -157,8 +180,12 @@ class Calendar(models.Model):
         self._follow(is_new=False)
 
     def _follow(self, is_new: bool) -> None:
-        schedules: Any = apps.get_model("qorworker", "Schedule")  # whose module imports this one
-        schedules.objects.using(write_database(self)).follow_calendar(self.name, is_new)
+        _schedules(write_database(self)).follow_calendar(self.name, is_new)
+
+
+def _schedules(using: str) -> Any:
+    model: Any = apps.get_model("qorworker", "Schedule")  # whose module imports this one
+    return model.objects.using(using)
 
 
 class HolidayQuerySet(OwnQuerySet["Holiday"]):

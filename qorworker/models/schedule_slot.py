@@ -41,7 +41,7 @@ class SkipReason(models.TextChoices):
     MISSED = "missed", _("No worker was running at that time.")
     OVERLAP = "overlap", _("An earlier run had not ended.")
     PERSON = "person", _("A user asked to skip it.")
-    UNFIT = "unfit", _("Its arguments no longer fitted.")
+    UNFIT = "unfit", _("Its arguments, rights, approval, queue or calendar did not allow a job.")
     UNIQUE = "unique", _("A matching job already existed.")
     HOLIDAY = "holiday", _("It was on a day off.")
     LIMIT = "limit", _("The user who is responsible for it had as many unfinished jobs as are allowed.")

@@ -59,7 +59,7 @@ def test_one_is_made_of_lines_and_a_file(boss):
 def test_its_form_has_its_days_and_saving_it_changes_nothing_else(boss, off):
     form = boss.get(page_of(off)).context["adminform"].form
     assert (form.initial["dates"], form.initial["weekdays"]) == ("2026-12-25 Christmas", ["6", "7"])
-    data = {"title": "Days off", "weekdays": ["7"], "dates": form.initial["dates"] + "\n2026-12-26"}
+    data = {"name": "off", "title": "Days off", "weekdays": ["7"], "dates": form.initial["dates"] + "\n2026-12-26"}
     assert boss.post(page_of(off), data).status_code == 302
     off.refresh_from_db()
     assert (off.name, off.weekdays, len(days())) == ("off", "7", 2)
@@ -69,7 +69,7 @@ def test_schedules_follow_what_is_saved(boss, off):
     rule = Cron("0 6 25 12 *", "UTC", calendar="off", on_holiday="before")
     schedule = Schedule.objects.create_for(_noop(), rule)
     year = schedule.next_key[:4]
-    boss.post(page_of(off), {"title": "", "dates": f"{year}-12-24\n{year}-12-25"})
+    boss.post(page_of(off), {"name": "off", "title": "", "dates": f"{year}-12-24\n{year}-12-25"})
     schedule.refresh_from_db()
     assert f"{aware(schedule.next_slot):%Y-%m-%d}" == f"{year}-12-23"
 
@@ -136,7 +136,7 @@ def test_one_that_schedules_use_is_kept(boss, off):
 )  # fmt: skip
 def test_django_s_permissions_decide(client, off, permission, may):
     client.force_login(user_with(*([f"qorworker.{permission}_calendar"] if permission else [])))
-    changed = client.post(page_of(off), {"title": "Changed", "dates": ""})
+    changed = client.post(page_of(off), {"name": "off", "title": "Changed", "dates": ""})
     found = {
         "view": client.get(page_of(off)).status_code == 200,
         "change": changed.status_code == 302,

@@ -9,10 +9,12 @@ from django.core import mail
 
 from qorworker.actions import messaging
 from qorworker.arguments import secrets
+from qorworker.attempts.in_process import run_stored
 from qorworker.definitions.registry import registry
 from qorworker.models import AuditEntry, Job, Message, MessageMark, MessageRule, database_now
 from qorworker.models.job_messages import SENDER
 from qorworker.models.message_rule import current_rules, rule_called
+from qorworker.signals import message_failed
 from tests.admin.support import superuser, text_of, user_with
 from tests.messages.receiver import receiving
 from tests.models.rows import ended, make_job
@@ -37,12 +39,21 @@ def receiver(settings):
         yield receiver
 
 
+@pytest.fixture
+def heard():
+    found = []
+    message_failed.connect(lambda message, **more: found.append(message), weak=False, dispatch_uid="test")
+    yield found
+    message_failed.disconnect(dispatch_uid="test")
+
+
 def add(client, **changes):
     return client.post(f"{RULES}add/", {**GIVEN, **changes})
 
 
 def change(client, row, **changes):
-    return client.post(f"{RULES}{row.pk}/change/", {**GIVEN, **changes})
+    row.refresh_from_db()
+    return client.post(f"{RULES}{row.pk}/change/", {**GIVEN, "qw-changed": row.changed_at.isoformat(), **changes})
 
 
 def look():
@@ -215,7 +226,7 @@ def test_the_form_shows_what_the_rule_has(root):
     assert form["queues"].value() == ["a queue of before"]
     superuser("ann")
     data = {**GIVEN, "users": "ann", "queues": ["a queue of before"], "quiet": "120"}
-    assert root.post(f"{RULES}{row.pk}/change/", data).status_code == 302
+    assert change(root, row, **data).status_code == 302
     assert MessageRule.objects.get().given == row.given
 
 
@@ -245,28 +256,81 @@ def test_who_may_only_look_cannot_change_and_is_not_offered_to(client):
 # The test of a rule
 
 
-def test_a_test_says_what_each_receiver_has_answered(root, receiver):
+def run_senders():
+    for job in Job.objects.filter(name=SENDER).order_by("pk"):
+        assert run_stored(job.pk, "default", worker_name="test") == "done"
+
+
+def test_a_test_is_sent_by_jobs_and_the_list_says_what_each_receiver_answers(root, receiver, heard):
     receiver.answer = lambda number: (403, {}, "wrong token")
     add(root, webhook_url=receiver.url, webhook_secret="hunter2")
     page = text_of(root.post(f"{RULES}test/", {"qw-rule": "failures"}, follow=True))
-    assert "“failures”: 1 test message was sent." in page
-    assert "Webhook: 127.0.0.1 answered with 403. wrong token" in page
+    assert "“failures”: 2 test messages are on their way." in page
+    assert page.count("To be sent</span>") == 2
+    assert (mail.outbox, receiver.payloads) == ([], [])
+    run_senders()
+    page = text_of(root.get(LIST))
+    assert "This is a test of the rule" in page
+    assert "127.0.0.1 answered with 403. wrong token" in page
+    assert "Send again" not in page
     assert mail.outbox[0].subject == "This is a test of the rule “failures”"
     assert [payload["event"] for payload in receiver.payloads] == ["test"]
-    states = set(Message.objects.values_list("channel", "state", "response_code"))
-    assert states == {("mail", "sent", None), ("webhook", "failed", 403)}
-    messaging.settle_open("default")
-    assert not Job.objects.exists()
-    assert "This is a test of the rule" in text_of(root.get(LIST))
+    states = set(Message.objects.values_list("channel", "state", "response_code", "attempts"))
+    assert states == {("mail", "sent", None, 1), ("webhook", "failed", 403, 1)}
+    assert heard == []
+
+
+def test_a_test_says_if_the_webhook_cannot_be_decrypted(root, receiver, settings):
+    add(root, mail="", webhook_url=receiver.url, webhook_secret="hunter2")
+    MessageRule.objects.update(webhook="broken")
+    root.post(f"{RULES}test/", {"qw-rule": "failures"})
+    run_senders()
+    assert Message.objects.get().state == "failed"
+    assert "decrypted" in Message.objects.get().error
 
 
 def test_rules_of_the_setting_can_be_tested_too_and_unknown_ones_cannot(root, settings):
     settings.QORWORKER = {**settings.QORWORKER, "MESSAGES": [{"name": "code", "on": ["done"], "mail": ["a@b.de"]}]}
     root.post(f"{RULES}test/", {"qw-rule": "code"})
+    run_senders()
     assert mail.outbox[0].to == ["a@b.de"]
     page = text_of(root.post(f"{RULES}test/", {"qw-rule": "other"}, follow=True))
     assert "There is no such rule" in page
-    assert len(mail.outbox) == 1
+    assert Message.objects.count() == 1
+
+
+def test_who_may_not_see_messages_stays_at_the_rules_after_a_test(client):
+    a_rule()
+    client.force_login(user_with("qorworker.view_messagerule", "qorworker.manage_messagerule"))
+    assert client.post(f"{RULES}test/", {"qw-rule": "failures"}).url == RULES
+
+
+def test_where_no_job_could_send_a_test_nothing_is_stored(root):
+    a_rule()
+    before = registry.find(SENDER)
+    registry.unregister(SENDER)
+    try:
+        page = text_of(root.post(f"{RULES}test/", {"qw-rule": "failures"}, follow=True))
+    finally:
+        registry.register(before)
+    assert "no queue has jobs that wait for a worker" in page
+    assert not Message.objects.exists()
+
+
+# Two who change one
+
+
+def test_what_another_has_changed_meanwhile_is_not_overwritten_unasked(root):
+    row = a_rule()
+    old = row.changed_at.isoformat()
+    assert change(root, row, mail="first@example.com", **{"qw-changed": old}).status_code == 302
+    answer = change(root, row, mail="second@example.com", **{"qw-changed": old})
+    assert "Another user has changed this rule in the meantime." in str(errors(answer))
+    row.refresh_from_db()
+    assert row.given["mail"] == ["first@example.com"]
+    new = row.changed_at.isoformat()
+    assert f'name="qw-changed" value="{new}"' in text_of(answer)
+    assert change(root, row, mail="second@example.com", **{"qw-changed": new}).status_code == 302
 
 
 # What became of messages

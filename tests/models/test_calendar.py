@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 
 import pytest
+from django.core.exceptions import ValidationError
 
 from qorworker import Calendar, Cron, Every, Plan, Schedule, job
 from qorworker.exceptions import InvalidCalendar, InvalidSchedule
@@ -181,3 +182,26 @@ class TestSchedules:
         off.add(CHRISTMAS)
         assert next_of(schedule)[0] == "24. 06:00"
         assert schedule.needs_attention == ""
+
+    def test_schedules_keep_a_calendar_that_gets_another_name(self, off):
+        off.add(CHRISTMAS)
+        schedule = made("before")
+        off.name = "closed"
+        off.clean()
+        off.save()
+        assert next_of(schedule)[0] == "24. 06:00"
+        assert schedule.calendar == "closed"
+        schedule.change(when=Cron("0 6 * * fri", "UTC", calendar="closed", on_holiday="before"))
+
+    def test_a_name_that_schedules_in_code_have_does_not_change(self, off):
+        @job(schedule=Plan(Cron("0 6 * * fri", "UTC", calendar="off"), name="declared"))
+        def named_in_code() -> None:
+            pass
+
+        sync_declared("default")
+        off.name = "closed"
+        with pytest.raises(ValidationError, match="Schedules in code name this calendar: declared"):
+            off.clean()
+        with pytest.raises(InvalidCalendar, match="Schedules in code name this calendar: declared"):
+            off.save()
+        assert Calendar.objects.get().name == "off"

@@ -31,7 +31,8 @@ class Row:
 
     def sent(self, pk: int, job: Any) -> dict[str, str]:
         """What is posted about the row *pk*, and a form about *job*."""
-        return {key: value.format(pk=pk, revision=revision_of(job)) for key, value in self.data.items()}
+        told = {"pk": pk, "revision": revision_of(job), "changed": job.enqueued_at.isoformat()}
+        return {key: value.format(**told) for key, value in self.data.items()}
 
 
 LOOK = {"post": "302 405 405 405 405 405 405 405 405", "other": "302 405 405 405 405 405 405 405 405"}
@@ -275,7 +276,7 @@ MATRIX: dict[str, Row] = {
         post="302 403 403 403 403 403 403 403 302",
         other="302 403 403 403 403 403 403 403 200",
         changes="root",
-        data={"dates": "2026-12-26 Boxing Day", "_save": "Save"},
+        data={"name": "renamed", "dates": "2026-12-26 Boxing Day", "_save": "Save"},
     ),
     "calendar/<path:object_id>/": Row(
         get="302 302 302 302 302 302 302 302 302",
@@ -322,8 +323,8 @@ MATRIX: dict[str, Row] = {
     "message/<int:pk>/again/": Row(**{**MANAGED, "changes": ""}),  # no job type is registered here that could send it
     "messagerule/": Row(get="302 403 403 403 403 403 403 403 200", **LOOK),
     "messagerule/add/": Row(**MANAGED_FORM, data=RULE),
-    "messagerule/test/": Row(**MANAGED, data={"qw-rule": "rule {pk}"}),
-    "messagerule/<path:object_id>/change/": Row(**MANAGED_FORM, data=RULE),
+    "messagerule/test/": Row(**{**MANAGED, "changes": ""}, data={"qw-rule": "rule {pk}"}),  # nor this one
+    "messagerule/<path:object_id>/change/": Row(**MANAGED_FORM, data={**RULE, "qw-changed": "{changed}"}),
     "messagerule/<int:pk>/delete/": Row(**MANAGED_FORM),
     "worker/<path:object_id>/": Row(
         get="302 302 302 302 302 302 302 302 302",

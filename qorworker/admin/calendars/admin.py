@@ -48,10 +48,6 @@ class CalendarAdmin(Pages, CalendarAdminBase):
     def _may_save(self, request: HttpRequest, obj: Calendar | None) -> bool:
         return self.has_add_permission(request) if obj is None else self.has_change_permission(request, obj)
 
-    def get_readonly_fields(self, request: HttpRequest, obj: Calendar | None = None) -> Any:
-        """Return the name of a calendar that exists: schedules know it by that."""
-        return () if obj is None else ("name",)
-
     def save_model(self, request: HttpRequest, obj: Calendar, form: Any, change: bool) -> None:
         super().save_model(request, obj, form, change)
         obj.add_all(form.spans, replace=True)

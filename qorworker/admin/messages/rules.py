@@ -12,17 +12,16 @@ from django.utils.translation import gettext_lazy, ngettext
 from django.views.decorators.debug import sensitive_variables
 
 from qorworker import permissions
+from qorworker.actions.messaging import send_test
 from qorworker.admin import access, links, rendering
 from qorworker.admin.media import SCHEDULE_MEDIA
 from qorworker.admin.messages.forms import SECTIONS, RuleForm
-from qorworker.admin.messages.texts import CHANNELS
 from qorworker.admin.parameters import number
 from qorworker.conf import settings
-from qorworker.exceptions import SecretsUnavailable
-from qorworker.maintenance.sending import send_test
+from qorworker.exceptions import SecretsUnavailable, UnsupportedByBackend
 from qorworker.messages.labels import LABELS
 from qorworker.messages.rules import Rule, rules_of
-from qorworker.models import Message, MessageRule, MessageState
+from qorworker.models import Message, MessageRule
 from qorworker.text.moments import duration_text
 
 DIGESTS = {"hourly": gettext_lazy("Hourly digest"), "daily": gettext_lazy("Daily digest")}
@@ -107,6 +106,11 @@ def _form(model_admin: Any, request: HttpRequest, row: MessageRule | None) -> Ht
     if not permissions.can(request.user, "manage_rule"):
         return access.deny(model_admin, request, "manage_rule")
     form = RuleForm(row, request.POST if request.method == "POST" else None)
+    changed = row.changed_at.isoformat() if row is not None else ""
+    if form.is_bound and form.is_valid() and request.POST.get("qw-changed", "") != changed:
+        form.add_error(
+            None, _("Another user has changed this rule in the meantime. Save again to replace their changes.")
+        )
     if form.is_bound and form.is_valid():
         try:
             saved = form.save(request.user)
@@ -125,6 +129,7 @@ def _form(model_admin: Any, request: HttpRequest, row: MessageRule | None) -> Ht
         media=form.media + SCHEDULE_MEDIA,
         status=422 if form.is_bound else 200,
         row=row,
+        changed=changed,
         forms=[form],
         has_errors=form.is_bound,
         sections=[
@@ -158,35 +163,28 @@ def delete(model_admin: Any, request: HttpRequest, pk: int) -> HttpResponseBase:
 
 
 def test(model_admin: Any, request: HttpRequest) -> HttpResponseBase:
-    """Send a message by the rule that the form names, and say what the receivers have answered."""
+    """Have a message sent by the rule that the form names. Its receivers may be slow, so a job sends it."""
     if not permissions.can(request.user, "manage_rule"):
         return access.deny(model_admin, request, "manage_rule")
     name = request.POST.get("qw-rule", "")
     try:
-        sent = send_test(name, Message.objects.db)
-    except SecretsUnavailable as error:
+        number_sent = send_test(name, Message.objects.db)
+    except UnsupportedByBackend as error:
         messages.error(request, str(error))
         return _to_list(request)
-    if not sent:
+    if not number_sent:
         messages.warning(request, _("There is no such rule that counts, or it has no receiver of its own."))
         return _to_list(request)
     access.record(request, "test message rule", "ok", rule=name)
-    _tell(request, name, sent)
+    text = ngettext(
+        "“%(name)s”: %(number)d test message is on its way. The list of messages shows what the receiver answers.",
+        "“%(name)s”: %(number)d test messages are on their way. The list of messages shows what the receivers answer.",
+        number_sent,
+    )
+    messages.success(request, text % {"name": name, "number": number_sent})
+    if permissions.can(request.user, "view_message"):
+        return HttpResponseRedirect(links.url(request, "qorworker_message_changelist"))
     return _to_list(request)
-
-
-def _tell(request: HttpRequest, name: str, sent: list[Message]) -> None:
-    arrived = [message for message in sent if message.state == MessageState.SENT]
-    if arrived:
-        text = ngettext(
-            "“%(name)s”: %(number)d test message was sent.", "“%(name)s”: %(number)d test messages were sent.",
-            len(arrived),
-        )  # fmt: skip
-        messages.success(request, text % {"name": name, "number": len(arrived)})
-    for message in sent:
-        if message.state != MessageState.SENT:
-            facts = {"channel": CHANNELS[message.channel], "error": message.error}
-            messages.error(request, _("%(channel)s: %(error)s") % facts)
 
 
 def _to_list(request: HttpRequest) -> HttpResponseBase:
