@@ -1,10 +1,13 @@
 """Makes the pictures of the README anew: ``python docs/pictures.py``, with Chromium, its driver and selenium installed.
 
-The demo runs on scratch data, and a browser goes through it as a person would.
+The demo runs on scratch data, and a browser goes through it as a person would. Beside the pictures it writes digests of
+the templates, styles and scripts that they show; ``tests/test_pictures.py`` fails when these have changed since. With
+the name of a folder, everything is written there.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -16,6 +19,19 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 IMAGES = ROOT / "docs" / "images"
+DIGESTS = "made-from.txt"
+PACKAGE = ROOT / "qorworker"
+STYLES = ("base", "qorworker", "controls", "catalogue", "charts", "dashboard", "detail", "flow")
+SHOWN = (
+    *(f"static/qorworker/{name}.css" for name in STYLES),
+    "templates/admin/qorworker/*.html",
+    "templates/admin/qorworker/dashboard/*.html",
+    "templates/admin/qorworker/job/catalogue/*.html",
+    "templates/admin/qorworker/job/catalogue.html",
+    "templates/admin/qorworker/job/detail.html",
+    "templates/admin/qorworker/job/obstacles.html",
+    "templates/admin/qorworker/job/parts/*.html",
+)
 PORT = 8765
 ADMIN = f"http://127.0.0.1:{PORT}/admin/"
 WIDTH = 1120
@@ -23,15 +39,31 @@ sys.path.insert(0, str(ROOT))
 
 
 def main() -> None:
+    folder = Path(sys.argv[1]) if sys.argv[1:] else IMAGES
+    folder.mkdir(parents=True, exist_ok=True)
     with demo(), browser() as chromium:
         log_in(chromium, "admin")
         chromium.get(f"{ADMIN}qorworker/job/run/newsletter.send_newsletter/")
         mail = {"subject": "Winter teas", "content": "The first of them have arrived.", "password": "letters"}
         fill(chromium, **mail, pause="0.4")
         wait_for(chromium, "#L8")
-        picture(chromium, "job", 780)
-        chromium.get(f"{ADMIN}qorworker/job/catalogue/")
-        picture(chromium, "catalogue", 760)
+        picture(chromium, folder / "job", 1080)
+        for name, path in (("catalogue", "job/catalogue/"), ("dashboard", "")):
+            chromium.get(f"{ADMIN}qorworker/{path}")
+            picture(chromium, folder / name, 860)
+    (folder / DIGESTS).write_text("".join(f"{digest}  {path}\n" for path, digest in digests().items()))
+
+
+def digests() -> dict[str, str]:
+    """Return a digest of each file that decides what the pictures show, by its path in the package."""
+    files = sorted(path for pattern in SHOWN for path in PACKAGE.glob(pattern))
+    return {str(path.relative_to(PACKAGE)): hashlib.sha256(path.read_bytes()).hexdigest()[:16] for path in files}
+
+
+def recorded() -> dict[str, str]:
+    """Return what ``digests`` was when the pictures were made."""
+    lines = (IMAGES / DIGESTS).read_text().splitlines()
+    return {path: digest for digest, path in (line.split("  ") for line in lines)}
 
 
 @contextmanager
@@ -89,7 +121,7 @@ def wait_for(chromium: Any, selector: str) -> None:
     WebDriverWait(chromium, 30, 0.1).until(lambda driver: driver.find_elements("css selector", selector))
 
 
-def picture(chromium: Any, name: str, height: int) -> None:
+def picture(chromium: Any, place: Path, height: int) -> None:
     """The page in light and dark, without the admin's side bar."""
     chromium.execute_script("localStorage.setItem('django.admin.navSidebarIsOpen', 'false')")
     for scheme in ("light", "dark"):
@@ -99,7 +131,7 @@ def picture(chromium: Any, name: str, height: int) -> None:
         chromium.execute_cdp_cmd("Emulation.setEmulatedMedia", chosen)
         chromium.refresh()
         chromium.execute_script("scrollTo(0, 0)")
-        chromium.save_screenshot(str(IMAGES / f"{name}-{scheme}.png"))
+        chromium.save_screenshot(f"{place}-{scheme}.png")
 
 
 if __name__ == "__main__":
