@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import threading
 
 import pytest
 
+from qorworker import Every, Schedule, pause_queue
 from qorworker.definitions.registry import registry
-from qorworker.models import Approval, Job, Message, MessageMark, Worker, database_now
+from qorworker.models import Approval, Job, Message, MessageMark, Question, ScheduleSlot, Worker, database_now
 from qorworker.models.job_messages import SENDER
+from qorworker.schedules.landing import Slot
 from tests.messages.receiver import receiving
+from tests.models.rows import ended as ended_job
 from tests.models.rows import make_job
 from tests.support import ended, wait_until
 from tests.testapp import jobs
@@ -109,35 +113,64 @@ def test_workers_that_are_killed_again_and_again_report_each_job_once(start, rec
     assert len({payload["id"] for payload in payloads}) == len(failing)
 
 
-def test_a_worker_that_is_killed_is_reported_once_though_the_one_that_reports_it_is_killed_too(start, receiver):
-    worker, gone = worker_with_rule(start, receiver, ["worker_gone"]), []
-    for _ in range(2):
-        gone.append(Worker.objects.get(stopped_at=None).name)
-        other = worker_with_rule(start, receiver, ["worker_gone"])
+# What no row says
+
+
+WATCHED = ["queue_older_than", "longer_than_usual", "schedule_missed", "approval_wanted", "question_asked"]
+ALL_RULE = {"on": [*WATCHED, "worker_gone"], "older_than": 60}
+
+
+def ago(seconds):
+    return database_now("default") - dt.timedelta(seconds=seconds)
+
+
+def one_of_each(schedule):
+    """Let there be something new to report of each kind but for workers and queues; return of what."""
+    far = {"last_attempted_at": ago(90), "lease_expires_at": ago(-9_999), "worker_id": None}
+    long, waiting = make_job("running", **far), make_job("scheduled", waits_for_approval=True)
+    asking = make_job("scheduled", waits_for_answer=True, run_after=ago(-9_999))
+    Approval.objects.create(job=waiting, permission="shop.publish", asked_at=ago(0))
+    Question.objects.create(job=asking, key="a", kind="person", attempt=1, asked_at=ago(0))
+    moment = ago(ScheduleSlot.objects.count() * 60).replace(tzinfo=dt.UTC)
+    slot = Slot(moment, moment.isoformat()[:19])
+    assert ScheduleSlot.objects.note(schedule, slot, outcome="skipped", reason="missed")
+    return {
+        ("longer_than_usual", long.pk), ("approval_wanted", waiting.pk), ("question_asked", asking.pk),
+        ("schedule_missed", moment.isoformat()),
+    }  # fmt: skip
+
+
+def reported(payload):
+    """The event of a message, and what it is about."""
+    if payload["job"] is not None:
+        return payload["event"], payload["job"]["id"]
+    details = payload["details"]
+    return payload["event"], next(details[name] for name in ("worker", "planned_at", "queue") if name in details)
+
+
+def test_what_no_row_says_is_reported_once_whoever_is_killed(start, receiver):
+    schedule = Schedule.objects.create_for(jobs.noop, Every(days=1), name="daily")
+    for _ in range(3):
+        ended_job(ran=1.0)
+    pause_queue("other")
+    make_job("new", run_after=ago(90), queue_name="other")
+    expected = {("queue_older_than", "other")}
+    worker = worker_with_rule(start, receiver, rule=ALL_RULE)
+    wait_until(lambda: MessageMark.objects.filter(slot__isnull=False).exists())
+    for number in range(1, 3):
+        wait_until(lambda: Worker.objects.count() == number)  # noqa: B023 - called at once
+        expected |= {*one_of_each(schedule), ("worker_gone", Worker.objects.latest("pk").name)}
+        before = Message.objects.filter(event="schedule_missed").count()
+        wait_until(lambda: Message.objects.filter(event="schedule_missed").count() > before)  # noqa: B023 - called at once
         kill(worker)
-        wait_until(lambda: Message.objects.count() >= len(gone), 120)
-        worker = other
+        worker = worker_with_rule(start, receiver, rule=ALL_RULE)
 
     def all_are_there():
         Job.objects.filter(name=SENDER, status="scheduled").run_now()
-        return {payload["details"]["worker"] for payload in receiver.payloads} == set(gone)
+        return expected <= set(map(reported, receiver.payloads))
 
-    wait_until(all_are_there, 120, lambda: (list(Message.objects.values()), receiver.payloads))
+    wait_until(all_are_there, 90, lambda: (expected - set(map(reported, receiver.payloads)), receiver.payloads))
     assert worker.stop() == 0
-    assert Message.objects.count() == len({payload["id"] for payload in receiver.payloads}) == 2
-
-
-def test_what_waits_for_approval_is_reported_once_whoever_is_killed(start, receiver):
-    worker = worker_with_rule(start, receiver, ["approval_wanted"])
-    waiting = set()
-    for _ in range(3):
-        for _ in range(5):
-            job = make_job("scheduled", waits_for_approval=True)
-            Approval.objects.create(job=job, permission="shop.publish", asked_at=database_now("default"))
-            waiting.add(job.pk)
-        wait_until(lambda: Message.objects.count() > len(waiting) - 5, 120)
-        kill(worker)
-        worker = worker_with_rule(start, receiver, ["approval_wanted"])
-    payloads = arrived(receiver, len(waiting))
-    assert {payload["job"]["id"] for payload in payloads} == waiting
-    assert Message.objects.count() == len(waiting) == len({payload["id"] for payload in payloads})
+    by_id = {payload["id"]: reported(payload) for payload in receiver.payloads}
+    assert sorted(by_id.values(), key=str) == sorted(expected, key=str)
+    assert Message.objects.count() == len(by_id)
