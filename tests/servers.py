@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -11,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
-from tests.support import wait_until
+from tests.support import alive, wait_until
 
 
 class Server(Protocol):
@@ -20,6 +22,9 @@ class Server(Protocol):
     def start(self) -> None: ...
 
     def stop(self) -> None: ...
+
+    def kill(self) -> None:
+        """SIGKILL to all of its processes: what it had acknowledged has to be there after the next start."""
 
 
 @contextmanager
@@ -56,6 +61,14 @@ class PostgreSQL:
     def stop(self) -> None:
         self._run(f"{self.programs}/pg_ctl -w -s -D {self.data} -m fast stop")
 
+    def kill(self) -> None:
+        server = int((self.data / "postmaster.pid").read_text().split()[0])
+        os.kill(server, signal.SIGSTOP)  # so that it starts no other one meanwhile
+        pids = [server, *map(int, Path(f"/proc/{server}/task/{server}/children").read_text().split())]
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: not any(alive(pid) for pid in pids))
+
     def _run(self, command: str) -> None:
         subprocess.run(["su", "postgres", "-c", command], check=True, stdout=subprocess.DEVNULL, cwd="/")
 
@@ -79,6 +92,11 @@ class MariaDB:
     def stop(self) -> None:
         if self.process is not None:
             self.process.terminate()
+            self.process.wait(60)
+
+    def kill(self) -> None:
+        if self.process is not None:
+            self.process.kill()
             self.process.wait(60)
 
     def _answers(self) -> bool:

@@ -13,7 +13,9 @@ import sys
 from importlib import import_module
 from importlib.util import find_spec
 
-TRIALS = ("freezes", "kills", "upgrades", "trees", "restarts", "silences")
+TRIALS = (
+    "crashes", "freezes", "kills", "peers", "report", "restarts", "silences", "storms", "trees", "upgrades",
+)  # fmt: skip
 
 
 def main(arguments: list[str] | None = None) -> int:

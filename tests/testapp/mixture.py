@@ -1,4 +1,4 @@
-"""Job types of the trial of kills. Each attempt notes its begin, its end, and whether an earlier one still runs."""
+"""Job types of the trials. Each attempt notes its begin, its end, and whether an earlier one still runs."""
 
 import asyncio
 import os
@@ -13,6 +13,8 @@ from typing import Any
 from qorworker import JobContext, job
 from tests.testapp.models import Shop
 
+LOOP, WALK = 30, 30  # items
+
 
 def again(**options: Any) -> Any:
     """Declare a job type whose jobs may be run again at once, as often as it takes."""
@@ -24,7 +26,9 @@ def again(**options: Any) -> Any:
 @contextmanager
 def noted(context: JobContext, folder: str) -> Iterator[None]:
     """Note the beginning and the end of an attempt in the file of its job."""
-    path, me = Path(folder) / str(context.job_id), f"{os.getpid()} {context.attempt} {random.getrandbits(32)}"
+    path = Path(folder) / str(context.job_id)
+    begun = time.clock_gettime(time.CLOCK_BOOTTIME)
+    me = f"{os.getpid()} {context.attempt} {random.getrandbits(32)} {begun:.3f} {machine()}"
     for each in running(path.read_text().splitlines() if path.exists() else []):
         tell(path, f"overlap {each}")
     tell(path, f"begin {me}")
@@ -40,18 +44,27 @@ def tell(path: Path, line: str) -> None:
 
 
 def running(lines: list[str]) -> list[str]:
-    """The attempts among these that have not ended and whose process lives."""
+    """The attempts among these that have not ended and whose process runs: one that was stopped does nothing."""
     over = {line[4:] for line in lines if line.startswith("end ")}
     begun = [line[6:] for line in lines if line.startswith("begin ")]
-    return [each for each in begun if each not in over and is_alive(int(each.split()[0]))]
+    mine = [each for each in begun if each not in over and each.endswith(f" {machine()}")]
+    return [each for each in mine if is_running(int(each.split()[0]), float(each.split()[3]))]
 
 
-def is_alive(pid: int) -> bool:
+def machine() -> int:
+    """The number of the PID namespace: what a process of another one does cannot be seen from here."""
+    return os.stat("/proc/self/ns/pid").st_ino
+
+
+def is_running(pid: int, since: float) -> bool:
+    """Whether that process runs which had this number at this time since the boot, and not another one by now."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return False
-    return text[text.rindex(")") + 2] not in "ZX"
+    fields = text[text.rindex(")") + 2 :].split()
+    started = int(fields[19]) / os.sysconf("SC_CLK_TCK")
+    return fields[0] not in "ZXT" and started <= since
 
 
 @job(name="testapp.mixed_once")
@@ -77,7 +90,7 @@ def fails(context: JobContext, folder: str) -> None:
 def walk(context: JobContext, folder: str) -> None:
     """Stores thirty rows, each exactly once."""
     with noted(context, folder):
-        for number in context.iterate(range(30), chunk=3):
+        for number in context.iterate(range(WALK), chunk=3):
             Shop.objects.create(name=f"{context.job_id}-{number}")
             time.sleep(0.02)
 
@@ -85,7 +98,8 @@ def walk(context: JobContext, folder: str) -> None:
 @again()
 def loop(context: JobContext, folder: str) -> None:
     with noted(context, folder):
-        for _ in context.iterate(range(50)):
+        for number in context.iterate(range(LOOP)):
+            context.add_log(f"item {number}")
             time.sleep(0.02)
 
 
@@ -107,6 +121,19 @@ async def short(context: JobContext, folder: str, seconds: float) -> None:
 def asks(context: JobContext, folder: str) -> bool:
     with noted(context, folder):
         return bool(context.ask("Go on?", default={"go": True}, expires=timedelta(seconds=20), go=bool).go)
+
+
+@job(name="testapp.mixed_approved", approval="auth.change_user")
+def approved(context: JobContext, folder: str) -> None:
+    with noted(context, folder):
+        time.sleep(0.01)
+
+
+@again()
+def ticks(context: JobContext, folder: str) -> None:
+    """Runs by a schedule."""
+    with noted(context, folder):
+        time.sleep(0.01)
 
 
 @again()

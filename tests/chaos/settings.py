@@ -1,0 +1,10 @@
+"""Settings of the processes of a trial: with crash points where the environment asks for them."""
+
+import os
+from pathlib import Path
+
+from tests.backends.celery_settings import *  # noqa: F403
+from tests.chaos.points import FOLDER, install
+
+if folder := os.environ.get(FOLDER):
+    install(Path(folder))

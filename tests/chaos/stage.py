@@ -1,0 +1,250 @@
+"""What trials of the whole have in common: workers, people, bystanders, and a look at everything once all has ended."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from django.db import Error, close_old_connections, connection
+
+from qorworker import Schedule
+from qorworker.exceptions import QorWorkerError
+from qorworker.models import Batch, Job
+from tests.chaos.mix import People, decider
+from tests.chaos.oracle import Figures, Oracle, unfinished
+from tests.chaos.points import FOLDER, Control
+from tests.chaos.trees import children_of
+from tests.support import (
+    ROOT,
+    WITH_THE_TESTS,
+    RunningWorker,
+    Transitions,
+    alive,
+    census,
+    empty_tables,
+    environment,
+    running_worker,
+    wait_until,
+)
+
+OPTIONS = {
+    "LEASE": 3.0, "OBSERVATION": 1.0, "POLL_INTERVAL": 0.2, "ABORT_GRACE": 1.0, "CHILD_JOBS": 200,
+    "QUEUES": {"default": {"BACKEND": "qorworker.backends.local.LocalBackend", "OPTIONS": {}, "AGEING": 60}},
+}  # fmt: skip
+VARIABLES = {"DJANGO_SETTINGS_MODULE": "tests.chaos.settings"}
+ARGUMENTS = ("--grace", "2", "--verbosity", "0")
+BYSTANDERS = 3
+
+
+@dataclass
+class Stage:
+    """One set of workers and people on one database."""
+
+    folder: Path
+    transitions: Transitions
+    chance: random.Random
+    workers: int = 2
+    processes: int = 2
+    options: dict[str, object] = field(default_factory=lambda: dict(OPTIONS))
+    machine: bool = False  # each worker in a PID namespace of its own
+    ports: tuple[int, ...] = ()  # of proxies on the way to the database: each worker takes the next one
+    figures: Figures = field(default_factory=Figures)
+    violations: list[str] = field(default_factory=list)
+
+    def __enter__(self) -> Stage:
+        self.stack = ExitStack()
+        self.running: list[RunningWorker] = []
+        self.port_of: dict[int, int | None] = {}  # by the process
+        self.dead: list[RunningWorker] = []
+        self.refused = ""
+        self.people: subprocess.Popen[bytes] | None = None
+        self.bystanders = [self.stack.enter_context(bystander()) for _ in range(BYSTANDERS)]
+        (self.folder / "spans").mkdir()
+        Control(self.folder)  # before processes look for it
+        decider()
+        for _ in range(self.workers):
+            self.start_worker()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.end_people()
+        with (self.folder / "workers.log").open("w") as log, redirect_stdout(log):
+            self.stack.close()
+
+    @property
+    def variables(self) -> dict[str, str]:
+        return {**VARIABLES, FOLDER: str(self.folder)}
+
+    def next_port(self) -> int | None:
+        return self.ports[len(self.port_of) % len(self.ports)] if self.ports else None
+
+    def start_worker(self) -> RunningWorker:
+        given = {"folder": self.folder, "processes": self.processes, "machine": self.machine}
+        given |= {"variables": self.variables, "port": (port := self.next_port())}
+        worker = self.stack.enter_context(running_worker(*ARGUMENTS, **given, **self.options, ready=self.machine))
+        worker.pid = worker.pid or worker.process.pid  # it may be killed before it is ready
+        self.running.append(worker)
+        self.port_of[worker.pid] = port
+        return worker
+
+    def start_people(self) -> None:
+        with (self.folder / "people.log").open("ab") as log:
+            self.people = subprocess.Popen(
+                [*WITH_THE_TESTS, sys.executable, "-m", "tests.chaos.people", str(self.chance.random()), self.folder],
+                cwd=ROOT,
+                env={**environment(port=self.next_port(), **self.options), **self.variables},
+                stdout=log,
+                stderr=log,
+            )
+
+    def end_people(self) -> None:
+        if self.people is not None:
+            (self.folder / "enough").touch()
+            try:
+                self.people.wait(30)
+            except subprocess.TimeoutExpired:
+                self.people.kill()
+                self.people.wait()
+            self.people = None
+            (self.folder / "enough").unlink()
+
+    def replace_dead(self) -> list[RunningWorker]:
+        """Start another one for each that is gone; those that are gone."""
+        gone = [worker for worker in self.running if worker.process.poll() is not None or not alive(worker.pid)]
+        for worker in gone:
+            if "Traceback" in worker.said:
+                self.violations.append(f"a worker ended: {worker.said[-3000:]}")
+            self.running.remove(worker)
+            self.dead.append(worker)
+            self.start_worker()
+        if self.people is not None and (status := self.people.poll()) is not None:
+            if status > 0:
+                self.violations.append(f"people ended: {(self.folder / 'people.log').read_text()[-3000:]}")
+            self.start_people()
+        return gone
+
+    def tokens_of(self, worker: RunningWorker) -> dict[int, str]:
+        row = worker.row()
+        return dict(Job.objects.of_worker(row.pk).values_list("pk", "attempt_token")) if row else {}
+
+    def settled(self, tokens: dict[int, str], begun: float, timeout: float = 60) -> None:
+        """Wait until nobody holds these any more, and note how long it took."""
+        if tokens:
+            held = Job.objects.held(tokens)
+            wait_until(lambda: not held.exists(), timeout, lambda: list(held.values_list("pk", "name")), every=0.02)
+            self.figures.recovery.append(time.monotonic() - begun)
+
+    # Looking.
+
+    def settle_and_look(self, what: object, timeout: float = 120) -> None:
+        """Let everything end, and compare; then begin anew. *what* has happened since the last look, for messages."""
+        self.end_people()
+        close_old_connections()
+        for schedule in Schedule.objects.filter(name="ticks"):
+            self.use(schedule.pause)
+        before, self.refused = len(self.violations), ""
+        try:
+            wait_until(self.is_over, timeout, every=0.1)
+        except AssertionError:
+            batches = list(Batch.objects.open().values_list("pk", flat=True)[:5])
+            self.violations.append(f"not over: open batches {batches}, last refusal {self.refused}")
+        self.look_at_processes()
+        oracle = Oracle(self.folder, self.transitions)
+        oracle.look()
+        self.figures += oracle.figures
+        self.violations += oracle.violations
+        if len(self.violations) > before:
+            print(f"{len(self.violations) - before} violations after {what}", flush=True)
+            for violation in self.violations[before:]:
+                print("  VIOLATION", violation[:2000], flush=True)
+        self.begin_anew()
+
+    def is_over(self) -> bool:
+        self.replace_dead()
+        try:
+            self.decide()
+            return not unfinished().exists() and not Batch.objects.open().exists()
+        except Error:
+            return False
+
+    def decide(self) -> None:
+        """Decide all that waits for people."""
+        for job in Job.objects.asking():
+            self.use(job.answer, go=True)
+        for job in Job.objects.awaiting_approval():
+            self.use(job.approve, by=decider())
+        self.use(Job.objects.paused().resume)
+
+    def use(self, verb: Callable[..., object], **how: object) -> None:
+        try:
+            verb(**how)
+        except QorWorkerError as error:  # a worker came first; if not, this says what is in the way
+            self.refused = repr(error)
+
+    def look_at_processes(self) -> None:
+        for worker in self.dead:
+            try:
+                wait_until(lambda worker=worker: not census(worker.mark), 10)
+            except AssertionError:
+                left = census(worker.mark)
+                self.note("orphans", f"{len(left)} processes are left of a dead worker", len(left))
+        self.dead.clear()
+        for worker in self.running:
+            with suppress(OSError, AssertionError):
+                found = [*children_of(worker.pid), *children_of(worker.fork_server())]
+                time.sleep(0.1)
+                zombies = [pid for pid in found if not alive(pid) and os.path.exists(f"/proc/{pid}")]
+                if zombies:
+                    self.note("zombies", f"{len(zombies)} zombies of a worker", len(zombies))
+        for number, process in enumerate(self.bystanders):
+            if process.poll() is not None:
+                self.note("innocents", "a bystander is gone")
+                self.bystanders[number] = self.stack.enter_context(bystander())
+
+    def note(self, figure: str, violation: str, number: int = 1) -> None:
+        setattr(self.figures, figure, getattr(self.figures, figure) + number)
+        self.violations.append(f"{figure}: {violation}")
+
+    def begin_anew(self) -> None:
+        """Forget all jobs, so that the next look is about what happens from now on."""
+        rows = [row for worker in self.running if (row := worker.row())]
+        while True:
+            with suppress(Error):
+                empty_tables(rows)
+                with connection.cursor() as cursor:
+                    cursor.execute(f"DELETE FROM {self.transitions.TABLE}")
+                break
+        for path in (self.folder / "spans").iterdir():
+            path.unlink()
+        (self.folder / "accepted").unlink(missing_ok=True)
+        decider()
+
+    def begin(self) -> None:
+        """Let people begin."""
+        People(self.chance, self.folder).schedule()
+        self.start_people()
+
+
+@contextmanager
+def bystander() -> Iterator[subprocess.Popen[bytes]]:
+    """A process that is none of ours, and must outlive the trial."""
+    process = subprocess.Popen([*WITH_THE_TESTS, "sleep", "86400"], start_new_session=True)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def told(figures: Figures, violations: Iterable[str]) -> None:
+    for name, figure in figures.as_json().items():
+        print(f"{name}: {figure}")
+    for violation in violations:
+        print(f"VIOLATION {violation[:2000]}")
