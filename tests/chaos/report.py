@@ -1,0 +1,159 @@
+"""Runs all trials, and writes the page of documentation about them; with --slice a few, and no page."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import re
+import subprocess
+import sys
+import tempfile
+import time
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.chaos import page, results
+from tests.chaos.faults import FAULTS
+from tests.chaos.harms import HARMS
+from tests.chaos.storms import fits
+
+DATABASES = ("sqlite", "postgresql", "mariadb")
+PAGE = results.FILE.with_suffix(".md")
+# In CI: what takes most with it. Each is some twenty seconds where nothing else runs.
+SLICE = (
+    ("sqlite", "crashes"), ("postgresql", "crashes"),
+    ("mariadb", "kill a worker and start another"), ("postgresql", "freeze a parent"),
+    ("postgresql", "restart the server"), ("mariadb", "kill the server"), ("mariadb", "cut one worker off"),
+)  # fmt: skip
+OTHERS = {  # trials that have been there before, with their options for one run
+    "trees": ("--rounds", "20"), "freezes": ("--rounds", "5"), "kills": ("--seconds", "60"),
+    "restarts": ("--rounds", "4", "--limit", "120"), "silences": ("--rounds", "4", "--limit", "120"),
+}  # fmt: skip
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--slice", action="store_true", help="only what CI runs; the exit status says how it went")
+    parser.add_argument("--page-only", action="store_true", help="run nothing; write the page from earlier results")
+    parser.add_argument("--rounds", type=int, default=3, help="of each storm (default: %(default)s)")
+    parser.add_argument("--crash-seconds", type=float, default=300.0, help="per database (default: %(default)s)")
+    parser.add_argument(
+        "--limit", type=float, default=60.0, help="seconds until work must go on (default: %(default)s)"
+    )
+    parser.add_argument("--only", default="", help="only databases, trials and storms whose name contains this text")
+    parser.add_argument("--file", type=Path, default=results.FILE, help="results are added to this file")
+
+
+def run(options: argparse.Namespace) -> int:
+    if options.slice:
+        with tempfile.TemporaryDirectory() as folder:
+            options.file, options.rounds, options.crash_seconds = Path(folder) / "results", 1, 25.0
+            options.limit = 120.0  # it is about what hangs for good: recovery is measured on a quiet machine
+            return Runs(options).run([Run(database, name) for database, name in SLICE])
+    failed = 0
+    if not options.page_only:
+        runs = Runs(options)
+        failed = runs.run([each for each in everything() if options.only in str(each)])
+    PAGE.write_text(page.text(results.read(options.file)))
+    print(f"wrote {PAGE}")
+    return failed
+
+
+@dataclass(frozen=True)
+class Run:
+    database: str
+    name: str  # "crashes", "tests", one of OTHERS, or a harm
+
+    def __str__(self) -> str:
+        return f"{self.database}: {self.name}"
+
+
+def everything() -> Iterator[Run]:
+    for database in DATABASES:
+        yield Run(database, "crashes")
+        yield from (Run(database, name) for name in HARMS if fits(name, database))
+        yield from (Run(database, name) for name in OTHERS if database != "sqlite" or name in ("trees", "kills"))
+        yield Run(database, "tests")
+
+
+class Runs:
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options, self.chance = options, random.Random(options.seed)
+
+    def run(self, runs: list[Run]) -> int:
+        """Carry all of them out. The exit status."""
+        failed = 0
+        for each in runs:
+            begun = time.monotonic()
+            is_bad = self.tests(each) if each.name == "tests" else self.trial(each)
+            failed |= is_bad
+            print(f"{'FAILED' if is_bad else 'ok':<7} {each} ({time.monotonic() - begun:.0f} s)", flush=True)
+        return failed
+
+    def trial(self, each: Run) -> int:
+        seed = self.chance.randrange(10**6)
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "figures.json"
+            given = self.arguments(each, file)
+            status, said, seconds = results.run_trial(each.database, *given, seed=seed, timeout=900)
+            found = json.loads(file.read_text()) if file.exists() else {}
+        if status:
+            print(said[-6000:], flush=True)
+        violations = found.get("violations") or [line for line in said.splitlines() if line.startswith("VIOLATION")]
+        if status and not violations:
+            violations = [f"it did not come to its end: {said.strip().splitlines()[-1]}"]
+        results.add(
+            self.options.file, name=each.name, database=each.database, seed=seed, status=status,
+            seconds=round(seconds), figures=found.get("figures", {}), points=found.get("points", {}),
+            violations=[violation[:600] for violation in violations], said=said.splitlines()[-3:],
+        )  # fmt: skip
+        return int(bool(status))
+
+    def arguments(self, each: Run, file: Path) -> tuple[str, ...]:
+        if each.name == "crashes":
+            before = json.dumps(page.turns(results.read(self.options.file), each.database))
+            seconds = str(self.options.crash_seconds)
+            return ("crashes", "--crashes", "100000", "--seconds", seconds, "--json", str(file), "--before", before)
+        if each.name in OTHERS:
+            return (each.name, *OTHERS[each.name])
+        rounds, limit = str(self.options.rounds), str(self.options.limit)
+        return ("storms", each.name, "--rounds", rounds, "--limit", limit, "--json", str(file))
+
+    def tests(self, each: Run) -> int:
+        """The tests that inject faults, on this database."""
+        wanted = sorted({f"tests/{test}" for fault in FAULTS.values() for test in fault.tests})
+        with tempfile.TemporaryDirectory() as folder:
+            report = Path(folder) / "report.xml"
+            command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}"]
+            env = {**results.environment(each.database), "DJANGO_SETTINGS_MODULE": "tests.settings"}
+            status = subprocess.run([*command, *nodes(wanted)], cwd=results.ROOT, env=env, check=False).returncode
+            cases = ElementTree.parse(report).getroot().iter("testcase")
+            found = {}
+            for case in cases:
+                name = (case.get("name") or "").partition("[")[0]
+                bad = case.find("failure") is not None or case.find("error") is not None
+                now = "failed" if bad else "skipped" if case.find("skipped") is not None else "passed"
+                found[name] = max(found.get(name, ""), now, key=("", "skipped", "passed", "failed").index)
+        failed = [name for name, outcome in found.items() if outcome == "failed"]
+        results.add(
+            self.options.file, name="tests", database=each.database, seed="none", status=status, tests=found,
+            violations=failed,
+        )  # fmt: skip
+        return int(bool(status))
+
+
+def nodes(wanted: list[str]) -> list[str]:
+    """What pytest calls these tests: those in classes as well."""
+    found = []
+    for test in wanted:
+        file, name = test.split("::")
+        lines = (results.ROOT / file).read_text().splitlines()
+        place = next(number for number, line in enumerate(lines) if f"def {name}(" in line)
+        within = ""
+        if lines[place].startswith(" "):
+            line = next(line for line in reversed(lines[:place]) if line.startswith("class "))
+            within = re.split(r"\W+", line)[1]
+        found.append("::".join(filter(None, (file, within, name))))
+    return found
