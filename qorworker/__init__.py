@@ -64,7 +64,7 @@ __all__ = [
     "run_on_selection",
 ]
 
-__version__ = "0.1.0.dev0"
+__version__ = "1.0.0rc1.dev0"
 
 _HOMES = {
     "Arg": "qorworker.arguments.arg",
