@@ -7,12 +7,14 @@ Every function takes few statements and reads a bounded number of rows, whatever
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from qorworker.conf import settings
+from qorworker.definitions.registry import registry
 from qorworker.models import Job, Worker, database_now
 from qorworker.queries import figures, worker_list
 from qorworker.queries.catalogue import last_durations
@@ -22,7 +24,18 @@ from qorworker.status import FAILURES
 if TYPE_CHECKING:
     from qorworker.definitions.job_type import JobType
 
-__all__ = ["CAP", "Activity", "BusyWorker", "Durations", "QueueFigures", "activity", "durations", "queues", "workers"]
+__all__ = [
+    "CAP",
+    "Activity",
+    "BusyWorker",
+    "Durations",
+    "QueueFigures",
+    "activity",
+    "all_durations",
+    "durations",
+    "queues",
+    "workers",
+]
 
 SAMPLE, LOOKED_AT = 100, 300  # successful runs that tell durations, among this many of the last runs
 
@@ -96,6 +109,13 @@ def durations(job_type: JobType[..., Any] | str) -> Durations | None:
     return _durations(seconds.get(name, []))
 
 
+def all_durations() -> dict[str, Durations]:
+    """Return the same for every job type of this process that had successful runs lately, by name."""
+    names = [job_type.name for job_type in registry.all()]
+    seconds = last_durations(Job.objects.all(), names, sample=SAMPLE, looked_at=LOOKED_AT)
+    return {name: took for name in names if (took := _durations(seconds.get(name, []))) is not None}
+
+
 @dataclass(frozen=True)
 class Activity:
     """What happened in a queue lately."""
@@ -104,6 +124,7 @@ class Activity:
     failed: int  # those of them that ended badly
     per_minute: float
     waits: Durations | None  # from when jobs were due until they started
+    outcomes: Mapping[str, int] = field(default_factory=dict)  # how many attempts ended in which way
 
 
 def activity(span: dt.timedelta = dt.timedelta(minutes=5)) -> dict[str, Activity]:
@@ -124,6 +145,7 @@ def activity(span: dt.timedelta = dt.timedelta(minutes=5)) -> dict[str, Activity
             finished=len(some),
             failed=sum(each.outcome in FAILURES for each in some),
             per_minute=len(some) / (span.total_seconds() / 60),
+            outcomes=Counter(each.outcome for each in some),
             waits=_durations([each.waited.total_seconds() for each in some if each.waited is not None]),
         )
         for name, some in sorted(by_queue.items())

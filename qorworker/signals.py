@@ -23,6 +23,10 @@ job_enqueued = Signal(use_caching=True)  # job
 # Sender: Job. Before the commit, for a rehearsal, whose commit never comes. Not for projects.
 jobs_stored = Signal(use_caching=True)  # using, names: the types of jobs that were stored, one for each job
 
+# Sender: Job. Before the rows are stored, in the process that enqueues: receivers may add to ``job.meta``. For the
+# modules in ``contrib``, not for projects.
+jobs_made = Signal(use_caching=True)  # jobs: of one type, not stored yet
+
 # Sender: Job. In the worker's parent process; for other backends in the process that runs the job.
 job_started = Signal(use_caching=True)  # job_id, name, attempt: its handler is about to be called
 job_progressed = Signal(use_caching=True)  # job_id, name, progress, text: at most twice a second

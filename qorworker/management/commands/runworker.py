@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import time
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from django.core.management.base import CommandError, CommandParser
 from django.db import OperationalError
@@ -16,6 +17,10 @@ from qorworker.management.arguments import at_least_one, seconds
 from qorworker.management.worker_command import WorkerCommand, log_to_console, raise_failure
 from qorworker.queues import backend_of
 from qorworker.system.processes import default_processes
+from qorworker.system.service_manager import ServiceManager
+
+if TYPE_CHECKING:
+    from qorworker.worker.parent.life_signs import LifeSigns
 
 WAIT = 1.0  # seconds between two system checks while the database does not answer
 logger = logging.getLogger(__name__)
@@ -34,6 +39,9 @@ class Command(WorkerCommand):
         parser.add_argument("--max-jobs", type=at_least_one, help="End after so many jobs.")
         parser.add_argument(
             "--grace", type=seconds, default=30.0, help="Seconds that running jobs get after the first signal."
+        )
+        parser.add_argument(
+            "--health-file", type=Path, metavar="FILE", help="Exists while it takes jobs, touched every 5 seconds."
         )
         parser.add_argument("--reload", action="store_true", help="Start again when code changes, between jobs.")
         parser.add_argument("--database", help="Alias of the database with the jobs (default: the router's choice).")
@@ -77,6 +85,7 @@ class Command(WorkerCommand):
                 using=self.using,
                 command=self.command,
                 fork_server=self.fork_server,
+                life_signs=_life_signs(options["health_file"]),
             )
         )
         if options["reload"]:
@@ -87,6 +96,17 @@ class Command(WorkerCommand):
         raise_failure(supervisor.pool.fork_server.failure)
         if self.command is not None and options["reload"] and supervisor.code_changed:
             os.execv(self.command[0], self.command)  # noqa: S606 - the command line of this process
+
+
+def _life_signs(file: Path | None) -> LifeSigns:
+    from qorworker.worker.parent.life_signs import LifeSigns  # noqa: PLC0415 - not for a fork server
+
+    try:
+        signs = LifeSigns(ServiceManager(), file)
+        signs.check_file()
+    except OSError as error:
+        raise CommandError(f"--health-file: {error}") from error
+    return signs
 
 
 def _queues(text: str, option: str) -> list[str]:

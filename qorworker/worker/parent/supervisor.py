@@ -30,6 +30,7 @@ from qorworker.worker.parent.dispatcher import Dispatcher
 from qorworker.worker.parent.duties import Duty
 from qorworker.worker.parent.heartbeat import Heartbeat
 from qorworker.worker.parent.housekeeping import Housekeeping
+from qorworker.worker.parent.life_signs import LifeSigns
 from qorworker.worker.parent.pool import EXIT_DELAY, Pool
 from qorworker.worker.parent.sampling import INTERVAL as SAMPLING_INTERVAL
 from qorworker.worker.parent.sampling import Sampling
@@ -67,6 +68,7 @@ class WorkerOptions:
     using: str = "default"
     command: Sequence[str] | None = None  # the command line of this process, if it may be started again
     fork_server: EarlyForkServer | None = None  # the first one, if it was forked already
+    life_signs: LifeSigns | None = None  # for what watches this process from outside
 
 
 class Supervisor:
@@ -148,6 +150,7 @@ class Supervisor:
             self.renewing,
             Duty(self._beat, HEARTBEAT),
             Duty(self.watchdog.recycle_children, 5.0, needs_database=False),
+            *self._life_signs(),
             *self._housekeeping_duties(worker),
             *self.extra_duties,
         ]
@@ -156,6 +159,16 @@ class Supervisor:
         if self.options.apart:
             return self.housekeeping.duties_apart(worker, self.identity, self.options.queues)
         return self.housekeeping.duties(worker, self.identity, for_one_job=self.options.only is not None)
+
+    def _life_signs(self) -> list[Duty]:
+        signs = self.options.life_signs
+        if signs is None:
+            return []
+
+        def give(now: float) -> None:
+            signs.step(len(self.dispatcher.active), is_stopping=self.shutdown.draining)
+
+        return [Duty(give, signs.interval, needs_database=False)]
 
     def _register(self) -> Worker:
         require_tables(self.options.using)
@@ -167,6 +180,8 @@ class Supervisor:
             self._listen(end - now)
         self.pool.close()
         self.wakeup.close()
+        if self.options.life_signs is not None:
+            self.options.life_signs.end()
         if self.heartbeat.worker is not None:
             for _ in range(5):
                 if self.database.call(self.database.retry_at, self._sign_off) or self.shutdown.is_forced:
@@ -222,6 +237,8 @@ class Supervisor:
         if self.pool.ready and not self.announced:
             self.announced = True
             worker_started.send_robust(Worker, worker=self.heartbeat.worker)
+            if self.options.life_signs is not None:
+                self.options.life_signs.ready()
         if self.pool.fork_server.failure:
             self.shutdown.drain()
 
