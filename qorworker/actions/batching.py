@@ -139,7 +139,7 @@ def _again(job: Job, using: str, *, callback: bool = False) -> Call[Any]:
         job_type = job_type.using(after=list(job.parents), after_failure="run")
     if job.queue_name in settings.QUEUES:
         job_type = job_type.using(queue_name=job.queue_name)
-    return Call(job_type, job_type.arguments.clean(job_type.arguments.reuse(job.arguments, {})))
+    return Call(job_type, job_type.arguments.clean(job_type.arguments.reuse(job.current_arguments, {})))
 
 
 def _numbered(calls: Iterable[Call[Any]]) -> Iterator[tuple[int, Call[Any]]]:

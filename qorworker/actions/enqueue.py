@@ -26,7 +26,7 @@ from qorworker.models.job_queries import JobQuerySet
 from qorworker.models.refusals import argument_problems
 from qorworker.queues import backend_of, notify
 from qorworker.queues.base import BaseBackend
-from qorworker.signals import job_enqueued, jobs_stored, log_enqueued, logs_enqueued
+from qorworker.signals import job_enqueued, jobs_made, jobs_stored, log_enqueued, logs_enqueued
 
 if TYPE_CHECKING:
     from qorworker.definitions.job_type import JobType
@@ -140,6 +140,8 @@ def made_ready(job_type: JobType[..., Any], dumped: Sequence[dict[str, Any]]) ->
     if job_type.approval is not None:
         for job in jobs:
             note_right(job, defaults.get("user"))
+    if jobs and jobs_made.receivers:
+        jobs_made.send_robust(Job, jobs=jobs)
     return jobs
 
 
@@ -174,6 +176,7 @@ def _pattern(job_type: JobType[..., Any], queue_name: str) -> dict[str, Any]:
         "is_dry_run": is_dry_run,
         "meta": defaults.get("meta") or {},
         "fingerprint": job_type.arguments.fingerprint,
+        "version": job_type.version,
         "created_by_id": getattr(user, "pk", None) or getattr(schedule, "answerable_id", None),
         "rerun_of_id": getattr(rerun_of := defaults.get("rerun_of"), "pk", rerun_of),
         "schedule_id": getattr(schedule, "pk", schedule),

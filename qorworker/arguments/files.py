@@ -172,8 +172,13 @@ def token_of(key: str) -> str:
 
 
 def unused(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
-    """Return those of the arguments *before* that *after* does not have."""
-    return {name: value for name, value in before.items() if after.get(name) != value}
+    """Return those of the arguments *before* that *after* does not have. A file may have another name there."""
+    kept = keys(after)
+    return {
+        name: value
+        for name, value in before.items()
+        if after.get(name) != value and not (_is_upload(value) and value[TAG] in kept)
+    }
 
 
 def keys(arguments: Mapping[str, Any]) -> set[str]:

@@ -106,6 +106,7 @@ class RunningAttempt:
             self.database,
             created_by,
             bool(job.is_dry_run),
+            job.version,
         )
 
     @property

@@ -27,6 +27,7 @@ from qorworker.attempts.limited_claims import give_key, is_stray
 from qorworker.attempts.writer import End, Writer
 from qorworker.conf import settings
 from qorworker.database.answers import was_answered
+from qorworker.definitions.registry import registry
 from qorworker.exceptions import BudgetExceeded
 from qorworker.execution import stacks
 from qorworker.execution.context import JobContext
@@ -71,7 +72,13 @@ def run_stored(
     if _is_paused(job_id, using):
         return None
     lease = float(settings.LEASE)
-    order = Claim(worker_id=worker_id, token=secrets.token_hex(16), lease=lease, process_id=os.getpid())
+    order = Claim(
+        worker_id=worker_id,
+        token=secrets.token_hex(16),
+        lease=lease,
+        versions=registry.versions(),
+        process_id=os.getpid(),
+    )
     writer = Writer(using, worker_id, worker_name)
     claimed, claimed_at = _claim(using, job_id, order, early=early)
     if claimed is not None and is_stray(claimed):

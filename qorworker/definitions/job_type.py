@@ -17,7 +17,7 @@ from django.views.decorators.debug import sensitive_variables
 
 from qorworker.arguments import Arguments, raw
 from qorworker.arguments.signature import place_of
-from qorworker.definitions import approval, backoff, options
+from qorworker.definitions import approval, backoff, options, versions
 from qorworker.definitions.budgets import budgets_of
 from qorworker.definitions.call import Call
 from qorworker.definitions.dependencies import parents_in
@@ -275,7 +275,7 @@ class JobType(Generic[P, R_co, Called_co], OptionsAsAttributes):
         """Store a new job with the arguments of *job*, and *changes*. Secrets are not copied: they must be in the
         changes.
         """
-        return self._store([self.arguments.clean(self.arguments.reuse(job.arguments, changes))])[0]
+        return self._store([self.arguments.clean(self.arguments.reuse(job.current_arguments, changes))])[0]
 
     def enqueue_as_stored(self, stored: Mapping[str, Any]) -> Job:
         """Store one job with arguments as a table has them, secrets included.
@@ -289,10 +289,17 @@ class JobType(Generic[P, R_co, Called_co], OptionsAsAttributes):
         """The schedules that code declares for it."""
         return plans_of(self.name, self.options.schedule)
 
+    def upgraded(self, stored: Mapping[str, Any], version: int) -> Mapping[str, Any]:
+        """Return stored arguments of a *version* as this definition takes them.
+
+        :raises qorworker.exceptions.InvalidArguments: if its ``upgrade`` fails.
+        """
+        return versions.upgraded(self, stored, version)
+
     def can_start(self, job: Job) -> bool:
         """Return whether the stored arguments of *job* still fit this definition."""
         try:
-            self.arguments.load(job.arguments)
+            self.arguments.load(job.current_arguments)
         except (InvalidArguments, JobTypeError, SecretsUnavailable):
             return False
         return True

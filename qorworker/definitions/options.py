@@ -22,7 +22,7 @@ from django.utils.functional import Promise
 from qorworker import validation
 from qorworker.arguments.plain import parse_json
 from qorworker.arguments.signature import place_of
-from qorworker.definitions import approval, backoff, budgets, dependencies, limits, sharing, unique
+from qorworker.definitions import approval, backoff, budgets, dependencies, limits, sharing, unique, versions
 from qorworker.definitions.backoff import Backoff
 from qorworker.definitions.dependencies import Policy
 from qorworker.definitions.limits import Rate
@@ -85,6 +85,8 @@ class JobOptions(TypedDict, total=False):
     on_row_errors: Literal["exception", "done"]
     middleware: Sequence[str | Callable[..., Any]]
     keep_for: RetentionLimit | Mapping[str, RetentionLimit] | None
+    version: int
+    upgrade: Callable[[dict[str, Any], int], Mapping[str, Any]] | None
 
 
 class FormJobOptions(JobOptions):
@@ -148,6 +150,8 @@ class Options:
     on_row_errors: str = "exception"
     middleware: Any = ()
     keep_for: Any = None
+    version: int = versions.FIRST
+    upgrade: Any = None
 
     @classmethod
     def chosen_for(cls, function: Callable[..., Any], chosen: Mapping[str, Any]) -> Options:
@@ -178,6 +182,8 @@ class Options:
             )
         if chosen.get("concurrency") is not None and (problem := sharing.problem_of(function, chosen)):
             raise JobTypeError(f"@job(concurrency={chosen['concurrency']}) at {where} {problem}.")
+        if chosen.get("upgrade") is not None and chosen.get("version", versions.FIRST) == versions.FIRST:
+            raise JobTypeError(f"@job(upgrade=…) at {where} needs a version above 1, to which it upgrades.")
         if "name" not in chosen and not function.__name__.isidentifier():
             raise JobTypeError(f"@job at {where} has no name of its own: give it one with @job(name=…).")
         values: dict[str, Any] = {"name": default_name(function), "title": default_title(function), **chosen}
@@ -346,4 +352,6 @@ _RULES: dict[str, Callable[[Any], str]] = {
     "on_row_errors": validation.one_of("exception", "done"),
     "middleware": _middleware,
     "keep_for": _keep_for,
+    "version": validation.whole(versions.FIRST, versions.LAST),
+    "upgrade": versions.upgrade_problem,
 }

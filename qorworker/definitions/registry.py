@@ -12,6 +12,7 @@ from qorworker.definitions.decorators import Anything, FormJobDecorator, JobDeco
 from qorworker.definitions.job_type import JobType
 from qorworker.definitions.limits import NONE, Limits, prefix_in, prefix_of
 from qorworker.definitions.options import FormJobOptions, JobOptions
+from qorworker.definitions.versions import labels
 from qorworker.exceptions import JobTypeError, UnknownJobType
 from qorworker.text.masking import Mask
 from qorworker.text.suggestion import did_you_mean
@@ -82,6 +83,10 @@ class Registry:
     def startable_names(self) -> list[str]:
         """Return the names of the types whose jobs this process starts."""
         return sorted(self._types.keys() - self._left_out)
+
+    def versions(self) -> list[str]:
+        """Return the labels of the versions above the first whose jobs this process can run."""
+        return labels(self._types)
 
     def hide(self, name: str) -> None:
         """Offer the type *name*, which the app needs for itself, nowhere."""
@@ -165,6 +170,10 @@ def job(function: Callable[..., Any] | None = None, /, **chosen: Any) -> Any:
     :param middleware: factories or their dotted paths, the outermost first; they run inside those of the project.
     :param keep_for: how long a job is kept after its end: a timedelta, ``"forever"``, or a dict from final status to
         one of these; None (the default): what the setting ``KEEP_FOR`` says.
+    :param version: the number of its arguments, from 1 (the default) to 32,767. Raise it with a change of them that
+        code from before cannot handle: workers with that code then leave new jobs to workers with the new one.
+    :param upgrade: a callable that takes arguments as they are stored, a dict of JSON, and the older version that
+        stored them, and returns them as this version stores them; None: stored arguments are taken as they are.
     :raises qorworker.exceptions.JobTypeError: for an unknown option, a wrong value, or a name that is taken.
 
     Example::

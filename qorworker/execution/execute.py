@@ -116,7 +116,7 @@ def load(work: Work, mask: Mask, *, may_rehearse: bool = False) -> tuple[JobType
             recheck.check(work.id, work.created_by, job_type, work.database)
         if job_type.approval is not None and not work.is_dry_run:
             approved.check(work, job_type)
-        return job_type, job_type.arguments.load(_from_json(work.arguments))
+        return job_type, job_type.arguments.load(job_type.upgraded(_from_json(work.arguments), work.version))
     except UploadsUnavailable as error:
         return failure(error, mask)
     except (InvalidArguments, NoLongerAllowed, NotApproved, UnknownJobType, SecretsUnavailable) as error:

@@ -201,3 +201,4 @@ class Work(NamedTuple):
     database: str = "default"
     created_by: str | None = None  # the user who started it, empty for code; None without a check of rights
     is_dry_run: bool = False  # a rehearsal
+    version: int = 1  # of its type when its arguments were stored

@@ -77,9 +77,9 @@ def _problem_of(schedule: Schedule, job_type: JobType[..., Any], person: Any) ->
     try:
         if problem := _lacks_approval(schedule, job_type, person):
             return problem
-        loaded = job_type.arguments.load(schedule.arguments)
+        loaded = job_type.arguments.load(schedule.current_arguments)
         if (rule := rule_of(job_type)) is not None:
-            key_of(job_type, rule, schedule.arguments)
+            key_of(job_type, rule, schedule.current_arguments)
     except UploadsUnavailable:
         return ""  # the job waits for its storage, like a job that code enqueues
     except (InvalidArguments, JobTypeError, SecretsUnavailable) as error:
@@ -112,7 +112,7 @@ def _lacks_approval(schedule: Schedule, job_type: JobType[..., Any], person: Any
         return _("A user has declined to approve it. A change of it asks again.")
     if approval is not None and approval.state == ApprovalState.OPEN:  # whatever the rule says by now
         right = approval.permission
-    elif right := approval_right(job_type, person, schedule.arguments):
+    elif right := approval_right(job_type, person, schedule.current_arguments):
         _ask_anew(schedule, approval, right, person, using)
     return _("It waits for approval by a user with the permission “%s”.") % right if right else ""
 

@@ -74,6 +74,8 @@ def _sync_one(job_type: JobType[..., Any], plan: Plan, schedule: Schedule | None
     dumped = job_type.arguments.dump(job_type.arguments.clean(plan.arguments))
     digest = _digest(job_type, plan, dumped)
     if schedule is not None:
+        if schedule.version > job_type.version:  # newer code has declared it, and its workers fire it
+            return
         if schedule.declaration != digest or not schedule.enabled:
             schedule.declare_again(job_type, plan, dumped, digest)
         return

@@ -184,7 +184,7 @@ def _job(candidate: Candidate, when: dt.datetime, using: str) -> Job:
     """Return a job of a schedule, which is not stored yet."""
     schedule = candidate.schedule
     job_type = candidate.job_type.using(run_after=when, schedule=schedule, database=using)
-    job = made_ready(job_type, [files.lend(schedule.arguments, schedule.pk)])[0]
+    job = made_ready(job_type, [files.lend(schedule.current_arguments, schedule.pk)])[0]
     job.run_after = when
     return job
 
@@ -198,7 +198,7 @@ def _start_unique(candidate: Candidate, row: ScheduleSlot, when: dt.datetime, us
         if candidate.person is not None:
             stack.enter_context(permissions.enqueueing_for(candidate.person))
         try:
-            job: Job | None = prepared.enqueue_as_stored(files.lend(schedule.arguments, schedule.pk))
+            job: Job | None = prepared.enqueue_as_stored(files.lend(schedule.current_arguments, schedule.pk))
         except AlreadyEnqueued as error:
             job = error.job
     if job is None or job.is_existing:

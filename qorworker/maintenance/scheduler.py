@@ -90,7 +90,7 @@ class Scheduler:
             self.read_at, self.ahead, self.has_moved = now, LOOK, False
         while not self.due:
             are_first = self.behind is None
-            soon, self.behind = rows.soon(names, LOOK, self.behind)
+            soon, self.behind = rows.soon(names, registry.versions(), LOOK, self.behind)
             if are_first and self.behind is None:
                 self.failed &= {each.pk for each in soon}
             self._add(soon)

@@ -140,7 +140,7 @@ def is_schedule_approved(schedule: Schedule, using: str) -> bool:
 def digest_of_schedule(schedule: Schedule) -> str:
     """Return what an approval of a schedule is for: that of the jobs that it makes."""
     assert schedule.job_type is not None
-    return digest_of(schedule.job_type, files.lend(schedule.arguments, schedule.pk))
+    return digest_of(schedule.job_type, files.lend(schedule.current_arguments, schedule.pk))
 
 
 def forget_approvals(schedules: Sequence[int], using: str) -> None:

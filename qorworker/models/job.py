@@ -71,6 +71,7 @@ class Job(models.Model):
     # The jobs with the same key share their limits. Empty if the type has none.
     limit_key = models.CharField(max_length=2 * KEY_CHARS + 1, blank=True, default="", editable=False)
     fingerprint = models.CharField(max_length=32, blank=True)  # of the form that cleaned the arguments
+    version = models.PositiveSmallIntegerField(default=1, editable=False)  # of its type when they were stored
     # What the project keeps with the job: given with ``using(meta=…)``, or written at any time.
     meta = models.JSONField(_("meta"), default=dict, blank=True, encoder=DjangoJSONEncoder)
     # The one-time tokens of the forms that made and last changed it; see ``admin.tokens``. Null: no form did either.
@@ -246,6 +247,11 @@ class Job(models.Model):
     def argument_fields(self) -> Mapping[str, Field]:
         """The form fields of its arguments by name; empty if this process does not have its type."""
         return self.job_type.arguments.definition.fields if self.job_type is not None else {}
+
+    @property
+    def current_arguments(self) -> Mapping[str, Any]:
+        """Its arguments as the code of today takes them. This raises ``InvalidArguments`` if ``upgrade`` fails."""
+        return self.job_type.upgraded(self.arguments, self.version) if self.job_type is not None else self.arguments
 
     @property
     def is_finished(self) -> bool:
@@ -425,6 +431,7 @@ class Job(models.Model):
     repeatable_rows = cached_property(failed_rows.repeatable_rows)
     update = updating.update
     update_dumped = updating.update_dumped
+    upgrade = updating.upgrade
     was_changed_with = updating.was_changed_with
     wait = job_verbs.wait
     await_finished = job_verbs.await_finished

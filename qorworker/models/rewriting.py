@@ -68,19 +68,25 @@ def erase_secrets(self: JobQuerySet) -> None:
     ended.bulk_update(changed, ["arguments"], batch_size=AT_ONCE)
 
 
-def keys_of(job_type: JobType[..., Any], job: Job, arguments: Stored) -> tuple[str | None, str]:
+def keys_of(
+    job_type: JobType[..., Any], job: Job, arguments: Stored, *, of_other_code: bool = False
+) -> tuple[str | None, str]:
     """Return the unique key and the limit key that *job* has if its arguments become *arguments*.
 
     They are made anew by the rules of the job type, except for a key that was chosen when the job was enqueued.
+
+    :param of_other_code: whether other rules may have made the keys that it has: then nothing tells which were chosen.
 
     :raises qorworker.exceptions.InvalidArguments: if a rule fails.
     :raises qorworker.exceptions.SecretsUnavailable: if a secret cannot be decrypted.
     """
     unique, limit = job.unique_key, ""
     if unique is not None and (rule := rule_of(job_type)) is not None:
-        unique = _anew(unique, partial(key_of, job_type, rule), job.arguments, arguments)
+        before = "" if of_other_code else unique
+        unique = _anew(before, partial(key_of, job_type, rule), job.arguments, arguments)
     if job_type.is_limited:
-        limit = _anew(job.limit_key, partial(limit_key, job_type), job.arguments, arguments)
+        before = "" if of_other_code else job.limit_key
+        limit = _anew(before, partial(limit_key, job_type), job.arguments, arguments)
     return unique, limit
 
 

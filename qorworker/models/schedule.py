@@ -57,6 +57,7 @@ class Schedule(models.Model):
     job_name = models.CharField(_("job type"), max_length=200)
     arguments = models.JSONField(_("arguments"), default=dict, encoder=DjangoJSONEncoder)
     fingerprint = models.CharField(max_length=32, blank=True)  # of the form that cleaned the arguments
+    version = models.PositiveSmallIntegerField(default=1, editable=False)  # of its job type when they were stored
 
     kind = models.CharField(_("kind"), max_length=5, choices=Kind.choices)
     expression = models.CharField(_("cron expression"), max_length=200, blank=True)
@@ -160,6 +161,11 @@ class Schedule(models.Model):
         """The form fields of its arguments by name; empty if this process does not have its job type."""
         return self.job_type.arguments.definition.fields if self.job_type is not None else {}
 
+    @property
+    def current_arguments(self) -> Mapping[str, Any]:
+        """Its arguments as the code of today takes them. This raises ``InvalidArguments`` if ``upgrade`` fails."""
+        return self.job_type.upgraded(self.arguments, self.version) if self.job_type is not None else self.arguments
+
     @cached_property
     def open_approval(self) -> Approval | None:
         """The request for its approval that has not been decided; None if it waits for none."""
@@ -257,6 +263,7 @@ class Schedule(models.Model):
 
     change = schedule_verbs.change
     change_dumped = schedule_verbs.change_dumped
+    upgrade = schedule_verbs.upgrade
     pause = schedule_verbs.pause
     resume = schedule_verbs.resume
     skip_next = schedule_verbs.skip_next

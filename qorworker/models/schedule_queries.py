@@ -115,6 +115,7 @@ class ScheduleQuerySet(OwnQuerySet["Schedule"]):
                 check_name(using, schedule.name)
                 schedule.declared_in_code, schedule.declaration = bool(declaration), declaration
                 schedule.arguments, schedule.fingerprint = dumped, job_type.arguments.fingerprint
+                schedule.version = job_type.version
                 schedule.answerable_id = schedule.created_by_id if origin == Origin.ADMIN else None
                 schedule.take(plan, now)
                 schedule.needs_attention = calendar_problem(schedule)
@@ -191,16 +192,17 @@ class ScheduleQuerySet(OwnQuerySet["Schedule"]):
     # Queries of a worker.
 
     def soon(
-        self, names: Collection[str], seconds: float, behind: Place | None = None
+        self, names: Collection[str], versions: Sequence[str], seconds: float, behind: Place | None = None
     ) -> tuple[list[Soon], Place | None]:
         """Return schedules that fire soon, no more than are read at once.
 
         :param names: the job types that count.
+        :param versions: the labels of those of their versions that count, besides the first.
         :param seconds: how far to look ahead.
         :param behind: the place in their order behind which to begin.
         :returns: the schedules, and the place behind which there may be more; None if these are all.
         """
-        found, rest = soon(self.db, names, seconds, behind)
+        found, rest = soon(self.db, names, versions, seconds, behind)
         return [each for each in found if each.job_name in names], rest  # some databases ignore case
 
     def due(self) -> ScheduleQuerySet:

@@ -20,7 +20,7 @@ from qorworker.arguments import entered, files
 from qorworker.definitions.registry import registry
 from qorworker.exceptions import InvalidSchedule
 from qorworker.models.alters import alters_data
-from qorworker.models.approving import approval_right, ask_for_schedule, forget_approvals
+from qorworker.models.approving import approval_right, ask_for_schedule, forget_approvals, user_of
 from qorworker.models.audit import Origin
 from qorworker.models.clock import aware, check_zone, database_now
 from qorworker.models.own import write_database
@@ -101,6 +101,7 @@ def change_dumped(
             check_name(write_database(self), plan.name)
             if dumped is not None:
                 self.arguments, self.fingerprint, self.needs_attention = dumped, fingerprint, ""
+                self.version = self.job_type.version if self.job_type is not None else self.version
             self.answerable_id = getattr(by, "pk", None) if origin == Origin.ADMIN else None
             calendar_before = self.calendar
             self.take(plan, now)
@@ -114,6 +115,34 @@ def change_dumped(
             raise name_taken(str(changes.get("name", ""))) from None
         raise
     _discard(self, files.unused(before, self.arguments))
+
+
+@alters_data
+@sensitive_variables()
+def upgrade(self: Schedule, *, origin: str = Origin.CODE) -> bool:
+    """Store its arguments as the code of today takes them. Who answers for it stays.
+
+    :param origin: where the request comes from, for the audit.
+    :returns: whether they were upgraded.
+    :raises qorworker.exceptions.InvalidArguments: if they do not fit.
+    :raises qorworker.exceptions.UnknownJobType: if the code of its job type is gone.
+    """
+    job_type = registry.get(self.job_name)
+    if self.declared_in_code or self.version >= job_type.version:
+        return False
+    before, revision = self.arguments, self.revision
+    dumped = job_type.arguments.change(self.current_arguments, {})
+    with changing(self, "upgrade schedule", None, origin):
+        if self.revision != revision:
+            raise InvalidSchedule(_("The schedule has been changed meanwhile. Nothing was upgraded."))
+        self.arguments, self.fingerprint, self.version = dumped, job_type.arguments.fingerprint, job_type.version
+        self.needs_attention = calendar_problem(self)
+        self.revision += 1
+        answerable = user_of(self.answerable_id)
+        right = approval_right(job_type, answerable, dumped)
+        ask_for_schedule(self, right, answerable, write_database(self))
+    _discard(self, files.unused(before, dumped))
+    return True
 
 
 @alters_data
@@ -186,9 +215,9 @@ def run_now(self: Schedule, *, by: Any = None, origin: str = Origin.CODE) -> Job
     """
     using = write_database(self)
     job_type = registry.get(self.job_name).using(user=by, origin=origin, schedule=self, database=using)
-    job_type.arguments.load(self.arguments)
+    job_type.arguments.load(self.current_arguments)
     with transaction.atomic(using=using):
-        job = job_type.enqueue_as_stored(files.lend(self.arguments, self.pk))
+        job = job_type.enqueue_as_stored(files.lend(self.current_arguments, self.pk))
         self.record("run schedule", by, origin, made=job.pk)
     return job
 
@@ -225,6 +254,7 @@ def declare_again(
             return  # another worker was faster
         was_enabled, self.enabled, self.declaration, self.needs_attention = self.enabled, True, declaration, ""
         self.job_name, self.arguments, self.fingerprint = job_type.name, dumped, job_type.arguments.fingerprint
+        self.version = job_type.version
         self.take(plan, now)
         self.needs_attention = calendar_problem(self)
         self.revision += 1

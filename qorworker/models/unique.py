@@ -201,7 +201,7 @@ def _replace(rows: JobQuerySet, holder: Job, job: Job, user: Any, origin: str) -
     """Give *holder* the arguments of *job* if it still waits with the key. It keeps its id, priority and time."""
     with transaction.atomic(using=rows.db):
         row = rows.filter(pk=holder.pk).select_for_update().first()
-        changes = {"fingerprint": job.fingerprint, "limit_key": job.limit_key, "by": user}
+        changes = {"fingerprint": job.fingerprint, "version": job.version, "limit_key": job.limit_key, "by": user}
         if row is None or not rows.filter(unique_place=HOLDS).rewrite(row, job.arguments, **changes):
             return False
         requester = {"user": user, "origin": origin} if user is not None else _by_schedule(job)

@@ -28,6 +28,8 @@ from qorworker.status import WAITING, JobStatus
 if TYPE_CHECKING:
     from qorworker.models.job import Job
 
+UPGRADE = "upgrade"  # as the audit calls it
+UPGRADED = ("arguments", "version", "status", "checkpoint", "waits_for_answer")  # what decides about an upgrade
 ROUNDS = 10  # after so many lost races ``update`` gives up
 
 
@@ -68,9 +70,9 @@ def update(
     job_type, person = registry.get(self.name), by if origin == Origin.ADMIN else None
     for rounds_left in reversed(range(ROUNDS)):
         if (row := row_of(self).first()) is not None:
-            self.arguments, self.run_after = row.arguments, row.run_after
+            self.arguments, self.version, self.run_after = row.arguments, row.version, row.run_after
             self.unique_key, self.limit_key = row.unique_key, row.limit_key
-        dumped = job_type.arguments.change(self.arguments, {**(changes or {}), **more}, person=person)
+        dumped = job_type.arguments.change(self.current_arguments, {**(changes or {}), **more}, person=person)
         try:
             self.update_dumped(dumped, run_after=run_after, by=by, origin=origin)
             return
@@ -89,11 +91,13 @@ def update_dumped(
     by: Any = None,
     origin: str = Origin.CODE,
     token: str = "",
+    action: str = "update",
 ) -> bool:
     """Replace all arguments by *dumped*, which was made of those that this copy of the job has.
 
     :param dumped: the arguments as the table stores them.
     :param token: the one-time token of the form that asks for it.
+    :param action: how the audit calls it.
     :returns: False, and changes nothing, if the form with this token has changed the job already.
     :raises qorworker.exceptions.ChangedMeanwhile: if the row has other arguments or another time by now.
     :raises qorworker.exceptions.InvalidArguments: if a secret must be entered again.
@@ -102,19 +106,38 @@ def update_dumped(
     details: dict[str, Any] = {"arguments": sorted({*files.unused(before, dumped), *files.unused(dumped, before)})}
     try:
         entered.check(self.name, job_type.arguments.fields, before, dumped, by)
-        changes: dict[str, Any] = {"fingerprint": job_type.arguments.fingerprint}
-        unique_key, changes["limit_key"] = keys_of(job_type, self, dumped)
+        changes: dict[str, Any] = {"fingerprint": job_type.arguments.fingerprint, "version": job_type.version}
+        unique_key, changes["limit_key"] = keys_of(job_type, self, dumped, of_other_code=action == UPGRADE)
         if run_after is not None:
             check_zone(run_after, "Job.update()")
             backend_of(self.queue_name).check_supported(priority=0, run_after=run_after)
             details |= {"before": self.run_after.isoformat(), "after": run_after.isoformat()}
             changes |= {"status": JobStatus.SCHEDULED, "run_after": run_after}
-        with changing(self, "update", by, origin, **details) as result:
+        with changing(self, action, by, origin, **details) as result:
             _rewrite(self, result, dumped, unique_key, {**changes, "by": by}, token)
     finally:
         if not result.moved:
             files.discard(files.unused(dumped, before), job_type.arguments.fields)
     return bool(result.moved)
+
+
+@alters_data
+@sensitive_variables()
+def upgrade(self: Job, *, origin: str = Origin.CODE) -> bool:
+    """Store the arguments of a waiting job as the code of today takes them. What it has reached so far stays.
+
+    A job that goes on behind a checkpoint, or has asked a question, is left as it is: it is upgraded as it starts.
+
+    :param origin: where the request comes from, for the audit.
+    :returns: whether its arguments were upgraded.
+    :raises: what ``update`` raises.
+    """
+    job_type = registry.get(self.name)
+    self.refresh_from_db(fields=[*UPGRADED, "unique_key", "limit_key", "run_after"])
+    if self.version >= job_type.version or self.has_checkpoint or self.has_questions or self.status not in WAITING:
+        return False
+    dumped = job_type.arguments.change(self.current_arguments, {})
+    return self.update_dumped(dumped, origin=origin, action=UPGRADE)
 
 
 def was_changed_with(self: Job, token: str) -> bool:

@@ -149,6 +149,7 @@ class Worker(models.Model):
     version = models.CharField(_("version"), max_length=50)
     queues = models.JSONField(_("queues"), default=list)
     job_types = models.JSONField(_("job types"), default=list)
+    versions = models.JSONField(default=list, editable=False)  # labels of their versions above the first
     slots = models.PositiveSmallIntegerField(_("slots"))
     memory = models.BigIntegerField(_("memory"), default=0)  # bytes, the whole tree
     trouble = models.TextField(_("trouble"), blank=True, editable=False)  # why it cannot run as many jobs as it should

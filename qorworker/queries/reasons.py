@@ -16,6 +16,7 @@ from django.utils import formats, timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from qorworker.definitions import versions
 from qorworker.models import job_verbs
 from qorworker.models.approval import open_approval_of
 from qorworker.models.audit import AuditEntry
@@ -120,7 +121,7 @@ def reasons_for(job: Job, visible: JobQuerySet | None = None) -> list[Reason]:
         return [*paused, *asks, *(_parents(job, visible) if job.waits_for_jobs else ())]
     if job.status == JobStatus.SCHEDULED and job.run_after > timezone.now():
         return [_time(job)]
-    line = Line(job.queue_name, job.name, job if visible is None else None)
+    line = Line(job.queue_name, job.name, job if visible is None else None, job.version)
     reasons = [*line.obstacles(), *_held(job, visible), *_handed_over(job)]
     return reasons or [line.place_of(job) if visible is None else _in_line(job)]
 
@@ -242,8 +243,8 @@ class Line:
     All counts come from one statement. Pauses are read only if anything is paused.
     """
 
-    def __init__(self, queue_name: str, name: str, job: Job | None = None) -> None:
-        self.queue_name, self.name, self.job = queue_name, name, job
+    def __init__(self, queue_name: str, name: str, job: Job | None = None, version: int = versions.FIRST) -> None:
+        self.queue_name, self.name, self.job, self.version = queue_name, name, job, version
 
     @property
     def jobs(self) -> JobQuerySet:
@@ -287,13 +288,17 @@ class Line:
     @cached_property
     def workers(self) -> list[Worker]:
         """The living workers that serve the queue."""
-        alive = Worker.objects.alive().only("queues", "job_types", "slots", "request", "heeded")
+        alive = Worker.objects.alive().only("queues", "job_types", "versions", "slots", "request", "heeded")
         return [worker for worker in alive if self.queue_name in worker.queues]
 
     @cached_property
     def takers(self) -> list[Worker]:
         """Those of them that can take a job of the type now."""
-        return [worker for worker in self.workers if self.name in worker.job_types and worker.takes_jobs]
+        return [worker for worker in self.workers if self._has_code(worker) and worker.takes_jobs]
+
+    def _has_code(self, worker: Worker) -> bool:
+        is_known = self.version == versions.FIRST or versions.label(self.name, self.version) in worker.versions
+        return self.name in worker.job_types and is_known
 
     def obstacles(self) -> list[Reason]:
         """Return what keeps a job that is ready from starting; empty if it only has to wait for its turn."""
@@ -313,7 +318,7 @@ class Line:
         elif not self.workers:
             text = _("No worker is running that serves the queue “%(queue)s”.") % queue
             yield Reason(Why.NO_WORKER, text, _("The job waits until one starts:"), "manage.py runworker")
-        elif not any(self.name in worker.job_types for worker in self.workers):
+        elif not any(map(self._has_code, self.workers)):
             text = _("No worker that serves the queue “%(queue)s” has the code of this job.") % queue
             hint = _(
                 "It waits until one starts that has its code. Workers that were started before the code was installed"

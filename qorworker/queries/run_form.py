@@ -31,4 +31,4 @@ def position(job: Job) -> int:
     """Return the place of a queued job in its queue, up to a limit; the next to start is 1. Its page counts the same
     way.
     """
-    return Line(job.queue_name, job.name, job).ahead + 1
+    return Line(job.queue_name, job.name, job, job.version).ahead + 1

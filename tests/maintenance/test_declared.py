@@ -57,6 +57,15 @@ def test_the_next_worker_changes_nothing(django_assert_num_queries):
     assert Schedule.objects.values().get() == before
 
 
+def test_code_from_before_leaves_what_newer_code_has_declared():
+    declare(Every(minutes=15))
+    Schedule.objects.update(version=2)
+    before = Schedule.objects.values().get()
+    registry.unregister("declared")
+    declare(Every(minutes=30))
+    assert Schedule.objects.values().get() == before
+
+
 def test_a_change_of_the_code_is_a_new_revision(clock):
     declare(Every(minutes=15))
     clock.forward(minutes=1)

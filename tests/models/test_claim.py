@@ -55,6 +55,27 @@ class TestClaim:
         assert claim_ids() == [mine.pk]
         assert columns(unknown)["status"] == "new"
 
+    def test_jobs_of_a_newer_version_are_left_to_code_that_has_it(self):
+        newer, mine = make_job(version=3, priority=100), make_job()
+        older, other = make_job(version=2), make_job(version=2, name="app.other")
+        both = {"names": ["app.job", "app.other"], "versions": ["2 app.job"]}
+        assert claim_ids(**both) == [mine.pk, older.pk]
+        assert {columns(job)["status"] for job in (newer, other)} == {"new"}
+        assert claim_ids(**both | {"versions": ["2 app.job", "3 app.job", "2 app.other"]}) == [newer.pk, other.pk]
+
+    def test_no_newer_version_holds_up_the_jobs_behind_it(self):
+        for _ in range(3):
+            make_job(version=2, priority=5)
+        mine = make_job()
+        assert claim_ids(slots=1, limit=1) == [mine.pk]
+
+    def test_a_particular_job_of_a_newer_version_is_not_claimed(self):
+        newer = make_job(version=2)
+        before = columns(newer)
+        assert claim_one("default", newer.pk, wanted()) is None
+        assert columns(newer) == before
+        assert claim_one("default", newer.pk, wanted(versions=["2 app.job"])).version == 2
+
     @pytest.mark.parametrize("fields", [{"name": "App.Job"}, {"queue_name": "Default"}, {"name": "app.job "}])
     def test_names_are_compared_to_the_letter(self, fields):
         make_job(**fields)

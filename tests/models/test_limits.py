@@ -69,6 +69,19 @@ class TestConcurrency:
         assert ids(taken(TWO, but=[left.pk])) == []
         assert columns(left)["status"] == "new"
 
+    def test_jobs_of_a_newer_version_are_left_to_code_that_has_it(self):
+        newer = make_limited(version=2)
+        assert ids(taken(TWO)) == []
+        assert claim_one("default", newer.pk, wanted()) is None
+        assert columns(newer)["status"] == "new"
+        assert ids(taken(TWO, versions=["2 app.job"])) == [newer.pk]
+
+    @pytest.mark.only_on("postgresql", "mysql")  # SQLite has no locks of rows, and takes no job behind one that is left
+    def test_a_newer_version_does_not_hold_up_the_jobs_behind_it(self):
+        make_limited(version=2, priority=5)
+        mine = make_limited()
+        assert ids(taken(TWO)) == [mine.pk]
+
     def test_as_many_as_there_are_places_are_taken_the_best_first(self):
         low, high, old, _ = (make_limited(priority=priority) for priority in (-1, 5, 0, 0))
         assert ids(taken(TWO)) == [high.pk, old.pk]

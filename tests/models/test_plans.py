@@ -32,6 +32,7 @@ def fill(status, count, **fields):
     )
     values |= {
         "max_attempts": "3",
+        "version": "1",
         "results_rows": "0",
         "results_before": "0",
         "files_count": "0",

@@ -112,6 +112,16 @@ def test_what_is_paused_and_without_a_worker_says_both():
     assert why(waiting) == [Why.QUEUE_PAUSED, Why.TYPE_PAUSED, Why.NO_WORKER]
 
 
+def test_workers_have_to_have_the_version_of_the_job():
+    waiting = jobs.noop.enqueue()
+    Job.objects.update(version=2)
+    waiting.refresh_from_db()
+    a_worker()
+    assert why(waiting) == [Why.UNKNOWN_TYPE]
+    a_worker(versions=[f"2 {jobs.noop.name}"])
+    assert why(waiting) == [Why.LINE]
+
+
 def test_workers_have_to_serve_the_queue_know_the_type_and_take_jobs():
     waiting = jobs.noop.enqueue()
     a_worker(queues=["mail"])

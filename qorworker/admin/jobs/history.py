@@ -22,6 +22,7 @@ DONE: dict[str, Any] = {
     "enqueue": gettext_lazy("%(who)s created it"),
     "replace arguments": gettext_lazy("%(who)s asked for the same job: it has the new arguments since then"),
     "update": gettext_lazy("%(who)s changed it"),
+    "upgrade": gettext_lazy("%(who)s upgraded its arguments to those of newer code"),
     "cancel": gettext_lazy("%(who)s cancelled it"),
     "reschedule": gettext_lazy("%(who)s moved it to another time"),
     "run now": gettext_lazy("%(who)s queued it without waiting for its time"),

@@ -38,7 +38,11 @@ class Row:
 
     def register(self) -> None:
         worker = Worker.objects.using(_using()).start(
-            kind=WorkerKind.CELERY, version=qorworker.__version__, job_types=registry.names(), **self.fields
+            kind=WorkerKind.CELERY,
+            version=qorworker.__version__,
+            job_types=registry.names(),
+            versions=registry.versions(),
+            **self.fields,
         )
         self.number = worker.pk
 

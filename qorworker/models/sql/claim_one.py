@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.db import connections, transaction
 
 from qorworker.definitions.registry import limits_of
-from qorworker.models.sql.claims import CLAIMED_COLUMNS, Claim, Claimed, ownership
+from qorworker.models.sql.claims import CLAIMED_COLUMNS, Claim, Claimed, of_versions, ownership
 from qorworker.models.sql.limits import take
 from qorworker.models.sql.parts import TABLE, WAITS
 
@@ -15,17 +15,19 @@ def claim_one(using: str, job_id: int, claim: Claim, *, early: bool = True) -> C
 
     :param claim: the owner: token, lease and worker.
     :param early: whether to claim it before its time, too.
-    :returns: None if it no longer waits, is paused, waits for others, or if a limit holds it; it is not changed then.
+    :returns: None if it no longer waits, is paused, waits for others, if a limit holds it, or if it is of a newer
+        version; it is not changed then.
     """
     connection = connections[using]
-    condition = "WHERE id = %s AND limit_key = '' AND status ="
+    known, versions = of_versions(connection, claim.versions)
+    condition = f"WHERE id = %s AND limit_key = ''{known} AND status ="
     with transaction.atomic(using=using), connection.cursor() as cursor:
         if early:
             # A scheduled job must be queued before it can run.
-            cursor.execute(f"UPDATE {TABLE} SET status = 'new' {condition} {WAITS}", [job_id])  # noqa: S608
+            cursor.execute(f"UPDATE {TABLE} SET status = 'new' {condition} {WAITS}", [job_id, *versions])  # noqa: S608
         cursor.execute(
             f"UPDATE {TABLE} {ownership(connection, claim.process_id)} {condition} 'new'",
-            [claim.token, claim.lease, claim.worker_id, job_id],
+            [claim.token, claim.lease, claim.worker_id, job_id, *versions],
         )
         if cursor.rowcount:
             cursor.execute(f"SELECT {CLAIMED_COLUMNS} FROM {TABLE} WHERE id = %s", [job_id])  # noqa: S608

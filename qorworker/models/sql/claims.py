@@ -37,6 +37,7 @@ class Claimed:
     has_dependents: bool = False  # other jobs wait for it
     batch_id: int | None = None  # the batch to which it belongs
     is_dry_run: bool = False
+    version: int = 1  # of its type when it was stored
     is_trusted: bool = False  # no column: requested from a shell, so no user's rights are checked again
 
 
@@ -77,6 +78,7 @@ class Claim:
     lease: float  # seconds
     queues: Sequence[str] = ()
     names: Sequence[str] = ()
+    versions: Sequence[str] = ()  # labels of the versions above the first that may be claimed
     slots: int = 1
     limit: int = 1
     short: Collection[str] = ()
@@ -241,19 +243,33 @@ def _one_of(connection: BaseDatabaseWrapper, values: Sequence[str]) -> tuple[str
     return f"IN ({marks(values)})", [*values]
 
 
+def of_versions(connection: BaseDatabaseWrapper, versions: Sequence[str], name: str = "name") -> tuple[str, list[Any]]:
+    """Return the condition that leaves rows of a newer version to code that has it, and its parameters.
+
+    :param name: the column with the name of the job type.
+    """
+    if not versions and connection.vendor != "postgresql":
+        return " AND version = 1", []
+    mysql = connection.vendor == "mysql"
+    label = f"BINARY CONCAT(version, ' ', {name})" if mysql else f"version || ' ' || {name}"
+    is_known, params = _one_of(connection, versions)
+    return f" AND (version = 1 OR {label} {is_known})", params
+
+
 def best_waiting(connection: BaseDatabaseWrapper, claim: Claim, limit: int, lock: str = "") -> tuple[str, list[Any]]:
     """Return a query for the best *limit* waiting jobs of each queue: one walk of the claim's index for each."""
     if connection.vendor == "postgresql":
         return _best_postgresql(connection, claim, limit, lock)
     walks, params = [], []
     named, names = _one_of(connection, claim.names)
+    known, versions = of_versions(connection, claim.versions)
     for number, queue in enumerate(claim.queues):
         walks.append(
             f"SELECT * FROM (SELECT id, priority, name, max_attempts FROM {TABLE}"  # noqa: S608
             f" WHERE status = 'new' AND queue_name = %s AND limit_key = '' AND name {named}"
-            f"{_others(claim)} ORDER BY priority DESC, id LIMIT {limit}) AS walk{number}"
+            f"{known}{_others(claim)} ORDER BY priority DESC, id LIMIT {limit}) AS walk{number}"
         )
-        params += [queue, *names, *claim.but]
+        params += [queue, *names, *versions, *claim.but]
     return " UNION ALL ".join(walks), params
 
 
@@ -261,25 +277,27 @@ def _best_postgresql(connection: BaseDatabaseWrapper, claim: Claim, limit: int, 
     # Entries of jobs that no longer wait stay in the index while any transaction is older, and each has to be looked
     # up in the table. So a walk begins at the first entry of each stretch, one stretch after the other, and only until
     # it has enough. A single priority is a range, too: ordered by id alone, the primary key would do as an index.
+    known, versions = of_versions(connection, claim.versions)
     job = f"SELECT id, priority, name, max_attempts FROM {TABLE} WHERE"  # noqa: S608
     query = (
         f"SELECT walk.* FROM unnest(%s::text[]) AS queue(name), LATERAL (SELECT line.* FROM"  # noqa: S608
         f" unnest(%s::text[], %s::int[], %s::int[], %s::bigint[]) AS stretch(queue, high, low, first), LATERAL ({job}"
         " status = 'new' AND queue_name = stretch.queue AND limit_key = '' AND priority <= stretch.high"
-        f" AND priority >= stretch.low AND id >= stretch.first AND name = ANY(%s){_others(claim)}"
+        f" AND priority >= stretch.low AND id >= stretch.first AND name = ANY(%s){known}{_others(claim)}"
         f" ORDER BY priority DESC, id LIMIT {limit}{lock}) AS line"
         f" WHERE stretch.queue = queue.name LIMIT {limit}) AS walk"
     )
     parts = [(queue, stretch) for queue in claim.queues for stretch in claim.stretches.get(queue, WHOLE)]
     bounds = [_array([stretch[column] for _, stretch in parts]) for column in range(3)]
-    params: list[Any] = [list(claim.queues), [queue for queue, _ in parts], *bounds, list(claim.names), *claim.but]
+    wanted = [list(claim.names), *versions, *claim.but]
+    params: list[Any] = [list(claim.queues), [queue for queue, _ in parts], *bounds, *wanted]
     if claim.returned:
         # Without ALL: if the priority of a returned job has changed, it may be on a walk, too.
         query += (
             f" UNION SELECT * FROM ({job} id = ANY(%s::bigint[]) AND status || '' = 'new' AND queue_name = ANY(%s)"  # noqa: S608
-            f" AND limit_key = '' AND name = ANY(%s){_others(claim)}{lock}) AS returned"
+            f" AND limit_key = '' AND name = ANY(%s){known}{_others(claim)}{lock}) AS returned"
         )
-        params += [_array(claim.returned), list(claim.queues), list(claim.names), *claim.but]
+        params += [_array(claim.returned), list(claim.queues), *wanted]
     return query, params
 
 

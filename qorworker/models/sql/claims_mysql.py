@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from qorworker.models.sql.claims import CLAIMED_COLUMNS, WHOLE, Claim, Claimed, Stretch, ownership, rank
+from qorworker.models.sql.claims import CLAIMED_COLUMNS, WHOLE, Claim, Claimed, Stretch, of_versions, ownership, rank
 from qorworker.models.sql.parts import TABLE, marks
 from qorworker.system.processes import monotonic
 from qorworker.system.resting import rest_after
@@ -87,7 +87,7 @@ def _locked_by_key(cursor: Any, claim: Claim, queue: str) -> list[Claimed]:
 
 
 def _lock_by_key(cursor: Any, claim: Claim, queue: str, ids: Sequence[int]) -> list[Claimed]:
-    condition, params = _condition(claim, queue)
+    condition, params = _condition(cursor.db, claim, queue)
     cursor.execute(
         f"SELECT {COLUMNS} FROM {TABLE} FORCE INDEX (PRIMARY)"  # noqa: S608
         f" WHERE id IN ({marks(ids)}) AND {condition} FOR UPDATE SKIP LOCKED",
@@ -148,7 +148,7 @@ def _walk(
     lock: bool = False,
 ) -> list[tuple[Any, ...]]:
     """Return the best *count* waiting jobs of a stretch, those behind the one with this id and priority."""
-    condition, params = _condition(claim, queue)
+    condition, params = _condition(cursor.db, claim, queue)
     if stretch not in WHOLE:
         condition += " AND priority <= %s AND priority >= %s AND id >= %s"
         params += [stretch.high, stretch.low, stretch.first]
@@ -163,15 +163,17 @@ def _walk(
     return list(cursor.fetchall())
 
 
-def _condition(claim: Claim, queue: str) -> tuple[str, list[Any]]:
+def _condition(connection: BaseDatabaseWrapper, claim: Claim, queue: str) -> tuple[str, list[Any]]:
     # BINARY: the usual collations take "Mail" for "mail".
     condition = (
         "status = 'new' AND queue_name = %s AND BINARY queue_name = %s AND limit_key = ''"
         f" AND BINARY name IN ({marks(claim.names)})"
     )
+    known, versions = of_versions(connection, claim.versions)
+    condition += known
     if claim.but:
         condition += f" AND id NOT IN ({marks(claim.but)})"
-    return condition, [queue, queue, *claim.names, *claim.but]
+    return condition, [queue, queue, *claim.names, *versions, *claim.but]
 
 
 def _choose(best: Sequence[Claimed], claim: Claim) -> list[Claimed]:

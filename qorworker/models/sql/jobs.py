@@ -161,6 +161,8 @@ def _more(jobs: Sequence[Any]) -> tuple[str, ...]:
     more = ("meta",) if any(job.meta for job in jobs) else ()
     if any([job.is_dry_run for job in jobs]):  # noqa: C419 - a generator would be called for each job
         more = (*more, "is_dry_run")
+    if any([job.version > 1 for job in jobs]):  # noqa: C419 - as above
+        more = (*more, "version")
     return more if jobs[0].batch_id is None else (*more, "batch_id")  # all of them belong to one batch, or none does
 
 

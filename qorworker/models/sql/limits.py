@@ -16,7 +16,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from qorworker.definitions.limits import Limits, prefix_in
 from qorworker.models.clock import now_sql
-from qorworker.models.sql.claims import CLAIMED_COLUMNS, Claim, Claimed, best_waiting, ownership, rank
+from qorworker.models.sql.claims import CLAIMED_COLUMNS, Claim, Claimed, best_waiting, of_versions, ownership, rank
 from qorworker.models.sql.claims_mysql import waiting_unlimited_mysql
 from qorworker.models.sql.parts import TABLE, WAITS, marks
 from qorworker.models.sql.places import Places, places
@@ -259,7 +259,7 @@ def take(
         if not chosen:
             return []
         wanted = len(chosen)
-        chosen = _free_rows(connection, cursor, limit_key, chosen) or _next_free(cursor, limit_key, claim, wanted)
+        chosen = _free_rows(cursor, limit_key, claim, chosen) or _next_free(cursor, limit_key, claim, wanted)
         if not chosen:
             return []
         cursor.execute(
@@ -299,14 +299,16 @@ def _lock(connection: BaseDatabaseWrapper, cursor: Any, limit_key: str) -> bool:
     return True
 
 
-def _free_rows(connection: BaseDatabaseWrapper, cursor: Any, limit_key: str, ids: Sequence[int]) -> list[int]:
-    """Return the jobs that still wait and that no other transaction has locked."""
+def _free_rows(cursor: Any, limit_key: str, claim: Claim, ids: Sequence[int]) -> list[int]:
+    """Return the jobs that still wait, that this code can run, and that no other transaction has locked."""
+    connection = cursor.db
+    known, versions = of_versions(connection, claim.versions)
     lock = "" if connection.vendor == "sqlite" else " FOR UPDATE SKIP LOCKED"
     hint = " FORCE INDEX (PRIMARY)" if connection.vendor == "mysql" else ""
     status = {"postgresql": "status || ''", "sqlite": "+status"}.get(connection.vendor, "status")
     cursor.execute(
-        f"SELECT id, limit_key FROM {TABLE}{hint} WHERE id IN ({marks(ids)}) AND {status} = 'new'{lock}",  # noqa: S608
-        list(ids),
+        f"SELECT id, limit_key FROM {TABLE}{hint} WHERE id IN ({marks(ids)}) AND {status} = 'new'{known}{lock}",  # noqa: S608
+        [*ids, *versions],
     )
     return [pk for pk, key in cursor.fetchall() if key == limit_key]
 
@@ -317,12 +319,13 @@ def _next_free(cursor: Any, limit_key: str, claim: Claim, count: int) -> list[in
     if cursor.db.vendor == "sqlite":  # which has no locks of rows
         return []
     hint, exactly = (" FORCE INDEX (qorworker_job_claim)", " AND BINARY queue_name = %s") if mysql else ("", "")
-    others = f" AND id NOT IN ({marks(claim.but)})" if claim.but else ""
+    known, versions = of_versions(cursor.db, claim.versions)
+    others = f"{known} AND id NOT IN ({marks(claim.but)})" if claim.but else known
     for queue in claim.queues:
         cursor.execute(
             f"SELECT id FROM {TABLE}{hint} WHERE status = 'new' AND queue_name = %s AND limit_key = %s{exactly}{others}"  # noqa: S608
             f" ORDER BY priority DESC, id LIMIT {count} FOR UPDATE SKIP LOCKED",
-            [queue, limit_key, *([queue] if mysql else []), *claim.but],
+            [queue, limit_key, *([queue] if mysql else []), *versions, *claim.but],
         )
         if rows := cursor.fetchall():
             return [pk for (pk,) in rows]

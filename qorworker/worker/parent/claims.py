@@ -122,6 +122,7 @@ class Claimer:
             lease=float(settings.LEASE),
             queues=queues,
             names=names,
+            versions=registry.versions(),
             slots=min(slots, limit),
             limit=min(limit, BATCH),
             short=short,
@@ -183,7 +184,12 @@ class Claimer:
 
     def claim_one(self, job_id: int | Callable[[], int]) -> Claimed | None:
         """Claim one given job, or make a job and claim it in one transaction, so that no other worker sees it."""
-        order = Claim(worker_id=self.writer.worker_id or 0, token=secrets.token_hex(16), lease=float(settings.LEASE))
+        order = Claim(
+            worker_id=self.writer.worker_id or 0,
+            token=secrets.token_hex(16),
+            lease=float(settings.LEASE),
+            versions=registry.versions(),
+        )
         is_new = callable(job_id)
         with self.unanswered.remembering(order), transaction.atomic(using=self.using) if is_new else nullcontext():
             job = claim_one(self.using, job_id() if callable(job_id) else job_id, order)

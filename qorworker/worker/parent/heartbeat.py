@@ -37,6 +37,7 @@ class Heartbeat:
             version=qorworker.__version__,
             queues=self.queues,
             job_types=registry.startable_names(),
+            versions=registry.versions(),
             slots=self.pool.size,
             request=self.request,
             heeded=self.request,

@@ -1,0 +1,67 @@
+"""Which jobs and schedules are stored, in groups of the same kind: what a check before a deployment reads.
+
+Commands. It reads some rows at a time, however many there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain
+
+from django.db.models import Count
+
+from qorworker.models import Job, JobQuerySet, Schedule
+from qorworker.models.schedule_queries import with_holidays
+
+AT_ONCE = 100  # rows in memory
+COLUMNS = ("pk", "name", "queue_name", "arguments", "fingerprint", "version")
+
+
+@dataclass(frozen=True)
+class Group:
+    """Waiting jobs of one type, in one queue, that were stored by the same code."""
+
+    name: str
+    queue_name: str
+    fingerprint: str
+    version: int
+    count: int
+
+
+def groups(using: str) -> Iterator[Group]:
+    """Yield the groups of waiting jobs, by type and queue, the oldest version first."""
+    columns = ("name", "queue_name", "version", "fingerprint")
+    rows = Job.objects.using(using).waiting().order_by(*columns).values_list(*columns).annotate(Count("pk"))
+    for name, queue_name, version, fingerprint, count in rows:
+        yield Group(name, queue_name, fingerprint, version, count)
+
+
+def jobs_of(group: Group, using: str, most: int | None = None) -> Iterator[Job]:
+    """Yield the waiting jobs of a group.
+
+    :param most: so many at most: the older half of them, and the newer half. None: all.
+    """
+    jobs = Job.objects.using(using).waiting().for_type(group.name).on_queue(group.queue_name)
+    jobs = jobs.filter(fingerprint=group.fingerprint, version=group.version).only(*COLUMNS)
+    if most is None or group.count <= most:
+        return _in_order(jobs)
+    older, newer = jobs.order_by("pk")[: most - most // 2], jobs.order_by("-pk")[: most // 2]
+    return chain(older.iterator(AT_ONCE), newer.iterator(AT_ONCE))
+
+
+def _in_order(jobs: JobQuerySet) -> Iterator[Job]:
+    """Yield all of *jobs*, in several queries: rows may be changed meanwhile."""
+    last = 0
+    while some := list(jobs.filter(pk__gt=last).order_by("pk")[:AT_ONCE]):
+        yield from some
+        last = some[-1].pk
+
+
+def recurring(using: str) -> Iterator[Schedule]:
+    """Yield all schedules but those that code no longer declares, with the days off of their calendars."""
+    last = 0
+    rows = Schedule.objects.using(using).filter(enabled=True)
+    while some := list(rows.filter(pk__gt=last).order_by("pk")[:AT_ONCE]):
+        yield from with_holidays(some)
+        last = some[-1].pk
