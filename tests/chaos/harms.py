@@ -332,7 +332,8 @@ def cut_all_connections(scene: Scene) -> None:
 @harm
 def cut_one_worker_off(scene: Scene) -> None:
     """Its connections fall silent for three leases; new ones as well. The other workers take its jobs over."""
-    proxy = scene.chance.choice(scene.proxies)
+    worker, _ = scene.busy()
+    [proxy] = [proxy for proxy in scene.proxies if proxy.port == scene.stage.port_of[worker.pid]]
     victims = [worker for worker in scene.stage.running if scene.stage.port_of[worker.pid] == proxy.port]
     tokens = {pk: token for worker in victims for pk, token in scene.stage.tokens_of(worker).items()}
     begun = time.monotonic()
