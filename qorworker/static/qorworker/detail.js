@@ -46,7 +46,11 @@
     // The log shows its newest line until somebody scrolls up, and then says how many came since.
     let unseen = 0;
     const more = one("#qw-more");
-    const toEnd = () => (log.scrollTop = log.scrollHeight);
+    let own; // where this script has scrolled to, until the event of that comes in
+    const toEnd = () => {
+        log.scrollTop = log.scrollHeight;
+        own = log.scrollTop;
+    };
 
     function grew(number) {
         if (follow.checked) toEnd();
@@ -75,8 +79,14 @@
         grew(0);
         if ("qwEnd" in log.dataset && !line) toEnd();
         follow.addEventListener("change", () => grew(0));
-        more.addEventListener("click", toEnd);
+        more.addEventListener("click", () => {
+            follow.checked = true;
+            grew(0);
+        });
         log.addEventListener("scroll", () => {
+            const isOwn = log.scrollTop === own;
+            own = undefined;
+            if (isOwn) return; // else it would undo a key that was pressed before this event
             follow.checked = log.scrollHeight - log.scrollTop - log.clientHeight < 24;
             if (follow.checked) grew(0);
         });
