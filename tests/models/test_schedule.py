@@ -361,7 +361,7 @@ def test_everything_that_was_done_is_in_the_audit(clock, anna):
 
 class TestWhatAWorkerAsks:
     def soon(self, seconds=1.0):
-        return Schedule.objects.soon(["testapp.noop"], seconds)[0]
+        return Schedule.objects.soon(["testapp.noop"], [], seconds)[0]
 
     def test_what_is_due_or_soon_will_be(self, clock, django_assert_num_queries):
         schedule = made(Every(minutes=15))
@@ -383,7 +383,7 @@ class TestWhatAWorkerAsks:
         clock.forward(hours=1)
         steps, behind = [], None
         while not steps or behind:
-            found, behind = Schedule.objects.soon(["testapp.noop"], 1.0, behind)
+            found, behind = Schedule.objects.soon(["testapp.noop"], [], 1.0, behind)
             steps.append([each.pk for each in found])
         assert steps == [many[:2], many[2:4], many[4:]]
 
