@@ -57,7 +57,8 @@ def in_exceptions(name: str) -> str:
 
 
 def test_every_signal_is_in_the_reference():
-    sent = {name for name, value in vars(signals).items() if isinstance(value, Signal)} - {"jobs_stored"}
+    internal = {"jobs_made", "jobs_stored"}
+    sent = {name for name, value in vars(signals).items() if isinstance(value, Signal)} - internal
     rows = [line.split("|")[1] for line in PAGES["signals.md"].splitlines() if line.startswith("| `")]
     assert set(re.findall(r"`(\w+)`", " ".join(rows))) == sent
 
