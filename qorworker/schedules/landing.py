@@ -128,5 +128,6 @@ class Landing:
                 yield landed
 
     def _midnight(self, day: dt.date) -> dt.datetime:
-        """Return a moment just before *day* begins."""
-        return first_instant(dt.datetime.combine(day, dt.time()), self.zone) - dt.timedelta.resolution
+        """Return a moment just before *day* begins, in UTC: in the zone it may be in a gap, or come twice."""
+        midnight = first_instant(dt.datetime.combine(day, dt.time()), self.zone)
+        return midnight.astimezone(dt.UTC) - dt.timedelta.resolution

@@ -95,6 +95,18 @@ def test_times_that_come_twice_on_a_holiday_land_once():
     assert shown(slots) == ["26. 02:00*", "26. 02:30*", "02. 02:00*"]
 
 
+def test_no_slot_is_lost_or_repeated_where_a_day_begins_with_a_clock_change():
+    """In Beirut clocks go forward at midnight before 29 March 2026, and back at midnight after 24 October."""
+    zone, rule = ZoneInfo("Asia/Beirut"), Cron("*/40 1-3 * * *", "Asia/Beirut", calendar="off", on_holiday="before")
+    landed = table(rule, Holidays("off", [], [])).upcoming(dt.datetime(2026, 3, 28, 12, tzinfo=zone), 2)
+    assert shown(landed, zone) == ["29. 01:00", "29. 01:40"]
+    rule = Cron("*/15 * * * *", "Asia/Beirut", calendar="off", on_holiday="before")
+    landed = table(rule, Holidays("off", [], [])).upcoming(dt.datetime(2026, 10, 24, 22, 40, tzinfo=zone), 10)
+    assert shown(landed, zone) == [
+        "24. 22:45", *2 * ["24. 23:00", "24. 23:15", "24. 23:30", "24. 23:45"], "25. 00:00",
+    ]  # fmt: skip
+
+
 def test_without_a_working_day_within_a_year_the_slot_is_left_out():
     closed = Holidays("closed", [Span(dt.date(2026, 1, 1), dt.date(2028, 6, 30))])
     assert after("2027-01-30", 1, daily("after", "0 6 1 2 *"), holidays=closed) == ["01. 06:00 closed"]
