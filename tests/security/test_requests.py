@@ -164,7 +164,7 @@ def test_no_answer_leads_to_another_site(types, visitor, route, target):
             assert answer.status_code == 400
         else:
             assert answer.url.startswith((BASE, reverse("admin:index")))
-        if route == "calendar/add/":
+        if route.startswith("calendar/"):
             Calendar.objects.all().delete()  # the same name is taken only once
 
 
