@@ -21,11 +21,11 @@ SERVERS = ("restart the server", "kill the server", "end all sessions")
 HEAD = """# Trials
 
 What happens to jobs when processes, machines, networks and database servers fail. `python -m tests.chaos report` runs
-all of this and writes this page from the results, `trials.jsonl` in the same folder; nothing here is written by hand.
+all of this and writes this page from the results, `trials.jsonl` in the same folder.
 Each run has its seed: `python -m tests.chaos --seed N storms "kill a child"` makes the same decisions again, though not
 the same timing. CI runs a slice of it for every change (`report --slice`).
 
-While something is done to them, two workers run jobs of every kind: with one attempt and with many, loops with
+While faults are injected, two workers run jobs of every kind: with one attempt and with many, loops with
 checkpoints, loops with transactions, batches and their callbacks, chains, jobs that share a process, questions,
 approvals, a schedule that fires each second. A process of people enqueues them and aborts, pauses, retries, cancels and
 answers. Jobs write their starts and ends to files; people note what was accepted after the commit; a trigger in the
