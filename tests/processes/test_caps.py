@@ -5,7 +5,7 @@ import pytest
 from tests.support import ended, log_of
 from tests.testapp import jobs
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.once]
 
 
 def test_what_is_beyond_a_cap_is_counted_and_not_kept(start):

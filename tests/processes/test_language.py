@@ -5,7 +5,7 @@ import pytest
 from tests.support import ended
 from tests.testapp import jobs
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.once]
 
 
 def test_the_reason_of_a_failure_is_in_the_language_of_the_project(start, monkeypatch):

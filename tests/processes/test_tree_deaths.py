@@ -12,7 +12,7 @@ from tests.support import Ledger, wait_until
 from tests.testapp import jobs
 from tests.trees import Gardener, Tree
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.once]
 
 
 def grown(tree: Tree) -> None:

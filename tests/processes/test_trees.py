@@ -10,7 +10,7 @@ from tests.support import alive, ended, wait_until
 from tests.testapp import jobs
 from tests.trees import Tree, chain
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.once]
 GONE = "All its processes have ended."
 
 

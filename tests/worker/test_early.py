@@ -13,7 +13,7 @@ from qorworker.worker.launch import CONTROL_SOCKET
 from tests.support import ROOT, ended, environment, running_worker, wait_until
 from tests.testapp import jobs
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.once]
 LEFT_BY_A_PROJECT = {
     "nothing": "",
     "a log file": "left = open(path, 'a')",

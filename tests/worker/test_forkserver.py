@@ -20,7 +20,7 @@ from tests.chaos.trees import children_of, strangers
 from tests.support import ROOT, alive, all_ended, ended, running_worker, wait_until, with_status
 from tests.testapp import jobs
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.once]
 IN_CODE = """\
 import sys
 from django.conf import settings

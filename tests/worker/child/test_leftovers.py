@@ -15,7 +15,7 @@ from tests.support import Ledger, ended, log_of, running_worker
 from tests.testapp import jobs
 from tests.testapp.bending import BENDS
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.once]
 
 REPLACED = {
     "hard limit", "processor time", "thread", "daemon thread", "work in an executor", "closed output", "other output",
