@@ -12,6 +12,7 @@ from django.db import connections
 from django.db.models import Case, Q, When
 from django.db.models.fields.json import KeyTransform
 
+from qorworker.models.approval import Approval, ApprovalState
 from qorworker.models.clock import DatabaseNow, as_datetime
 from qorworker.models.job import Job
 from qorworker.models.job_pause import NOT_PAUSED, PAUSED
@@ -37,7 +38,8 @@ TABS: dict[str, Q] = {
     "will_retry": NOT_PAUSED & Q(attempt__gt=0),
     "paused": PAUSED,
     "asking": ASKING & Q(pk__in=Question.objects.filter(state=QuestionState.OPEN).values("job_id")),
-    "awaiting": AWAITING_APPROVAL,
+    "awaiting": AWAITING_APPROVAL
+    & Q(pk__in=Approval.objects.filter(state=ApprovalState.OPEN, job__isnull=False).values("job_id")),
     "aborted": Q(status=JobStatus.KILLED),
     "cancelled": Q(status=JobStatus.CANCELLED),
     "not_responding": Q(status=JobStatus.RUNNING, lease_expires_at__lt=DatabaseNow()),
