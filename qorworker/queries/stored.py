@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
+from typing import TypeVar
 
-from django.db.models import Count
+from django.db.models import Count, Model, QuerySet
 
-from qorworker.models import Job, JobQuerySet, Schedule
+from qorworker.models import Job, Schedule
 from qorworker.models.schedule_queries import with_holidays
 
+Row = TypeVar("Row", bound=Model)
 AT_ONCE = 100  # rows in memory
 COLUMNS = ("pk", "name", "queue_name", "arguments", "fingerprint", "version")
 
@@ -45,23 +47,20 @@ def jobs_of(group: Group, using: str, most: int | None = None) -> Iterator[Job]:
     jobs = Job.objects.using(using).waiting().for_type(group.name).on_queue(group.queue_name)
     jobs = jobs.filter(fingerprint=group.fingerprint, version=group.version).only(*COLUMNS)
     if most is None or group.count <= most:
-        return _in_order(jobs)
+        return chain.from_iterable(_portions(jobs))
     older, newer = jobs.order_by("pk")[: most - most // 2], jobs.order_by("-pk")[: most // 2]
     return chain(older.iterator(AT_ONCE), newer.iterator(AT_ONCE))
 
 
-def _in_order(jobs: JobQuerySet) -> Iterator[Job]:
-    """Yield all of *jobs*, in several queries: rows may be changed meanwhile."""
-    last = 0
-    while some := list(jobs.filter(pk__gt=last).order_by("pk")[:AT_ONCE]):
-        yield from some
-        last = some[-1].pk
-
-
 def recurring(using: str) -> Iterator[Schedule]:
     """Yield all schedules but those that code no longer declares, with the days off of their calendars."""
-    last = 0
-    rows = Schedule.objects.using(using).filter(enabled=True)
-    while some := list(rows.filter(pk__gt=last).order_by("pk")[:AT_ONCE]):
+    for some in _portions(Schedule.objects.using(using).filter(enabled=True)):
         yield from with_holidays(some)
+
+
+def _portions(rows: QuerySet[Row]) -> Iterator[list[Row]]:
+    """Yield all of *rows* in the order of their ids, in several queries: they may be changed meanwhile."""
+    last = 0
+    while some := list(rows.filter(pk__gt=last).order_by("pk")[:AT_ONCE]):
+        yield some
         last = some[-1].pk
