@@ -99,11 +99,13 @@ class Runs:
             given = self.arguments(each, file)
             status, said, seconds = results.run_trial(each.database, *given, seed=seed, timeout=900)
             found = json.loads(file.read_text()) if file.exists() else {}
-        if status:
-            print(said[-6000:], flush=True)
         violations = found.get("violations") or [line for line in said.splitlines() if line.startswith("VIOLATION")]
         if status and not violations:
             violations = [f"it did not come to its end: {said.strip().splitlines()[-1]}"]
+        if status:
+            print(said[-6000:])
+            for violation in violations[:10]:  # last, where a log that was cut short still has them
+                print(f"VIOLATION (seed {seed})", violation[:1500], flush=True)
         results.add(
             self.options.file, name=each.name, database=each.database, seed=seed, status=status,
             seconds=round(seconds), figures=found.get("figures", {}), points=found.get("points", {}),
