@@ -1,6 +1,6 @@
 """A new project with the installed package: its tables, its checks, a job through a real worker, the admin's pages.
 
-Run in an empty folder with the version that must be installed: ``python smoke.py 1.0.0rc1 6.1``.
+Run in an empty folder, a release with the versions that must be installed: ``python smoke.py 1.0.0rc1 6.1``.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ assert (job.status, job.result) == ("done", "ANN"), (job.status, job.error)
 assert "site-packages" in qorworker.__file__, qorworker.__file__
 client = Client()
 client.force_login(get_user_model().objects.create_superuser("root", password="root"))
-for path in ("", "job/", "job/run/", "job/run/shop.greet/", f"job/{job.pk}/change/", "schedule/", "worker/"):
+for path in ("", "job/", "job/catalogue/", "job/run/shop.greet/", f"job/{job.pk}/change/", "schedule/", "worker/"):
     answer = client.get(f"/admin/qorworker/{path}")
     assert answer.status_code == 200, (path, answer.status_code)
 """
@@ -76,14 +76,14 @@ def run(*words: str) -> str:
     return done.stdout
 
 
-def main(version: str, django: str) -> None:
+def main(version: str | None = None, django: str | None = None) -> None:
     files = {"settings.py": SETTINGS, "urls.py": URLS, "shop/__init__.py": "", "shop/jobs.py": JOBS}
     for name, text in files.items():
         Path(name).parent.mkdir(exist_ok=True)
         Path(name).write_text(text)
     has = metadata.version("qorworker"), metadata.version("Django")
-    assert has[0] == version, has
-    assert f"{has[1]}.".startswith(f"{django}."), has
+    assert version in (None, has[0]), has
+    assert django is None or f"{has[1]}.".startswith(f"{django}."), has
     run("django", "check", "--fail-level", "WARNING")
     run("django", "migrate")
     run("django", "makemigrations", "--check", "--dry-run")
