@@ -424,3 +424,15 @@ def test_a_plain_cell_takes_no_more_than_its_text(types, visitor):
     page = text_of(visitor.get(page_of(job)))
     assert "<td>tea</td><td>7</td>" in page
     assert table(visitor.get(page_of(job)))[0][0] == "tea"
+
+
+def test_what_comes_while_the_page_is_open_is_listed_at_its_top(types, visitor):
+    job = make_job(types["greet"], "running")
+    page = visitor.get(page_of(job, "live/"))
+    assert 'href="#results"' not in page.json()["parts"]["contents"]
+    known = page.json()["state"]
+    ResultsRow.objects.create(job=job, number=1, attempt=1, cells=[{"value": "tea", "error": ""}])
+    Job.objects.filter(pk=job.pk).update(results_rows=1)
+    news = visitor.get(page_of(job, "live/"), known).json()
+    assert 'href="#results"' in news["parts"]["contents"]
+    assert "contents" not in visitor.get(page_of(job, "live/"), news["state"]).json()["parts"]

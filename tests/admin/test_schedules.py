@@ -162,6 +162,15 @@ class TestForm:
         assert 'value="Tea"' in text_of(response)
         assert not Schedule.objects.exists()
 
+    def test_arguments_of_an_older_version_are_shown_as_the_code_of_today_takes_them(self, boss, types):
+        @job(name="tests.mail", version=2, upgrade=lambda arguments, version: {"address": arguments["to"]})
+        def mail(address: str):
+            pass
+
+        schedule = Schedule.objects.create_for(mail, Every(minutes=15), {"address": "x@example.com"})
+        Schedule.objects.update(arguments={"to": "ann@example.com"}, version=1)
+        assert 'value="ann@example.com"' in text_of(boss.get(url_of(schedule, "edit/")))
+
     def test_errors_of_the_arguments_are_told_too(self, boss, types):
         response = boss.post(add_url(), {**GREET, "copies": "many", **DAILY})
         assert list(response.context["forms"][1].errors) == ["copies"]

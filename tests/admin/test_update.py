@@ -168,6 +168,26 @@ class TestForm:
         assert save(visitor, made, shop="Lisbon", **{"qw-confirmed": "on"}).redirect_chain
         assert row(made)["arguments"] == {"shop": "Lisbon"}
 
+    def test_arguments_of_an_older_version_are_shown_and_saved_as_the_code_of_today_takes_them(self, visitor, types):
+        @job(name="tests.mail", version=2, upgrade=lambda arguments, version: {"address": arguments["to"]})
+        def mail(address: str):
+            pass
+
+        made = in_state(mail, "scheduled", arguments={"to": "ann@example.com"}, version=1)
+        assert form_of(visitor, made)["address"] == ["ann@example.com"]
+        assert save(visitor, made).redirect_chain
+        assert row(made)["arguments"] == {"address": "ann@example.com"}
+
+    def test_arguments_that_cannot_be_upgraded_leave_the_form_to_people(self, visitor, types):
+        @job(name="tests.mail", version=2, upgrade=lambda arguments, version: arguments["gone"])
+        def mail(address: str):
+            pass
+
+        made = in_state(mail, "scheduled", arguments={"to": "ann@example.com"}, version=1)
+        assert form_of(visitor, made)["address"] == [""]
+        assert save(visitor, made, address="ben@example.com").redirect_chain
+        assert row(made)["arguments"] == {"address": "ben@example.com"}
+
     def test_an_address_fills_in_nothing(self, visitor, tea):
         page = visitor.get(page_of(tea, "update/") + "?subject=Linked&from=1")
         assert filled_in(page)["subject"] == ["Tea"]

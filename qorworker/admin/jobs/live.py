@@ -19,6 +19,7 @@ from qorworker.status import JobStatus
 
 PARTS = (
     "error",
+    "contents",
     "actions",
     "rehearsal",
     "files",
@@ -27,6 +28,7 @@ PARTS = (
     "attempts",
     "history",
 )  # beside the header, which is sent with every change
+APPEARING = ("files", "results", "stack", "vitals")  # parts that a running job may not have yet
 
 
 def live(model_admin: Any, request: HttpRequest, pk: int) -> HttpResponseBase:
@@ -78,6 +80,8 @@ def _news(story: Story) -> News:
         parts |= {name: story.part(name) for name in new}
     changed = [name for name, stamp in story.stamps.items() if story.request.GET.get(name, "") != stamp]
     parts |= {name: story.part(name) for name in changed}
+    if any(name in parts and story.request.GET.get(name, "") in ("", "0") for name in APPEARING):
+        parts["contents"] = story.part("contents")
     return News(
         parts=parts,
         append={"lines": story.log.html_of(lines)} if lines else {},

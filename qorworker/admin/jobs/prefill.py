@@ -28,8 +28,8 @@ from qorworker.arguments.fields import ListField, SecretField
 from qorworker.arguments.shown import display
 from qorworker.arguments.values import python_value
 from qorworker.definitions.job_type import JobType
-from qorworker.exceptions import SecretsUnavailable
-from qorworker.models import Job, Preset
+from qorworker.exceptions import InvalidArguments, SecretsUnavailable
+from qorworker.models import Job, Preset, Schedule
 from qorworker.text.cleaning import visible
 from qorworker.text.masking import Mask
 
@@ -113,7 +113,18 @@ def _from_job(
         return
     filled_in.source = job
     filled_in.notes += rows_left_out(job)
-    from_stored(filled_in, job_type, fields, job.arguments)
+    from_stored(filled_in, job_type, fields, stored_by(job))
+
+
+def stored_by(source: Job | Schedule) -> Mapping[str, Any]:
+    """Return the arguments of *source* as the code of today takes them; as they are stored if they cannot be upgraded.
+
+    Then the form shows what does not fit, and people can mend it.
+    """
+    stored: Mapping[str, Any] = source.arguments
+    with suppress(InvalidArguments):
+        stored = source.current_arguments
+    return stored
 
 
 def rows_left_out(job: Job) -> list[str]:

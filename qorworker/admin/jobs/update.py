@@ -78,14 +78,14 @@ class UpdatePage(RunPage):
     template = "job/update.html"
 
     def __init__(self, model_admin: Any, request: HttpRequest, job_type: JobType[..., Any], job: Job) -> None:
-        self.job = job
+        self.job, self.stored = job, prefill.stored_by(job)
         super().__init__(model_admin, request, job_type)
-        self.kept = prefill.keep_private(self.arguments, job.arguments, request.user)
+        self.kept = prefill.keep_private(self.arguments, self.stored, request.user)
         self.was_saving = True
 
     def _start(self) -> prefill.Filled:
         filled = prefill.Filled()
-        prefill.from_stored(filled, self.job_type, self.arguments.fields, self.job.arguments)
+        prefill.from_stored(filled, self.job_type, self.arguments.fields, self.stored)
         return filled
 
     def _when_form(self, posted: Any) -> WhenForm | None:
@@ -132,7 +132,7 @@ class UpdatePage(RunPage):
             moment = None if self.job.status == JobStatus.NEW else database_now(self.job._state.db or "default")
         kept = prefill.left_empty(self.arguments, self.kept)
         arguments = self.job_type.arguments
-        cleaned = {**self.arguments.cleaned_data, **arguments.kept_row_keys(self.job.arguments)}
+        cleaned = {**self.arguments.cleaned_data, **arguments.kept_row_keys(self.stored)}
         dumped = arguments.dump(cleaned, kept, person=self.request.user)
         options: dict[str, Any] = {"by": self.request.user, "origin": Origin.ADMIN, "token": self.token}
         try:

@@ -166,12 +166,11 @@ class SchedulePage:
         self.arguments: BaseForm = job_type.arguments.form_class(posted, request.FILES if posted is not None else None)
         limit_rows(self.arguments, request, model_admin.admin_site)
         tell_limits(self.arguments)
-        self.kept = prefill.keep_private(
-            self.arguments, schedule.arguments if schedule is not None else {}, request.user
-        )
         source = schedule or copied
-        if source is not None and posted is None:
-            self.arguments.initial.update(job_type.arguments.initial(source.arguments))
+        self.stored = prefill.stored_by(source) if source is not None else {}
+        self.kept = prefill.keep_private(self.arguments, self.stored if schedule is not None else {}, request.user)
+        if posted is None:
+            self.arguments.initial.update(job_type.arguments.initial(self.stored))
         self.notes: list[str] = []
         if self.is_from_run:
             filled = prefill.from_run(job_type.arguments.form_class(request.POST, request.FILES))
@@ -265,8 +264,7 @@ class SchedulePage:
     def _save(self) -> Schedule:
         arguments, user = self.job_type.arguments, self.request.user
         kept = prefill.left_empty(self.arguments, self.kept)
-        source = self.schedule or self.copied
-        keys = arguments.kept_row_keys(source.arguments) if source is not None else {}
+        keys = arguments.kept_row_keys(self.stored)
         dumped = arguments.dump({**self.arguments.cleaned_data, **keys}, kept, person=user)
         plan = self.when.plan
         if self.schedule is None:
