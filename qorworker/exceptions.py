@@ -56,6 +56,8 @@ class InvalidArguments(QorWorkerError, ValueError):
     ``errors`` maps each field's name (``"__all__"`` for the form as a whole) to its messages.
     """
 
+    advice = ""  # for operators, beside the messages for users
+
     def __init__(self, job_type: str, errors: Mapping[str, Sequence[str]]) -> None:
         self.job_type = job_type
         self.errors = {field: [str(message) for message in messages] for field, messages in errors.items()}

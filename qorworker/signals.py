@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
+from django.conf import settings
+from django.db import connections
 from django.dispatch import Signal, receiver
 
 from qorworker.text.cleaning import visible
@@ -65,7 +67,11 @@ def log_finished(job_id: int, name: str, status: str, error: str) -> None:
 
 @receiver(worker_started)
 def log_worker_started(worker: Any, **kwargs: Any) -> None:
-    logger.info("Worker %s is ready: %s slots, queues %s.", worker.name, worker.slots, ", ".join(worker.queues))
+    logger.info(
+        "Worker %s is ready: %s slots, queues %s, settings %s, database %r (%s).",
+        worker.name, worker.slots, ", ".join(worker.queues), settings.SETTINGS_MODULE,
+        (using := worker._state.db or "default"), connections[using].settings_dict["NAME"],
+    )  # fmt: skip
 
 
 @receiver(worker_stopped)

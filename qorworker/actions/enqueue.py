@@ -125,7 +125,8 @@ def made_ready(job_type: JobType[..., Any], dumped: Sequence[dict[str, Any]]) ->
     using = defaults.get("database") or router.db_for_write(Job)
     queue_name = defaults.get("queue_name") or job_type.queue_name
     if queue_name not in settings.QUEUES:
-        raise UnknownQueue(f"There is no queue {queue_name!r} in QORWORKER['QUEUES'].")
+        known = ", ".join(settings.QUEUES)
+        raise UnknownQueue(f"There is no queue {queue_name!r} in QORWORKER['QUEUES'], which has: {known}.")
     pattern = _pattern(job_type, queue_name)
     if defaults.get("dry_run"):
         backend_of(queue_name).check_dry_run()

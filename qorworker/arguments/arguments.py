@@ -42,7 +42,7 @@ class Arguments:
     :param form: a ``Form``, ``ModelForm`` or model class that is used instead of the handler's signature.
     """
 
-    hint = "See the table of types in the documentation, or give a form with @job(form=…)."  # for one with problems
+    hint = "Use a type that becomes a field, or give a form with @job(form=…)."  # for one with problems
 
     def __init__(self, job_type: str, function: Callable[..., Any], form: type[Any] | None = None) -> None:
         self.job_type = job_type
@@ -217,7 +217,9 @@ class Arguments:
                 reasons.add(getattr(error, "code", ""))
         if errors:
             kind = UploadsUnavailable if reasons == {files.UNAVAILABLE} else InvalidArguments
-            raise kind(self.job_type, masked(errors, [*self.definition.secret_defaults.values()]))
+            problem = kind(self.job_type, masked(errors, [*self.definition.secret_defaults.values()]))
+            problem.advice = files.advice() if files.GONE in reasons else ""
+            raise problem
         return {**self.definition.deliver(cleaned), **keys}
 
     reuse = stored_again.reuse

@@ -19,6 +19,7 @@ from django.core.files.uploadedfile import UploadedFile
 from django.utils.translation import gettext as _
 
 from qorworker.conf import settings
+from qorworker.text.documentation import see
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +28,7 @@ TAG = "$file"
 TOKEN = re.compile(r"[0-9a-f]{32}(_\w{1,20})?", re.ASCII)  # a storage may extend a taken name
 KEY = re.compile(FOLDER + r"[0-9a-f]{4}/" + TOKEN.pattern, re.ASCII)
 UNAVAILABLE = "unavailable"  # the code of an error that may pass
+GONE = "gone_file"  # the code of one that does not
 KEPT = {TAG, "storage", "name", "size", "sha256", "content_type"}
 _UNKNOWN = forms.FileField()  # for a job type that is gone: the random name of an upload must be enough
 
@@ -133,7 +135,7 @@ def fetch(stored: Any) -> UploadedFile[Any]:
         file = storage.open(key)
         size = file.size
     except (FileNotFoundError, SuspiciousOperation, InvalidStorageError):
-        raise ValidationError(_("The uploaded file “%(name)s” is gone.") % {"name": name}, code="gone") from None
+        raise ValidationError(_("The uploaded file “%(name)s” is gone.") % {"name": name}, code=GONE) from None
     except Exception as error:  # clients of remote storages raise errors of their own
         text = _("The storage did not return the uploaded file “%(name)s” (%(error)s). It may do so later.")
         raise ValidationError(text % {"name": name, "error": type(error).__name__}, code=UNAVAILABLE) from error
@@ -141,6 +143,13 @@ def fetch(stored: Any) -> UploadedFile[Any]:
         file.close()
         raise ValidationError(_("The uploaded file “%(name)s” was changed.") % {"name": name}, code="changed")
     return UploadedFile(file, name=name, content_type=str(stored.get("content_type", "")), size=size)
+
+
+def advice() -> str:
+    """Return what an operator can do about a file that is gone here although nobody has deleted it."""
+    storage = storages[settings.UPLOAD_STORAGE]
+    place = getattr(storage, "location", "") or type(storage).__name__
+    return f"Site and workers have to share the storage of uploads, which is {place} here. {see('howto/uploads.md')}"
 
 
 def discard(arguments: Mapping[str, Any], form_fields: Mapping[str, forms.Field]) -> None:

@@ -14,7 +14,7 @@ from qorworker.checks.job_types import (
     check_permissions,
     check_unique,
 )
-from qorworker.checks.project import check_command, check_settings, check_sqlite
+from qorworker.checks.project import check_command, check_router, check_settings, check_sqlite
 from qorworker.checks.queues import check_queues
 from qorworker.checks.schedules import check_schedule_calendars, check_schedule_rows, check_schedules
 
@@ -28,6 +28,7 @@ __all__ = [
     "check_open_types",
     "check_permissions",
     "check_queues",
+    "check_router",
     "check_schedule_calendars",
     "check_schedule_rows",
     "check_schedules",

@@ -11,6 +11,8 @@ from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
 from django.db import OperationalError, connections
 
+from qorworker.checks.pages import with_pages
+
 Check = Callable[..., list[checks.CheckMessage]]
 
 
@@ -38,13 +40,16 @@ def offline() -> Iterator[None]:
 
 
 def register(**options: Any) -> Callable[[Check], Check]:
-    """Register a check as ``django.core.checks.register`` does, and run it offline."""
+    """Register a check as ``django.core.checks.register`` does, and run it offline.
+
+    Its hints lead to the documentation.
+    """
 
     def decorate(check: Check) -> Check:
         @wraps(check)
         def check_offline(**kwargs: Any) -> list[checks.CheckMessage]:
             with offline():
-                return check(**kwargs)
+                return with_pages(check(**kwargs))
 
         checks.register(check_offline, **options)
         return check_offline

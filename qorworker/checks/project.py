@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.conf import settings
 from django.core import checks
 from django.core.management import get_commands
 from django.db import connections, router
@@ -17,10 +18,8 @@ from qorworker.models import Job
 @register()
 def check_settings(**kwargs: Any) -> list[checks.CheckMessage]:
     """E001: an unknown key or a wrong value in QORWORKER."""
-    return [
-        checks.Error(problem, hint="Every setting is described in qorworker/conf.py.", id="qorworker.E001")
-        for problem in conf.problems()
-    ]
+    hint = f"Correct it in {settings.SETTINGS_MODULE or 'the settings of the project'}."
+    return [checks.Error(problem, hint=hint, id="qorworker.E001") for problem in conf.problems()]
 
 
 @register()
@@ -39,9 +38,26 @@ def check_command(**kwargs: Any) -> list[checks.CheckMessage]:
 
 
 @register()
+def check_router(**kwargs: Any) -> list[checks.CheckMessage]:
+    """E017: a router that sends the app's tables to a database that does not exist."""
+    alias = router.db_for_write(Job)
+    if alias in connections.settings:
+        return []
+    return [
+        checks.Error(
+            f"A router of DATABASE_ROUTERS sends the tables of qorworker to {alias!r}, which is not in DATABASES.",
+            hint=f"The databases are: {', '.join(connections.settings)}.",
+            id="qorworker.E017",
+        )
+    ]
+
+
+@register()
 def check_sqlite(**kwargs: Any) -> list[checks.CheckMessage]:
     """W003: SQLite set up so that writers lock each other out."""
     alias = router.db_for_write(Job)
+    if alias not in connections.settings:
+        return []  # E017 says so
     if not (missing := sqlite.missing_options(connections[alias])):
         return []
     return [

@@ -9,6 +9,7 @@ from django.core import checks
 from django.db import DatabaseError, router
 
 from qorworker.checks.offline import offline, register
+from qorworker.checks.pages import with_pages
 from qorworker.definitions.job_type import JobType
 from qorworker.definitions.registry import registry
 from qorworker.exceptions import InvalidArguments
@@ -21,12 +22,14 @@ def check_schedules(**kwargs: Any) -> list[checks.CheckMessage]:
     """E009: a declared schedule whose arguments do not fit, whatever the tables hold, or whose name is not unique."""
     messages: list[checks.CheckMessage] = []
     owners: dict[str, JobType[..., Any]] = {}
+    hint = "Give names and arguments with schedule=Plan(…, name=…, arguments={…})."
     for job_type in registry.ready():
         for plan in job_type.plans:
             other = owners.setdefault(plan.name, job_type)
             problem = f"{other.place} declares one with this name, too" if other is not job_type else ""
             if problem := problem or _plan_problem(job_type, plan):
-                messages.append(checks.Error(*_of_schedule(job_type, plan, problem), obj=job_type, id="qorworker.E009"))
+                text = _cannot_be_made(job_type, plan, problem)
+                messages.append(checks.Error(text, hint, obj=job_type, id="qorworker.E009"))
     return messages
 
 
@@ -38,11 +41,12 @@ def check_schedule_rows(databases: Sequence[str] | None = None, **kwargs: Any) -
     with offline():
         declared = [(job_type, plan) for job_type in registry.ready() for plan in job_type.plans]
         sound = [(job_type, plan) for job_type, plan in declared if not _plan_problem(job_type, plan)]
-    return [
-        checks.Warning(*_of_schedule(job_type, plan, problem), obj=job_type, id="qorworker.W009")
+    hint = "Create the rows that its arguments name, or change the schedule. Until then it makes no jobs."
+    return with_pages(
+        checks.Warning(_cannot_be_made(job_type, plan, problem), hint, obj=job_type, id="qorworker.W009")
         for job_type, plan in sound
         if (problem := _plan_problem(job_type, plan))
-    ]
+    )
 
 
 @checks.register(checks.Tags.database)
@@ -56,7 +60,7 @@ def check_schedule_calendars(databases: Sequence[str] | None = None, **kwargs: A
         known = set(Calendar.objects.filter(name__in=named).values_list("name", flat=True)) if named else set()
     except DatabaseError:
         return []  # not migrated yet
-    return [
+    return with_pages(
         checks.Warning(
             f"The schedule {plan.name!r} of {job_type.place} names the calendar {name!r}, which does not exist.",
             "Create it in the admin, or with Calendar.objects.create(name=…). Until then the schedule makes no jobs.",
@@ -65,15 +69,11 @@ def check_schedule_calendars(databases: Sequence[str] | None = None, **kwargs: A
         )
         for job_type, plan in plans
         if (name := getattr(plan.when, "calendar", "")) and name not in known
-    ]
-
-
-def _of_schedule(job_type: JobType[..., Any], plan: Plan, problem: str) -> tuple[str, str]:
-    """Return the text and the hint of a message about a schedule."""
-    return (
-        f"The schedule {plan.name!r} of {job_type.place} cannot be made: {problem}",
-        "Give names and arguments with schedule=Plan(…, name=…, arguments={…}).",
     )
+
+
+def _cannot_be_made(job_type: JobType[..., Any], plan: Plan, problem: str) -> str:
+    return f"The schedule {plan.name!r} of {job_type.place} cannot be made: {problem}"
 
 
 def _plan_problem(job_type: JobType[..., Any], plan: Plan) -> str:

@@ -17,7 +17,7 @@ from qorworker.database.answers import is_locked, waited_for_lock, was_answered,
 from qorworker.database.call_guard import CallGuard, answer_limit
 from qorworker.database.overlap import Overlap
 from qorworker.database.session_limits import set_limits
-from qorworker.database.sqlite import missing_options
+from qorworker.database.sqlite import missing_options, unwritable
 from qorworker.system.processes import monotonic
 
 Result = TypeVar("Result")
@@ -174,7 +174,9 @@ class Database:
             _warn("The database did not answer for %g seconds; trying again on a new connection.", answer_limit())
         elif self.failures in (1, 5) or self.failures % 20 == 0:
             _warn("A call to the database failed (%s); trying again.", str(error).strip())
-            if missing := missing_options(self.connection):
+            if problem := unwritable(self.connection, error):
+                _warn("%s", problem)
+            elif missing := missing_options(self.connection):
                 _warn("Add to the OPTIONS of database %r: %s", self.using, ", ".join(missing))
         if not is_locked(error):  # after any other error SQLite's file is opened again: it may have been replaced
             self._drop()

@@ -7,6 +7,7 @@ from typing import Any
 
 WAL_COMMAND = re.compile(r"journal_mode\s*=\s*['\"]?wal\b", re.IGNORECASE)
 VERSIONS = slice(18, 20)  # of the file format, for writing and reading; two is write-ahead logging
+UNWRITABLE = ("attempt to write a readonly database", "unable to open database file")
 MEMORY = re.compile(r":memory:|mode=memory")
 
 
@@ -21,6 +22,16 @@ def missing_options(connection: Any) -> list[str]:
     if str(options.get("transaction_mode", "")).upper() != "IMMEDIATE":
         missing.append('"transaction_mode": "IMMEDIATE"')
     return missing
+
+
+def unwritable(connection: Any, error: BaseException) -> str:
+    """Return what a file needs that cannot be written or opened, if *error* came of that; else an empty text."""
+    if connection.vendor != "sqlite" or not str(error).startswith(UNWRITABLE):
+        return ""
+    return (
+        f"The SQLite file {connection.settings_dict['NAME']} cannot be written ({error}): its folder has to exist, and"
+        " this user needs the right to write to the folder and to all files of the database in it."
+    )
 
 
 def _keeps_wal(connection: Any) -> bool:

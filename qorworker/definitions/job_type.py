@@ -26,6 +26,7 @@ from qorworker.definitions.options import EnqueueOptions, Options
 from qorworker.exceptions import InvalidArguments, JobTypeError, SecretsUnavailable
 from qorworker.schedules.plan import Plan, plans_of
 from qorworker.text.storable import json_of
+from qorworker.text.suggestion import did_you_mean
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -73,6 +74,10 @@ class JobType(Generic[P, R_co, Called_co], OptionsAsAttributes):
     if not TYPE_CHECKING:  # the third part is for type checkers only, and need not be written
         __class_getitem__ = classmethod(GenericAlias)
 
+        def __getattr__(self, name: str) -> Any:
+            hint = did_you_mean(name, [each for each in dir(type(self)) if each[0] != "_"], options.VERBS)
+            raise AttributeError(f"A job type has no attribute {name!r}.{hint}", name=name)
+
     def __repr__(self) -> str:
         return f"<JobType {self.name}>"
 
@@ -84,6 +89,11 @@ class JobType(Generic[P, R_co, Called_co], OptionsAsAttributes):
     @overload
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> Called_co: ...
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        if (name := self.context_parameter) is not None and not args and name not in kwargs:
+            raise TypeError(
+                f"{self.name} was called without its {name!r}. To put a job into the queue, use its enqueue(…) with the"
+                " other arguments; in a test, qorworker.testing.run_job(…) runs it at once."
+            )
         return self.function(*args, **kwargs)
 
     @property

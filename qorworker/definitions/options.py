@@ -48,6 +48,12 @@ SYNONYMS = {
     "countdown": "run_after", "eta": "run_after", "delay": "run_after", "scheduled_at": "run_after",
     "schedule_at": "run_after", "created_by": "user", "by": "user", "depends_on": "after", "dependencies": "after",
 }  # fmt: skip
+# What other packages call the methods of a job type.
+VERBS = {
+    "delay": "enqueue", "delay_on_commit": "enqueue", "apply_async": "enqueue", "send": "enqueue", "defer": "enqueue",
+    "adelay": "aenqueue", "defer_async": "aenqueue", "configure": "using", "set": "using", "send_with_options": "using",
+    "s": "bind", "si": "bind", "signature": "bind", "call": "function", "call_local": "function",
+}  # fmt: skip
 
 
 class JobOptions(TypedDict, total=False):
@@ -160,6 +166,8 @@ class Options:
         :raises qorworker.exceptions.JobTypeError: if an option is unknown or has a wrong value; it names the place.
         """
         where = place_of(function)
+        if isinstance(function, str):
+            raise JobTypeError(f"@job({function!r}): options have names; write @job(name={function!r}).")
         if not inspect.isfunction(function):
             raise JobTypeError(f"@job at {where} needs a plain function, not {type(function).__name__}.")
         if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
@@ -172,7 +180,7 @@ class Options:
             )
         for name, value in chosen.items():
             if problem := _RULES[name](value):
-                raise JobTypeError(f"@job({name}={value!r}) at {where}: {problem}.")
+                raise JobTypeError(f"@job({name}={value!r}) at {where}: {problem.removesuffix('.')}.")
         if chosen.get("concurrency_key") and not (chosen.get("max_concurrency") or chosen.get("rate_limit")):
             raise JobTypeError(f"@job(concurrency_key=…) at {where} needs a max_concurrency or a rate_limit.")
         if chosen.get("atomic") and inspect.iscoroutinefunction(function):

@@ -71,7 +71,7 @@ def execute(
     depths = _check_connections()
     try:
         requests = {"abort_requested": abort_requested, "suspend_requested": suspend_requested}
-        loaded = load(work, mask, may_rehearse=may_rehearse)
+        loaded = load(work, mask, may_rehearse=may_rehearse, send=send)
         ending = _run_loaded(loaded, work, send, requests, surroundings, mask, depths)
         ending.returned_at = time.monotonic()
     finally:
@@ -106,8 +106,13 @@ def _run_loaded(
     return ending
 
 
-def load(work: Work, mask: Mask, *, may_rehearse: bool = False) -> tuple[JobType[..., Any], dict[str, Any]] | Ending:
-    """Return the job type and the arguments for its handler, or how the attempt ends because it cannot start."""
+def load(
+    work: Work, mask: Mask, *, may_rehearse: bool = False, send: Callable[[Record], None] | None = None
+) -> tuple[JobType[..., Any], dict[str, Any]] | Ending:
+    """Return the job type and the arguments for its handler, or how the attempt ends because it cannot start.
+
+    What an operator can do about that is sent for the job's log.
+    """
     try:
         job_type = registry.get(work.name)
         if work.is_dry_run and not (job_type.dry_run and may_rehearse):
@@ -120,6 +125,8 @@ def load(work: Work, mask: Mask, *, may_rehearse: bool = False) -> tuple[JobType
     except UploadsUnavailable as error:
         return failure(error, mask)
     except (InvalidArguments, NoLongerAllowed, NotApproved, UnknownJobType, SecretsUnavailable) as error:
+        if send is not None and (advice := getattr(error, "advice", "")):
+            send(["log", work.id, time.time(), logging.WARNING, advice])
         return Ending(Outcome.REFUSED, str(error))
     except (DatabaseError, InterfaceError) as error:
         return failure(error, mask)

@@ -70,7 +70,7 @@ async def _load_and_run(
     surroundings: Callable[[JobContext], AbstractContextManager[None]],
     mask: Mask,
 ) -> Ending:
-    loaded = load(work, mask) if _is_plain(work) else await sync_to_async(load)(work, mask)
+    loaded = load(work, mask) if _is_plain(work) else await sync_to_async(load)(work, mask, send=send)
     if isinstance(loaded, Ending):
         return loaded
     job_type, arguments = loaded

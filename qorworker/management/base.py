@@ -7,6 +7,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.db import Error, connections, router
 
+from qorworker.database import sqlite
 from qorworker.exceptions import NotMigrated
 from qorworker.models import Job
 from qorworker.models.tables import require_tables
@@ -19,6 +20,10 @@ class DatabaseCommand(BaseCommand):
 
     def execute(self, *args: Any, **options: Any) -> str | None:
         self.using = options["database"] or router.db_for_write(Job)
+        if self.using not in connections.settings:
+            chosen_by = "--database" if options["database"] else "A router of DATABASE_ROUTERS"
+            known = ", ".join(connections.settings)
+            raise CommandError(f"{chosen_by} names the database {self.using!r}; DATABASES has: {known}.")
         try:
             return super().execute(*args, **options)
         except NotMigrated as error:
@@ -34,5 +39,7 @@ class DatabaseCommand(BaseCommand):
         connection = connections[self.using]
         if not connection.in_atomic_block:
             connection.close()
+        if problem := sqlite.unwritable(connection, error):
+            return problem
         text = " ".join(str(error.args[-1] if error.args else error).split())
         return f"The database {self.using!r} did not carry out a statement: {text}"

@@ -54,6 +54,8 @@ class Plan:
     def _problem(self) -> str:
         if isinstance(self.when, str):
             return f"when={self.when!r} is a text; write Cron({self.when!r}) if it is a cron expression."
+        if isinstance(self.when, dt.timedelta):
+            return f"when={self.when!r} is a timedelta; write Every(seconds={self.when.total_seconds():g})."
         if not isinstance(self.when, RULES):
             return f"when={self.when!r} is not a Cron, Every or At."
         if not isinstance(self.name, str) or len(self.name) > LONGEST_NAME or not self.name.isprintable():

@@ -17,5 +17,6 @@ def did_you_mean(name: object, names: Iterable[str], synonyms: dict[str, str] | 
     plain = {each.lower(): each for each in names}
     if (meant := (synonyms or {}).get(name.lower())) is None:
         close = get_close_matches(name.lower(), plain, n=1, cutoff=0.7)
+        close = close or [each for each in plain if each.endswith(f".{name.lower()}")]
         meant = plain[close[0]] if close else None
     return f" Did you mean {meant!r}?" if meant else ""

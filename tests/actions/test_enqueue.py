@@ -100,7 +100,7 @@ def test_invalid_arguments_store_nothing(add):
 
 
 def test_an_unknown_queue_stores_nothing(add):
-    with pytest.raises(UnknownQueue, match="nowhere"):
+    with pytest.raises(UnknownQueue, match=r"'nowhere' in QORWORKER.*has: default"):
         add.using(queue_name="nowhere").enqueue(first=1)
     assert not Job.objects.exists()
 

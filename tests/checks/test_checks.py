@@ -10,7 +10,7 @@ import pytest
 from django import forms
 from django.core.checks import run_checks
 from django.core.files.uploadedfile import UploadedFile
-from django.db import DatabaseError, connection
+from django.db import DatabaseError, connection, router
 from django.test import override_settings
 
 from qorworker import Arg, Calendar, Cron, Every, Plan, Secret, Unique, checks, job
@@ -307,6 +307,17 @@ def test_w001_another_app_owns_the_command(monkeypatch):
     assert "'channels'" in found.msg
     monkeypatch.setattr(checks.project, "get_commands", lambda: {"runworker": "qorworker"})
     assert checks.check_command() == []
+
+
+@pytest.mark.once
+def test_e017_a_router_that_names_no_database(monkeypatch):
+    assert checks.check_router() == []
+    monkeypatch.setattr(router, "db_for_write", lambda model: "gone")
+    (found,) = checks.check_router()
+    assert found.id == "qorworker.E017"
+    assert "'gone'" in found.msg
+    assert "The databases are: default" in found.hint
+    assert checks.check_sqlite() == []
 
 
 @pytest.mark.parametrize(

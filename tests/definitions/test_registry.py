@@ -351,6 +351,53 @@ def test_using_refuses_what_cannot_work(defaults, settings):
 
 
 @pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("delay", "enqueue"),
+        ("apply_async", "enqueue"),
+        ("defer_async", "aenqueue"),
+        ("s", "bind"),
+        ("enque", "enqueue"),
+    ],
+)
+def test_methods_that_other_packages_have_are_answered_with_those_of_a_job_type(name, meant):
+    @job
+    def handler(): ...
+
+    with pytest.raises(AttributeError, match=rf"no attribute '{name}'\. Did you mean '{meant}'\?"):
+        getattr(handler, name)
+    with pytest.raises(AttributeError, match=r"no attribute 'colour'\.$"):
+        handler.colour  # noqa: B018 - to read it is the test
+
+
+def test_a_job_that_is_called_like_a_function_says_how_it_is_enqueued():
+    @job(name="shop.close")
+    def handler(context: JobContext, shop: str = ""):
+        return shop
+
+    for arguments in ({}, {"shop": "Berlin"}):
+        with pytest.raises(TypeError, match=r"shop\.close was called without its 'context'\..* enqueue\(…\)"):
+            handler(**arguments)
+    assert handler(None, "Berlin") == handler(context=None, shop="Berlin") == "Berlin"
+
+
+def test_a_name_by_position_is_answered_with_the_option():
+    with pytest.raises(JobTypeError, match=r"write @job\(name='shop.close'\)"):
+        job("shop.close")(lambda: None)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "remedy"),
+    [("0 2 * * *", "Cron('0 2 * * *')"), (dt.timedelta(hours=2), "Every(seconds=7200)")],
+)
+def test_a_schedule_that_is_no_rule_is_answered_with_one(schedule, remedy):
+    with pytest.raises(JobTypeError) as error:
+        job(schedule=schedule)(lambda: None)
+    assert f"write {remedy}" in str(error.value)
+    assert not str(error.value).endswith("..")
+
+
+@pytest.mark.parametrize(
     ("option", "hint"),
     [
         ("colour", "There are: after, after_failure, conc"),

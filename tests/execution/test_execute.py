@@ -8,6 +8,7 @@ from typing import Annotated
 import pytest
 from django import forms
 from django.contrib.auth import get_user_model
+from django.core.files.uploadedfile import UploadedFile
 from django.db import InterfaceError, OperationalError, connection, transaction
 from django.utils import timezone, translation
 from hypothesis import given
@@ -187,6 +188,16 @@ class TestRefused:
         ending, _ = run(None, name="app.gone")
         assert ending.outcome == "refused"
         assert "app.gone" in ending.error
+
+    def test_the_log_says_where_an_upload_that_is_gone_was_looked_for(self, run):
+        def handler(file: UploadedFile) -> None: ...
+
+        stored = {"$file": f"qorworker/0000/{'0' * 32}", "storage": "default", "name": "tea.csv", "size": 3}
+        ending, sent = run(handler, json.dumps({"file": stored}))
+        assert ending.outcome == "refused"
+        (line,) = sent
+        assert line[-1].startswith("Site and workers have to share the storage of uploads, which is /")
+        assert line[-1].endswith("See docs/howto/uploads.md.")
 
     @pytest.mark.parametrize(
         ("arguments", "part"),

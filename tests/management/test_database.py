@@ -7,7 +7,7 @@ import sys
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import connection
+from django.db import connection, router
 
 from qorworker.exceptions import NotMigrated
 from qorworker.models.tables import require_tables
@@ -37,6 +37,16 @@ def test_migrated_tables_are_those_of_the_code():
     require_tables("default")
 
 
+@pytest.mark.once
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_database_that_does_not_exist_is_named_with_those_that_do(command, monkeypatch):
+    with pytest.raises(CommandError, match=r"^--database names the database 'gone'; DATABASES has: default"):
+        call_command(*COMMANDS[command], database="gone")
+    monkeypatch.setattr(router, "db_for_write", lambda model: "gone")
+    with pytest.raises(CommandError, match=r"^A router of DATABASE_ROUTERS names the database 'gone'"):
+        call_command(*COMMANDS[command])
+
+
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_missing_column_is_told_with_the_remedy(command):
@@ -59,6 +69,14 @@ if ENGINE == "sqlite":
         result = finished(COMMANDS[command], QORWORKER_TEST_RUNNING_DATABASE=str(tmp_path / "empty.sqlite3"))
         assert result.returncode == 1
         assert "manage.py migrate qorworker" in result.stderr
+        assert "Traceback" not in result.stderr
+
+    @pytest.mark.parametrize("command", COMMANDS)
+    def test_a_file_that_cannot_be_opened_ends_a_command_with_one_sentence(command, tmp_path):
+        path = tmp_path / "gone" / "site.sqlite3"
+        result = finished(COMMANDS[command], QORWORKER_TEST_RUNNING_DATABASE=str(path))
+        assert result.returncode == 1
+        assert f"CommandError: The SQLite file {path} cannot be written" in result.stderr
         assert "Traceback" not in result.stderr
 
 else:

@@ -5,6 +5,7 @@ The command is a small ``runworker`` for that one job, so limits, aborts and cra
 
 from __future__ import annotations
 
+import argparse
 import logging
 import os
 import signal
@@ -72,6 +73,7 @@ class Command(WorkerCommand):
             required = job_type.arguments.required
             for name, field in job_type.arguments.fields.items():
                 _add_option(sub, name, field, required)
+        types.choices = _Known(types.choices or {})
 
     def handle(self, **options: Any) -> None:
         using = self.using
@@ -166,6 +168,19 @@ class Command(WorkerCommand):
         label = pgettext("job status", "Paused") if job.is_paused else JobStatus(job.status).label
         text = f"Job {job.pk} {job.title}: {label}"
         self.stdout.write(style(f"{text}. {visible(job.error)}".strip() if job.error else f"{text}."))
+
+
+class _Known(dict[str, Any]):
+    """The parsers of job types by name. Of another name it says where job types come from."""
+
+    def __contains__(self, name: object) -> bool:
+        if super().__contains__(name):
+            return True
+        try:
+            registry.get(str(name))
+        except UnknownJobType as error:
+            raise argparse.ArgumentError(None, str(error)) from None
+        return False
 
 
 class Printer:

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from django.core.management.base import CommandError, CommandParser
-from django.db import OperationalError
+from django.db import OperationalError, connections
 
 from qorworker.conf import settings
+from qorworker.database import sqlite
 from qorworker.database.connection import Database
 from qorworker.management.arguments import at_least_one, seconds
 from qorworker.management.worker_command import WorkerCommand, log_to_console, raise_failure
@@ -64,6 +65,8 @@ class Command(WorkerCommand):
                 with Database(self.using).limited():
                     return super().broken_types(*args, **options)
             except OperationalError as error:
+                if sqlite.unwritable(connections[self.using], error):
+                    raise  # waiting does not help
                 if not has_said:
                     has_said = True
                     logger.warning("The database does not answer (%s); waiting for it.", error.args[-1])

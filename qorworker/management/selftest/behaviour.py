@@ -15,6 +15,7 @@ from qorworker.models import Attempt, Job, Origin
 from qorworker.status import JobStatus
 from qorworker.system import processes
 from qorworker.system.processes import monotonic
+from qorworker.text.documentation import see
 from qorworker.worker.parent.wakeup import ListenWakeup, wakeup_for
 
 WORKERS, PROCESSES = 2, 2
@@ -153,8 +154,16 @@ def _held(trial: Trial) -> tuple[Job, dict[int, int | None]]:
 
 
 CHECKS = (
-    Check("wake-ups", wake_ups, "See “Databases” in docs/workers.md, and give workers a free processor."),
+    Check(
+        "wake-ups",
+        wake_ups,
+        f"Give workers a free processor. {see('howto/databases.md#what-a-worker-needs-of-its-database')}",
+    ),
     Check("claims", claims, "Report this with the versions of database and driver: it must never happen."),
-    Check("abort", abort, "Run workers on Linux, as the parent of all that their jobs start: see docs/guarantees.md."),
+    Check(
+        "abort",
+        abort,
+        f"Run workers on Linux, as the parent of all that their jobs start. {see('explanation/guarantees.md#abort')}",
+    ),
     Check("recovery", recovery, "Have at least two workers, and /proc of the machine visible to them."),
 )

@@ -20,6 +20,7 @@ from qorworker.management.selftest.verdicts import Check, State, Verdict
 from qorworker.models import database_now
 from qorworker.models.clock import aware
 from qorworker.system.processes import monotonic
+from qorworker.text.documentation import see
 
 FREE = 10  # connections to the server that should be free
 SKEW = 1.0, 60.0  # seconds between two clocks: noted, and too much
@@ -200,7 +201,7 @@ def silenced(database: Database) -> Iterator[None]:
 SILENCE = Check(
     "silence",
     silence,
-    "Read “Connections that are lost silently” in docs/workers.md: OPTIONS of the database may lift the limits.",
+    f"OPTIONS of the database may lift the limits. {see('howto/databases.md#connections-that-are-lost-silently')}",
 )
 
 CHECKS = (ISOLATION, DURABILITY, POOL, CLOCK, SILENCE)
