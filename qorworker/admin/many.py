@@ -248,7 +248,8 @@ class Many(ABC):
 
     def _tell(self, done: int, left: Counter[str], not_reached: int = 0) -> None:
         many = left.total()
-        sentences = [(self.verb.plural % done) + "."] if done else [_("Nothing was changed.")]
+        # Translators: a sentence with its full stop.
+        sentences = [_("%s.") % (self.verb.plural % done)] if done else [_("Nothing was changed.")]
         if many:
             why = ", ".join(f"{count} {reason}" if len(left) > 1 else reason for reason, count in sorted(left.items()))
             text = ngettext("%(number)d was left alone: %(why)s.", "%(number)d were left alone: %(why)s.", many)

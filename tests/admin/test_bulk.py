@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from django.utils.translation import override
 
 from qorworker.admin import many
 from qorworker.admin.jobs import bulk
@@ -392,3 +393,11 @@ def test_who_may_not_delete_is_not_offered_it_and_refused(types, client):
     choose(client, "delete_finished", [job], confirmed="1")
     assert Job.objects.exists()
     assert AuditEntry.objects.get(action="delete").outcome == "denied"
+
+
+@pytest.mark.parametrize(("language", "stop"), [("en", "."), ("de", "."), ("ja", "。"), ("zh-hans", "。")])
+def test_the_outcome_ends_with_the_full_stop_of_the_language(types, visitor, language, stop):
+    failed = in_state(types["open"], "exception")
+    with override(language):
+        (message,) = messages_of(choose(visitor, "retry", [failed], confirmed="1"))
+    assert message.endswith(stop)
