@@ -25,8 +25,12 @@ PACKAGE = Path(qorworker.__file__).parent
 LOCALE = PACKAGE / "locale"
 DJANGO = Path(find_spec("django").origin).parent
 DJANGO_LOCALES = ("conf/locale", "contrib/admin/locale", "contrib/auth/locale")
-QUOTES = {"de": "„“", "es": "«»", "fr": "«»", "zh_Hans": "“”"}
-SINGULAR = {"de": {1}, "es": {1}, "fr": {0, 1}, "zh_Hans": {0, 1, 2, 5, 1_000_000}}  # of these five numbers
+QUOTES = {
+    "de": "„“", "es": "«»", "fr": "«»", "it": "«»", "ja": "「」", "nl": "“”", "pl": "„”", "pt_BR": "“”", "zh_Hans": "“”",
+}  # fmt: skip
+ALL = {0, 1, 2, 5, 1_000_000}
+SINGULAR = {language: {1} for language in QUOTES} | {"fr": {0, 1}, "pt_BR": {0, 1}, "ja": ALL, "zh_Hans": ALL}
+TO_BE_REVIEWED = {"it", "ja", "nl", "pl", "pt_BR"}  # by a native speaker
 PLACEHOLDER = re.compile(r"%\(\w+\)[a-z]|%[a-z%]|\{\w*\}|</?\w[^>]*>")
 
 language = pytest.mark.parametrize("language", sorted(QUOTES))
@@ -63,6 +67,11 @@ def test_nothing_is_untranslated_or_in_doubt_or_left_over(language):
 
 
 @language
+def test_a_catalogue_says_whether_it_is_to_be_reviewed(language):
+    assert ("To be reviewed" in catalogue(language).header) == (language in TO_BE_REVIEWED)
+
+
+@language
 def test_a_translation_has_the_placeholders_and_tags_of_its_original(language):
     wrong = [
         text
@@ -78,7 +87,7 @@ def test_every_plural_has_the_forms_of_its_language(language):
     found = catalogue(language)
     number, rule = re.fullmatch(r"nplurals=(\d); plural=(.+);", found.metadata["Plural-Forms"]).groups()
     form = gettext.c2py(rule)
-    assert {count for count in (0, 1, 2, 5, 1_000_000) if form(count) == 0} == SINGULAR[language]
+    assert {count for count in ALL if form(count) == 0} == SINGULAR[language]
     forms = {tuple(entry.msgstr_plural) for entry in found if entry.msgid_plural}
     assert forms == {tuple(range(int(number)))}
 
