@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from django.conf import Settings as DjangoSettings
 from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
 
@@ -227,7 +228,12 @@ class Settings:
 
 def configured() -> Mapping[str, Any]:
     """Return the ``QORWORKER`` setting of the project."""
-    value = getattr(django_settings, "QORWORKER", {})
+    source: Any = django_settings._wrapped  # type: ignore[misc] # a LazyObject has it
+    if type(source) is DjangoSettings:
+        # This is read for every job. Without such a setting, Django would raise and catch an error each time.
+        value = vars(source).get("QORWORKER", {})
+    else:  # not loaded yet, or changed by a test
+        value = getattr(django_settings, "QORWORKER", {})
     if type(value) is not dict and not isinstance(value, Mapping):
         raise ImproperlyConfigured(f"QORWORKER must be a dict, not {type(value).__name__}.")
     return value
