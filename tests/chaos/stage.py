@@ -199,14 +199,23 @@ class Stage:
         for worker in self.running:
             with suppress(OSError, AssertionError):
                 found = [*children_of(worker.pid), *children_of(worker.fork_server())]
-                time.sleep(0.1)
-                zombies = [pid for pid in found if not alive(pid) and os.path.exists(f"/proc/{pid}")]
-                if zombies:
-                    self.note("zombies", f"{len(zombies)} zombies of a worker", len(zombies))
+                self.look_for_zombies(found)
         for number, process in enumerate(self.bystanders):
             if process.poll() is not None:
                 self.note("innocents", "a bystander is gone")
                 self.bystanders[number] = self.stack.enter_context(bystander())
+
+    def look_for_zombies(self, pids: list[int]) -> None:
+        """Note those of these processes that have ended, and that nobody reaps: a busy parent may take its time."""
+
+        def zombies() -> list[int]:
+            return [pid for pid in pids if not alive(pid) and os.path.exists(f"/proc/{pid}")]
+
+        try:
+            wait_until(lambda: not zombies(), 10)
+        except AssertionError:
+            left = zombies()
+            self.note("zombies", f"{len(left)} zombies of a worker", len(left))
 
     def note(self, figure: str, violation: str, number: int = 1) -> None:
         setattr(self.figures, figure, getattr(self.figures, figure) + number)
