@@ -33,12 +33,13 @@ def upgraded(job_type: JobType[..., Any], stored: Mapping[str, Any], version: in
     """Return stored arguments as the code of today takes them: those of an older version pass through ``upgrade``.
 
     :param version: that of the job type when they were stored.
-    :raises qorworker.exceptions.InvalidArguments: if ``upgrade`` fails, or returns no JSON object.
+    :raises qorworker.exceptions.InvalidArguments: if ``upgrade`` fails, or returns no JSON object, or if newer code
+        stored them: what they mean there, this code cannot know.
     """
     upgrade = job_type.options.upgrade
-    if upgrade is None or version >= job_type.version:
+    check_known(job_type, version)
+    if upgrade is None or version == job_type.version:
         return stored
-    failure = _("The arguments of version %(version)s could not be upgraded: %(error)s")
     try:
         made = upgrade(copy.deepcopy(dict(stored)), version)
         if not isinstance(made, Mapping):
@@ -47,9 +48,19 @@ def upgraded(job_type: JobType[..., Any], stored: Mapping[str, Any], version: in
     except (DatabaseError, InterfaceError):
         raise
     except Exception as error:  # code of the project
-        text = failure % {"version": version, "error": f"{type(error).__name__}: {error}"}
-        raise InvalidArguments(job_type.name, {"__all__": [text]}) from error
+        raise _failure(job_type, version, f"{type(error).__name__}: {error}") from error
     return dict(made)
+
+
+def check_known(job_type: JobType[..., Any], version: int) -> None:
+    """Raise ``InvalidArguments`` if *version* is newer than this code."""
+    if version > job_type.version:
+        raise _failure(job_type, version, f"This code has version {job_type.version}.")
+
+
+def _failure(job_type: JobType[..., Any], version: int, error: str) -> InvalidArguments:
+    text = _("The arguments of version %(version)s could not be upgraded: %(error)s")
+    return InvalidArguments(job_type.name, {"__all__": [text % {"version": version, "error": error}]})
 
 
 def label(name: str, version: int) -> str:

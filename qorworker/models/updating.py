@@ -14,6 +14,7 @@ from django.views.decorators.debug import sensitive_variables
 
 from qorworker.arguments import entered, files
 from qorworker.definitions.registry import registry
+from qorworker.definitions.versions import check_known
 from qorworker.exceptions import ChangedMeanwhile
 from qorworker.models.alters import alters_data
 from qorworker.models.audit import Origin
@@ -57,7 +58,7 @@ def update(
     :param more: the same as *changes*, as keyword arguments.
     :raises qorworker.exceptions.InvalidTransition: if it has started or ended.
     :raises qorworker.exceptions.InvalidArguments: if the arguments do not fit, or if *by* keeps a secret that another
-        person or code has entered.
+        person or code has entered, or if newer code has stored it.
     :raises qorworker.exceptions.AlreadyEnqueued: if it is unique and another job like the changed one exists.
     :raises qorworker.exceptions.UnknownJobType: if its code is gone.
     :raises qorworker.exceptions.ChangedMeanwhile: if others changed it first, again and again.
@@ -100,7 +101,7 @@ def update_dumped(
     :param action: how the audit calls it.
     :returns: False, and changes nothing, if the form with this token has changed the job already.
     :raises qorworker.exceptions.ChangedMeanwhile: if the row has other arguments or another time by now.
-    :raises qorworker.exceptions.InvalidArguments: if a secret must be entered again.
+    :raises qorworker.exceptions.InvalidArguments: if a secret must be entered again, or if newer code stored the job.
     """
     job_type, before, result = registry.get(self.name), self.arguments, VerbResult()
     details: dict[str, Any] = {"arguments": sorted({*files.unused(before, dumped), *files.unused(dumped, before)})}
@@ -153,6 +154,7 @@ def _rewrite(
         result.repeated = row is not None
         return
     if row.status in WAITING:
+        check_known(registry.get(job.name), row.version)
         _check_unchanged(job, row)
     if token:
         changes["form_tokens"] = {**(row.form_tokens or {}), "changed": token}

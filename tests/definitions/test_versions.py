@@ -66,10 +66,15 @@ def test_older_arguments_pass_through_upgrade_with_their_version():
     assert seen == [2]
 
 
-@pytest.mark.parametrize("version", [3, 4])
-def test_arguments_of_this_version_or_a_newer_one_stay(version):
+def test_arguments_of_this_version_stay():
     stored = {"address": "a@example.com"}
-    assert upgraded(declare(version=3, upgrade=lambda arguments, version: {}), stored, version) is stored
+    assert upgraded(declare(version=3, upgrade=lambda arguments, version: {}), stored, 3) is stored
+
+
+@pytest.mark.parametrize("upgrade", [None, lambda arguments, version: arguments])
+def test_what_newer_code_has_stored_is_not_taken_for_arguments_of_this_code(upgrade):
+    with pytest.raises(InvalidArguments, match=r"of version 4 could not be upgraded: This code has version 3\."):
+        upgraded(declare(version=3, upgrade=upgrade), {"address": "a@example.com"}, 4)
 
 
 def test_upgrade_cannot_change_what_is_stored():

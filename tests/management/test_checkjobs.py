@@ -9,13 +9,16 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
+from django import forms
 from django.core.files.uploadedfile import SimpleUploadedFile, UploadedFile
 from django.core.management import CommandError, call_command
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from qorworker import Cron, Every, Secret, Unique, job
 from qorworker.definitions.registry import registry
+from qorworker.exceptions import InvalidArguments
 from qorworker.models import AuditEntry, Calendar, Job, Schedule
 from qorworker.queries import stored
 from tests.job_types import own_types  # noqa: F401
@@ -360,3 +363,90 @@ class TestSamples:
     def test_a_sample_is_at_least_one_job(self, sample):
         with pytest.raises(CommandError, match="not a whole number of at least 1"):
             call_command("checkjobs", f"--sample={sample}")
+
+    def test_a_form_that_fails_at_one_job_does_not_keep_the_others_from_being_upgraded(self):
+        class Address(forms.CharField):
+            def clean(self, value):
+                if value == "b":
+                    raise RuntimeError("no b")
+                return value
+
+        class MailForm(forms.Form):
+            to = Address()
+            copies = forms.IntegerField()
+
+        @job(name="app.mail")
+        def old(to: str, copies: int = 1) -> None:
+            pass
+
+        old.enqueue_many([{"to": "a"}, {"to": "b"}, {"to": "c"}])
+        registry.unregister("app.mail")
+
+        @job(name="app.mail", version=2, upgrade=lambda arguments, version: arguments, form=MailForm)
+        def new(arguments) -> None:
+            pass
+
+        said, _status = check("--fix")
+        assert said.startswith("Upgraded: 2 jobs, 0 schedules.")
+        assert Job.objects.get(version=1).arguments["to"] == "b"
+
+    def test_what_is_left_is_a_warning_since_it_still_needs_the_upgrade(self):
+        old_code().enqueue(to="a")
+        Job.objects.update(checkpoint='{"n": 7}')
+        new_code()
+        assert [each["level"] for each in findings()] == ["info"]
+        (found,) = findings("--fix")
+        assert (found["level"], found["version"]) == ("warning", 1)
+        assert "“upgrade” has to stay in the code" in found["problem"]
+        assert check("--fix", "--fail-level", "warning")[1] == 1
+
+
+class TestOlderCode:
+    """Old and new code run side by side during a deployment."""
+
+    @pytest.fixture
+    def newer(self):
+        """A job of newer code, seen by old code that could read its arguments."""
+        stored = new_code().enqueue(address="a", note="keep this")
+        registry.unregister("app.mail")
+
+        @job(name="app.mail")
+        def mail(address: str, copies: int = 1) -> None:
+            pass
+
+        return stored
+
+    def refused(self):
+        return pytest.raises(InvalidArguments, match="This code has version 1")
+
+    def test_it_does_not_change_arguments_that_it_cannot_know(self, newer):
+        before = columns(newer)
+        with self.refused():
+            newer.update(copies=3)
+        with self.refused():
+            newer.update_dumped({"address": "b", "copies": 3})
+        assert columns(newer) == before
+
+    def test_it_makes_no_job_of_them(self, newer):
+        newer.cancel()
+        with self.refused():
+            newer.rerun()
+        assert Job.objects.count() == 1
+
+    def test_it_runs_no_schedule_that_it_cannot_know(self):
+        schedule = Schedule.objects.create_for(new_code(), Every(hours=1), {"address": "a"})
+        registry.unregister("app.mail")
+
+        @job(name="app.mail")
+        def mail(
+            address: str, copies: int, token: Secret[str] = "", letter: UploadedFile | None = None, note: str = ""
+        ) -> None:
+            pass
+
+        with self.refused():
+            schedule.run_now()
+
+    def test_its_time_and_its_end_are_no_matter_of_versions(self, newer):
+        newer.reschedule(timezone.now() + HOUR)
+        newer.cancel()
+        assert newer.status == "cancelled"
