@@ -64,23 +64,24 @@ class Report:
         return sum(finding.level == level for finding in self.findings)
 
 
-def check_stored(using: str, sample: int | None) -> Report:
+def check_stored(using: str, sample: int | None, *, is_fixed: bool = False) -> Report:
     """Check all waiting jobs and schedules.
 
     :param sample: of each group of jobs that were stored by the same code, the arguments of so many are loaded; None:
         those of all.
+    :param is_fixed: whether what is older was to be upgraded just now: what is left needs ``upgrade`` for longer.
     """
     report = Report()
     for group in groups(using):
         report.waiting += group.count
-        report.findings += _of_group(group, using, sample, report)
+        report.findings += _of_group(group, using, sample, report, is_fixed=is_fixed)
     for schedule in recurring(using):
         report.schedules += 1
-        report.findings += _of_schedule(schedule)
+        report.findings += _of_schedule(schedule, is_fixed=is_fixed)
     return report
 
 
-def _of_group(group: Group, using: str, sample: int | None, report: Report) -> Iterator[Finding]:
+def _of_group(group: Group, using: str, sample: int | None, report: Report, *, is_fixed: bool) -> Iterator[Finding]:
     def found(level: Level, problem: str, count: int = group.count, examples: list[Any] | None = None) -> Finding:
         some = [job.pk for job in jobs_of(group, using, EXAMPLES)] if examples is None else examples
         return Finding(level, "job", group.name, group.queue_name, group.version, problem, count, some)
@@ -101,7 +102,7 @@ def _of_group(group: Group, using: str, sample: int | None, report: Report) -> I
         text = "There are more problems, of which no two jobs have the same."
         yield found(Level.ERROR, text, problems.others, problems.examples[Level.ERROR, ""])
     if job_type.upgrade is not None and group.version < job_type.version and not problems.counts:
-        yield found(Level.INFO, f"They are upgraded to version {job_type.version} as they start; --fix does it now.")
+        yield found(*_older(f"They are upgraded to version {job_type.version} as they start", is_fixed=is_fixed))
 
 
 class Problems:
@@ -126,7 +127,7 @@ class Problems:
             some.append(pk)
 
 
-def _of_schedule(schedule: Schedule) -> Iterator[Finding]:
+def _of_schedule(schedule: Schedule, *, is_fixed: bool) -> Iterator[Finding]:
     def found(level: Level, problem: str) -> Finding:
         name = schedule.job_name
         return Finding(level, "schedule", name, queue, schedule.version, problem, examples=[schedule.name])
@@ -145,8 +146,14 @@ def _of_schedule(schedule: Schedule) -> Iterator[Finding]:
     if problem:
         yield found(level, problem)
     elif job_type.upgrade is not None and schedule.version < job_type.version:
-        text = f"Its arguments are upgraded to version {job_type.version} each time it fires; --fix does it now."
-        yield found(Level.INFO, text)
+        text = f"Its arguments are upgraded to version {job_type.version} each time it fires"
+        yield found(*_older(text, is_fixed=is_fixed))
+
+
+def _older(text: str, *, is_fixed: bool) -> tuple[Level, str]:
+    if is_fixed:
+        return Level.WARNING, f"{text}; --fix could not do it now, so “upgrade” has to stay in the code."
+    return Level.INFO, f"{text}; --fix does it now."
 
 
 def _usable(name: str, version: int) -> tuple[JobType[..., Any] | None, str]:

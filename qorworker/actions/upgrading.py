@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from django.db import InterfaceError, OperationalError
+
 from qorworker.definitions.registry import registry
-from qorworker.exceptions import QorWorkerError
 from qorworker.models import Job, Origin, Schedule
 from qorworker.queries.stored import groups, jobs_of, recurring
 
@@ -33,9 +34,7 @@ def is_upgradable(name: str, version: int) -> bool:
 def _upgraded(row: Job | Schedule) -> bool:
     try:
         return row.upgrade(origin=Origin.COMMAND)
-    except (
-        QorWorkerError,
-        Job.DoesNotExist,
-        Schedule.DoesNotExist,
-    ):  # the check after this says why, if it still waits
+    except (OperationalError, InterfaceError):
+        raise
+    except Exception:  # its row is gone, or a form's own code has failed: the check after this says what is left
         return False

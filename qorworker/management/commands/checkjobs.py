@@ -44,7 +44,8 @@ class Command(DatabaseCommand):
         self.require_database()
         try:
             upgraded = self._upgrade() if options["fix"] else {"jobs": 0, "schedules": 0}
-            report = check_stored(self.using, None if options["all"] else options["sample"])
+            sample = None if options["all"] else options["sample"]
+            report = check_stored(self.using, sample, is_fixed=options["fix"])
         except KeyboardInterrupt:
             raise CommandError("Stopped. What was upgraded so far stays upgraded.", returncode=130) from None
         bad = report.count(Level.ERROR)
