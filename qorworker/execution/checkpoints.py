@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from functools import cached_property, partial
 from time import monotonic, sleep
 from typing import Any, Protocol
@@ -17,9 +17,10 @@ from django.db import connections, transaction
 from django.db.models import F
 from django.utils.translation import gettext as _
 
+from qorworker.conf import settings
 from qorworker.execution.messages import CHECKPOINT_CHARS, Record, Work
 from qorworker.models import Job
-from qorworker.models.locks import begin_again, keeps_snapshot
+from qorworker.models.locks import begin_again, keeps_snapshot, limited_idling
 
 HOLD = 1.0  # seconds for which a lock is held in a row
 REST = 0.12  # seconds for which others may then have it: who waits for SQLite's looks each 0.1
@@ -109,16 +110,19 @@ class CommittedCheckpoints(SentCheckpoints):
 
     def keep(self, text: str) -> None:
         """Write a checkpoint. Raises ``LostAttempt`` if the job belongs to another attempt by now."""
-        is_open = connections[self.work.database].in_atomic_block
-        with nullcontext() if is_open else self.transaction():
+        if connections[self.work.database].in_atomic_block:
+            self._update(checkpoint=text)
+            return
+        with self.transaction() as ends:
+            ends()
             self._update(checkpoint=text)
 
     @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """Open a transaction for some items and their checkpoint."""
-        with ExitStack() as stack:
+    def transaction(self) -> Iterator[Callable[[], None]]:
+        """Open a transaction for some items and their checkpoint. It calls what this yields before the checkpoint."""
+        with limited_idling(self.work.database, float(settings.LEASE)) as ends, ExitStack() as stack:
             begin_again(partial(self._begin, stack), self.work.database)
-            yield
+            yield ends
 
     def _begin(self, stack: ExitStack) -> None:
         """Open the transaction in *stack*, and lock the row of the job if it could not be written later."""

@@ -18,6 +18,7 @@ from django.db import DatabaseError, InterfaceError, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils.translation import gettext as _
 
+from qorworker.conf import settings
 from qorworker.definitions.job_type import JobType
 from qorworker.definitions.registry import mask_of, registry
 from qorworker.exceptions import (
@@ -42,6 +43,7 @@ from qorworker.execution.endings import Ending, clean, ending_of, failure, finis
 from qorworker.execution.messages import Record, Work
 from qorworker.execution.rehearsal import Rehearsal
 from qorworker.models import Job
+from qorworker.models.locks import limited_idling
 from qorworker.status import Outcome
 from qorworker.text.masking import Mask
 from qorworker.text.storable import text_of
@@ -221,10 +223,11 @@ def _call(work: Work, job_type: JobType[..., Any], context: JobContext) -> Endin
         _handle(job_type, context)
         return finished(job_type, context)
     begun = time.perf_counter()
-    with transaction.atomic(using=work.database):
+    with limited_idling(work.database, float(settings.LEASE)) as ends, transaction.atomic(using=work.database):
         _handle(job_type, context)
         ending = finished(job_type, context)
         if ending.outcome == Outcome.DONE and not work.is_dry_run:
+            ends()
             _commit_together(work, time.perf_counter() - begun)
     ending.committed = ending.outcome == Outcome.DONE and not work.is_dry_run
     return ending

@@ -224,8 +224,9 @@ class Loops:
             report()
             before = position.cursor, position.done, self.own
             try:
-                with self.checkpoints.transaction():
+                with self.checkpoints.transaction() as ends:
                     yield from self._some(position, items, chunk)
+                    ends()
                     self.save()
                     self.is_unknown = True
                 self.is_unknown = False

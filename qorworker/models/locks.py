@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from math import ceil
 from typing import Any, TypeVar
 
 from django.db import Error, OperationalError, connections
 
 # MariaDB has no limit for one transaction, so the session's own is kept and comes back.
 MYSQL = "SET @qorworker_lock_wait = @@SESSION.innodb_lock_wait_timeout, SESSION innodb_lock_wait_timeout = 1"
+# A limit that the project has set stays.
+POSTGRESQL_IDLE = """
+    SELECT set_config('idle_in_transaction_session_timeout', '{0}s', true)
+    WHERE current_setting('idle_in_transaction_session_timeout') = '0'
+"""
+MARIADB_IDLE = """
+    SET @qorworker_idle = @@SESSION.idle_transaction_timeout,
+    SESSION idle_transaction_timeout = COALESCE(NULLIF(@@SESSION.idle_transaction_timeout, 0), {0})
+"""
+MARIADB_IDLE_AS_BEFORE = "SET SESSION idle_transaction_timeout = @qorworker_idle"
 # PostgreSQL's and MariaDB's numbers of errors.
 IN_VAIN = {"55P03", 1205}
 OVERTAKEN = {"40001", "40P01", 1020, 1213}
@@ -31,9 +42,45 @@ def short_waits(using: str) -> Iterator[None]:
         yield
     finally:
         if mysql:
-            # Django's own cursor refuses what follows a failure inside a transaction.
-            with connection.wrap_database_errors, connection.connection.cursor() as cursor:
-                cursor.execute("SET SESSION innodb_lock_wait_timeout = @qorworker_lock_wait")
+            _execute(connection, "SET SESSION innodb_lock_wait_timeout = @qorworker_lock_wait")
+
+
+@contextmanager
+def limited_idling(using: str, seconds: float) -> Iterator[Callable[[], None]]:
+    """Around a transaction: yield what it calls before it locks a row that others need, with only its commit to follow.
+
+    From then on the server rolls it back if it hears nothing for so many *seconds*: a process that stands still, or
+    whose machine is gone, would keep its locks for hours. A transaction inside of another one has no limit, nor has one
+    on MySQL or SQLite, which cannot do that.
+    """
+    connection: Any = connections[using]
+    is_limited = False
+
+    def limit() -> None:
+        nonlocal is_limited
+        statement = _idle_limit(connection)
+        if statement and len(connection.atomic_blocks) == 1:
+            _execute(connection, statement.format(ceil(seconds)))
+            is_limited = True
+
+    try:
+        yield limit
+    finally:
+        if is_limited and connection.vendor == "mysql" and connection.connection is not None:
+            with suppress(Error):  # the session is gone, and its settings with it
+                _execute(connection, MARIADB_IDLE_AS_BEFORE)
+
+
+def _idle_limit(connection: Any) -> str:
+    if connection.vendor == "postgresql":
+        return POSTGRESQL_IDLE
+    return MARIADB_IDLE if connection.vendor == "mysql" and connection.mysql_is_mariadb else ""
+
+
+def _execute(connection: Any, statement: str) -> None:
+    """Execute a statement that is none of the job's, past what counts those and what refuses them after a failure."""
+    with connection.wrap_database_errors, connection.connection.cursor() as cursor:
+        cursor.execute(statement)
 
 
 def waited_in_vain(error: Error) -> bool:

@@ -44,7 +44,9 @@ FAULTS: dict[str, Fault] = {
         f"{ENDINGS}::test_a_stopped_process_is_over_its_time_limit_too",)),
     "F07": Fault("an owner that stood still comes back", "its writes are refused, its processes ended", (
         "freeze a parent",), ("freezes",), limit=12),
-    "F08": Fault("a whole machine stands still", "the same", ("freeze a machine",), limit=12),
+    "F08": Fault("a whole machine stands still", "the same", ("freeze a machine",), limit=12, tests=(
+        "processes/test_frozen_locks.py::test_its_job_is_taken_over_and_nothing_is_done_twice",
+        "processes/test_frozen_locks.py::test_whoever_writes_to_a_file_waits_until_it_is_killed")),
     "F09": Fault("TERM while a short job runs", "it ends, nothing new begins, status 0", ("stop a worker",), tests=(
         f"{STOPPING}::test_the_first_signal_lets_running_jobs_end_and_takes_no_more",)),
     "F10": Fault("TERM while a long job runs", "interrupted, back in the queue", ("stop a worker",), tests=(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import sqlite3
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, contextmanager, suppress
@@ -137,6 +138,34 @@ def stopped(pids: list[int]):
                 os.kill(pid, signal.SIGCONT)
 
 
+@contextmanager
+def standing_still(pids: list[int]):
+    """As ``stopped()``, but not while one of them has SQLite's only lock: then nobody could do anything.
+
+    ``processes/test_frozen_locks.py`` is about that.
+    """
+    for _ in range(100):
+        with stopped(pids):
+            if connection.vendor != "sqlite" or is_free():
+                yield
+                return
+        time.sleep(random.uniform(0.01, 0.2))
+    raise AssertionError("The file is always locked.")
+
+
+def is_free() -> bool:
+    """Whether SQLite's file can be written to: the others hold its lock for a moment only."""
+    with sqlite3.connect(connection.settings_dict["NAME"], timeout=1.5, isolation_level=None) as other:
+        try:
+            other.execute("BEGIN IMMEDIATE")
+            other.execute("ROLLBACK")
+        except sqlite3.OperationalError:
+            return False
+        finally:
+            other.close()
+    return True
+
+
 @harm
 def freeze_a_child(scene: Scene) -> None:
     worker, _ = scene.busy()
@@ -148,7 +177,7 @@ def freeze_a_child(scene: Scene) -> None:
 def freeze_a_parent(scene: Scene) -> None:
     worker, tokens = scene.busy()
     begun = time.monotonic()
-    with stopped([worker.pid]):
+    with standing_still([worker.pid]):
         scene.stage.settled(tokens, begun)
         time.sleep(scene.chance.uniform(0.0, LEASE))
 
@@ -158,7 +187,7 @@ def freeze_a_machine(scene: Scene) -> None:
     """All processes of a worker stand still for three times its lease."""
     worker, tokens = scene.busy()
     begun = time.monotonic()
-    with stopped(worker.census()):
+    with standing_still(worker.census()):
         scene.stage.settled(tokens, begun)
         time.sleep(max(0.0, begun + 3 * LEASE - time.monotonic()))
 

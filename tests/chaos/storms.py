@@ -23,7 +23,6 @@ OWN_SERVER = {"restart the server", "kill the server", "end all sessions", "use 
 THROUGH_PROXIES = {
     *OWN_SERVER, "cut all connections", "cut one worker off", "cut after commits", "slow the database down",
 }  # fmt: skip
-LOCK_THE_FILE = {"freeze a parent", "freeze a machine"}  # if it is frozen while it writes: nobody can do anything then
 MACHINES = {"kill a worker for good", "kill a machine"}
 
 
@@ -62,7 +61,7 @@ def fits(harm: str, database: str = ENGINE) -> bool:
     """Whether this can be done to such a database."""
     if harm == "lock the file":
         return database == "sqlite"
-    return database != "sqlite" or harm not in {*THROUGH_PROXIES, *LOCK_THE_FILE, "lock rows"}
+    return database != "sqlite" or harm not in {*THROUGH_PROXIES, "lock rows"}
 
 
 @contextmanager

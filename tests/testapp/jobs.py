@@ -20,8 +20,11 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.db import connection, transaction
@@ -999,6 +1002,35 @@ def count_once(context: JobContext, ledger: str, dies_every: int) -> None:
         tell(ledger, shop.pk)
         if number == dies_every:
             os.kill(os.getpid(), signal.SIGKILL)
+
+
+def stand_still_after(ledger: str, word: str) -> Any:
+    """For ``execute_wrapper()``: stop this process behind the first statement on a job's tables with this word."""
+
+    def execute(execute: Callable[..., Any], sql: str, *more: Any) -> Any:
+        result = execute(sql, *more)
+        if sql.startswith(word) and "qorworker_" in sql:
+            tell(ledger, f"stands {os.getpid()}")
+            os.kill(os.getpid(), signal.SIGSTOP)
+        return result
+
+    return execute
+
+
+@job(max_attempts=2, backoff=lambda attempt: 0, atomic="chunk")
+def stand_still_at_a_checkpoint(context: JobContext, ledger: str) -> None:
+    """Goes over numbers. The process of the first attempt stops between the first checkpoint and its commit."""
+    with connection.execute_wrapper(stand_still_after(ledger, "UPDATE")) if context.attempt == 1 else nullcontext():
+        for number in context.iterate(range(6), chunk=3):
+            Shop.objects.create(name=f"of {number}")
+
+
+@job(max_attempts=2, backoff=lambda attempt: 0, atomic=True)
+def stand_still_at_the_end(context: JobContext, ledger: str) -> None:
+    """The process of the first attempt stops between the record of its end and the commit."""
+    if context.attempt == 1:
+        connection.execute_wrappers.append(stand_still_after(ledger, "INSERT"))
+    Shop.objects.create(name="of 0")
 
 
 @job(atomic="chunk")
