@@ -13,6 +13,7 @@ from django.urls import path
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
+from qorworker.contrib.without_transaction import without_transaction
 from qorworker.exceptions import NotMigrated
 from qorworker.models import Job, Worker
 from qorworker.models.tables import require_tables
@@ -21,6 +22,7 @@ from qorworker.queues import backend_of, queues_of_workers
 app_name = "qorworker_health"
 
 
+@without_transaction
 @require_safe
 @never_cache
 def live(request: HttpRequest) -> JsonResponse:
@@ -28,6 +30,7 @@ def live(request: HttpRequest) -> JsonResponse:
     return _answer({})
 
 
+@without_transaction
 @require_safe
 @never_cache
 def ready(request: HttpRequest) -> JsonResponse:
@@ -35,6 +38,7 @@ def ready(request: HttpRequest) -> JsonResponse:
     return _answer({"database": _database_problem()})
 
 
+@without_transaction
 @require_safe
 @never_cache
 def workers(request: HttpRequest) -> JsonResponse:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 
 import pytest
-from django.db import OperationalError
+from django.core.handlers.base import BaseHandler
+from django.db import OperationalError, connections
 from django.test import RequestFactory
 from django.urls import resolve
 
 from qorworker.contrib import health
+from qorworker.contrib.prometheus.views import metrics_view
 from qorworker.exceptions import NotMigrated
 from tests.test_metrics import make_worker
 
@@ -58,3 +60,12 @@ def test_each_queue_needs_a_living_worker():
 def test_only_reading_is_allowed(name):
     view = resolve(f"/{name}/", urlconf=health).func
     assert view(RequestFactory().post("/")).status_code == 405
+
+
+@pytest.mark.parametrize(
+    "view", [health.live, health.ready, health.workers, metrics_view(token="swordfish")], ids=lambda view: view.__name__
+)
+def test_no_view_needs_a_transaction_that_the_project_begins_for_each_request(view, monkeypatch):
+    for database in connections.settings.values():
+        monkeypatch.setitem(database, "ATOMIC_REQUESTS", True)
+    assert BaseHandler().make_view_atomic(view) is view

@@ -12,6 +12,7 @@ from django.views.decorators.http import require_safe
 from prometheus_client.exposition import choose_encoder
 
 from qorworker.contrib.prometheus.collector import registry
+from qorworker.contrib.without_transaction import without_transaction
 
 View = Callable[[HttpRequest], HttpResponse]
 
@@ -27,6 +28,7 @@ def metrics_view(*, token: str | None) -> View:
         raise ImproperlyConfigured("metrics_view(token=…) is empty. Give it a secret, or None to let everybody read.")
     exported = registry()
 
+    @without_transaction
     @require_safe
     @never_cache
     def metrics(request: HttpRequest) -> HttpResponse:
