@@ -60,7 +60,10 @@ class JobFilter(logging.Filter):
 
 
 class JSONFormatter(logging.Formatter):
-    """Formats each record as one line of JSON, with the job and with what was given as ``extra``."""
+    """Formats each record as one line of JSON, with the job and with what was given as ``extra``.
+
+    Secrets of the job that runs are masked. What JSON cannot hold is written as a text: no line is lost for it.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {
@@ -76,7 +79,23 @@ class JSONFormatter(logging.Formatter):
             line["exception"] = self.formatException(record.exc_info)
         if record.stack_info:
             line["stack"] = self.formatStack(record.stack_info)
-        return json.dumps(line, default=str, ensure_ascii=False)
+        try:
+            text = json.dumps(line, default=str, ensure_ascii=False, allow_nan=False)
+        except Exception:  # keys of other types, cycles, numbers that JSON does not have, or ``__str__`` fails
+            text = json.dumps({name: _plain(value) for name, value in line.items()}, ensure_ascii=False)
+        context = _current.get()
+        text = text if context is None or not context.mask else context.mask.in_json(text)
+        return text.encode("utf-8", "backslashreplace").decode()  # half of a pair of surrogates has no UTF-8
+
+
+def _plain(value: Any) -> str | int | None:
+    """Return what stands for a value among others that JSON cannot hold."""
+    if value is None or isinstance(value, (str, int)):
+        return value
+    try:
+        return repr(value)
+    except Exception as error:
+        return f"<{type(value).__name__}: {type(error).__name__}>"
 
 
 def add_job(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

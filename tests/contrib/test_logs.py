@@ -11,7 +11,7 @@ import sys
 import pytest
 import structlog
 
-from qorworker import JobContext, job
+from qorworker import JobContext, Secret, job
 from qorworker.contrib.logs import JobFilter, JSONFormatter, add_job
 from qorworker.testing import run_job
 from tests.job_types import own_types  # noqa: F401
@@ -106,6 +106,48 @@ def test_what_json_does_not_know_is_written_as_a_text(lines):
     logger.warning("odd", extra={"what": {1, 2}.__class__})
     (line,) = of(lines)
     assert line["what"] == "<class 'set'>"
+
+
+class Odd:
+    def __repr__(self) -> str:
+        raise RuntimeError("no text")
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        ({(1, 2): 3}, "{(1, 2): 3}"),
+        (float("nan"), "nan"),
+        (Odd(), "<Odd: RuntimeError>"),
+        ("name-\udcff.txt", "name-\udcff.txt"),
+        ('quote " and\nline \u2028', 'quote " and\nline \u2028'),
+    ],
+)
+def test_no_line_is_lost_for_what_json_cannot_hold(value, written):
+    record = logging.makeLogRecord({"msg": "odd", "what": value})
+    line = JSONFormatter().format(record)
+    assert "\n" not in line
+    line.encode()
+    assert (json.loads(line)["message"], json.loads(line)["what"]) == ("odd", written)
+    constants = []
+    json.loads(line, parse_constant=constants.append)
+    assert constants == []
+
+
+def test_secrets_of_the_job_are_masked_in_all_of_its_line(lines):
+    @job(name="app.mail")
+    def mail(password: Secret[str]) -> None:
+        text = password.get_secret_value()
+        try:
+            raise ValueError(text)
+        except ValueError:
+            logger.exception("using %s", text, extra={"header": {"Authorization": f"Bearer {text}"}})
+
+    run_job(mail, password='hunter"2')
+    (line,) = of(lines)
+    assert "hunter" not in json.dumps(line)
+    assert line["message"] == "using ••••••"
+    assert line["header"] == {"Authorization": "Bearer ••••••"}
 
 
 def test_structlog_gets_the_job_as_well():
