@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
+import logging
 
 import pytest
 import sentry_sdk
 from sentry_sdk.scope import add_global_event_processor, global_event_processors
 from sentry_sdk.transport import Transport
 
-from qorworker import At, Cron, Every, Schedule, job
+from qorworker import At, Cron, Every, JobContext, Schedule, Secret, job
 from qorworker.contrib.sentry import monitors, runs
 from qorworker.models import Calendar, Job
 from qorworker.signals import jobs_made
@@ -94,6 +95,36 @@ def test_what_a_handler_reports_names_its_job_and_the_next_run_starts_afresh(sen
     assert half["tags"].items() >= {"job.id": str(first.job.pk), "job.queue": "default", "mood": "good"}.items()
     assert now["tags"]["job.id"] == str(second.job.pk)
     assert "mood" not in now["tags"]
+
+
+def test_secrets_are_masked_in_what_a_handler_reports(sentry):
+    logger = logging.getLogger("shop.mail")
+
+    def report(password: Secret[str]) -> None:
+        text = password.get_secret_value()
+        logger.warning("using %s", text)
+        try:
+            raise ValueError(f"wrong: {text}")
+        except ValueError:
+            logger.exception("it failed: %s", text, extra={"header": {"key": [text]}})
+
+    run_job(declare(report), password="swordfish-7")
+    (event,) = sentry.of("event")
+    assert "swordfish-7" not in repr(sentry.items)
+    assert event["exception"]["values"][0]["value"] == "wrong: ••••••"
+    assert event["tags"]["job.name"] == "app.letter"
+    assert event["breadcrumbs"]["values"][-1]["message"] == "using ••••••"
+
+
+def test_an_attempt_that_is_suspended_is_no_failure(sentry):
+    def ask(context: JobContext) -> None:
+        context.ask("Send them?", send=bool)
+
+    schedule = Schedule.objects.create_for(declare(ask), Every(minutes=15))
+    assert run_job(schedule.run_now()).job.waits_for_answer
+    assert [each["status"] for each in sentry.of("check_in")] == ["in_progress", "ok"]
+    (transaction,) = sentry.of("transaction")
+    assert transaction["contexts"]["trace"].get("status") != "internal_error"
 
 
 def test_the_run_is_in_the_trace_in_which_the_job_was_enqueued(sentry):

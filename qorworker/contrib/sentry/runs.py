@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
 
 import sentry_sdk
+from sentry_sdk.serializer import serialize
 
 from qorworker.contrib.sentry.monitors import monitored_schedule
 from qorworker.contrib.surrounding import surrounding
 from qorworker.execution.context import JobContext
 from qorworker.models import Job
+from qorworker.text.masking import Mask
 
 if TYPE_CHECKING:
     from sentry_sdk.types import Event
@@ -57,7 +60,10 @@ def _run(context: JobContext) -> Iterator[None]:
             scope.set_tag(tag, str(value))
         scope.set_tag("job.queue", context.job.queue_name)
         headers = meta if isinstance(meta, dict) else {}
+        if context.mask:
+            scope.add_event_processor(partial(_masked_event, context.mask))
         transaction = sentry_sdk.continue_trace(headers, op="queue.process", name=context.name, source="task")
+        suspended = None
         with sentry_sdk.start_transaction(transaction) as span, monitored_schedule(context):
             span.set_data("messaging.message.id", str(context.job_id))
             span.set_data("messaging.destination.name", context.job.queue_name)
@@ -68,6 +74,25 @@ def _run(context: JobContext) -> Iterator[None]:
                 with suppress(AttributeError):
                     setattr(error, TRACE, span.get_trace_context())
                 raise
+            except BaseException as error:
+                if not context.was_suspended:
+                    raise
+                suspended = error  # another attempt goes on: for Sentry nothing has failed
+        if suspended is not None:
+            raise suspended
+
+
+def _masked_event(mask: Mask, event: Event, hint: dict[str, Any]) -> Event:
+    """Return what is sent while a job with secrets runs: neither what it logs nor the variables of its frames tell."""
+    return cast("Event", _masked(mask, serialize(dict(event))))
+
+
+def _masked(mask: Mask, value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _masked(mask, each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_masked(mask, each) for each in value]
+    return mask.in_value(value)
 
 
 #: A middleware: each attempt has a scope and a transaction of its own, and those of schedules check in.
