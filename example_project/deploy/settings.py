@@ -42,6 +42,6 @@ LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {"json": {"()": "qorworker.contrib.logs.JSONFormatter"}},
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "json"}},
+    "handlers": {"console": {"class": "qorworker.contrib.logs.ConsoleHandler", "formatter": "json"}},
     "root": {"handlers": ["console"], "level": "INFO"},
 }

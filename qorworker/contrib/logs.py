@@ -1,4 +1,4 @@
-"""Log lines of the project that say from which job they come: a filter, a formatter for JSON, one for structlog.
+"""Log lines of the project that say from which job they come: filter, formatter and handler, and one for structlog.
 
 Wherever a job runs. It needs no library.
 """
@@ -14,11 +14,12 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from qorworker.contrib.surrounding import surrounding
+from qorworker.system.console import Console
 
 if TYPE_CHECKING:  # ``LOGGING`` is read before models can be loaded
     from qorworker.execution.context import JobContext
 
-__all__ = ["JSONFormatter", "JobFilter", "add_job", "with_job"]
+__all__ = ["ConsoleHandler", "JSONFormatter", "JobFilter", "add_job", "with_job"]
 
 FIELDS = ("job_id", "job_name", "job_attempt")
 # What every record has; all else was given with ``extra``.
@@ -57,6 +58,16 @@ class JobFilter(logging.Filter):
             if not hasattr(record, name):  # a failure is logged after the run, and says itself of which job
                 setattr(record, name, current.get(name))
         return True
+
+
+class ConsoleHandler(logging.StreamHandler[Console]):
+    """Writes records to standard error of the worker, those of jobs as well, which land in their own logs, too.
+
+    In a job, other handlers for the console only write to its log.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(Console())
 
 
 class JSONFormatter(logging.Formatter):

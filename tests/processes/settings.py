@@ -14,3 +14,13 @@ if address := os.environ.get("QORWORKER_TEST_SENTRY"):
     import sentry_sdk
 
     sentry_sdk.init(address)
+
+if os.environ.get("QORWORKER_TEST_CONSOLE"):  # log lines as a container has them
+    LOGGING = {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"json": {"()": "qorworker.contrib.logs.JSONFormatter"}},
+        "handlers": {"console": {"class": "qorworker.contrib.logs.ConsoleHandler", "formatter": "json"}},
+        "root": {"handlers": ["console"], "level": "INFO"},
+    }
+    QORWORKER["MIDDLEWARE"] = ["qorworker.contrib.logs.with_job"]

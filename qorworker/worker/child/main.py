@@ -31,7 +31,7 @@ from qorworker.execution.execute import execute
 from qorworker.execution.messages import Record, Work, encode
 from qorworker.execution.output import Capture
 from qorworker.execution.queries import Tally
-from qorworker.system import processes
+from qorworker.system import console, processes
 from qorworker.system.memory_limit import memory_limit
 from qorworker.text.storable import text_of
 from qorworker.worker.board import Board
@@ -341,6 +341,7 @@ def _set_up(output: int, parent: int) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGUSR1, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
     processes.close_input()
+    console.keep()
     os.dup2(output, 1)
     os.dup2(output, 2)
     processes.unbuffer_output()
