@@ -39,6 +39,8 @@ def check(job_id: int, created_by: str, job_type: JobType[..., Any], using: str)
     were checked then. *created_by* stands for the start if that is not on record: the owner of its schedule, or empty
     for code.
     """
+    if created_by:  # SQLite and MySQL return a UUID without its hyphens
+        created_by = str(get_user_model()._meta.pk.to_python(created_by))
     requests = AuditEntry.objects.using(using).requesters(job_id, REQUESTS)
     actions = [action for action, _user_id in requests]
     if "enqueue" not in actions:

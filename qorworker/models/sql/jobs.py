@@ -21,6 +21,8 @@ GIVEN = (
     "name", "queue_name", "priority", "max_attempts", "limit_key", "fingerprint", "created_by_id", "rerun_of_id",
     "schedule_id",
 )  # fmt: skip
+PERSON = GIVEN.index("created_by_id")
+PLAIN = (type(None), int)  # what a project's key of users usually is
 UNIQUE = ("unique_key", "unique_among")
 _to_json = DjangoJSONEncoder(ensure_ascii=False).encode
 
@@ -55,7 +57,7 @@ def insert_timed_jobs(using: str, jobs: Sequence[Any], now: dt.datetime) -> None
         job.status = "scheduled" if job.run_after > now else "new"
     more = ("status", *_more(jobs))
     names = (*GIVEN, *more, "arguments", "run_after", f"enqueued_at={now_sql(connection)}", *_usual(using, model, more))
-    rows = [[*_given(job, more), _to_json(job.arguments), adapt(job.run_after)] for job in jobs]
+    rows = [[*_given(connection, job, more), _to_json(job.arguments), adapt(job.run_after)] for job in jobs]
     times, remaining = Times(connection), iter(jobs)
     for some in portions(connection, rows, weight):
         for row in insert_returning(connection, model, names, some, _returning(connection)):
@@ -85,7 +87,7 @@ def insert_unless_taken(
         every += [f"unique_until={now_sql(connection, repr(period.total_seconds()))}"]
     by_key = {job.unique_key: job for job in jobs}
     done, times = [], Times(connection)
-    for rows in portions(connection, [_values(job, columns, more) for job in jobs], weight):
+    for rows in portions(connection, [_values(connection, job, columns, more) for job in jobs], weight):
         for row in insert_returning(connection, model, every, rows, returning, leave_taken=True):
             job = by_key[row[3]]
             _complete(times, job, columns.status, row)
@@ -109,9 +111,9 @@ def _rows(
         document = _to_json([job.arguments for job in jobs])
         if weight([document]) <= LARGE:
             names = [f"{name}=value" if name == "arguments" else name for name in columns.names]
-            values = [*_given(jobs[0], more), *columns.due]
+            values = [*_given(connection, jobs[0], more), *columns.due]
             return insert_alike(connection, model, names, values, document, returning)
-    every = [_values(job, columns, more) for job in jobs]
+    every = [_values(connection, job, columns, more) for job in jobs]
     if len(every) == 1 and weight(every[0]) <= SMALL:
         return insert_returning(connection, model, columns.names, every, returning)
     several = list(portions(connection, every, weight))
@@ -166,12 +168,15 @@ def _more(jobs: Sequence[Any]) -> tuple[str, ...]:
     return more if jobs[0].batch_id is None else (*more, "batch_id")  # all of them belong to one batch, or none does
 
 
-def _values(job: Any, columns: Columns, more: tuple[str, ...]) -> list[Any]:
-    return [*_given(job, more), _to_json(job.arguments), *columns.due]
+def _values(connection: BaseDatabaseWrapper, job: Any, columns: Columns, more: tuple[str, ...]) -> list[Any]:
+    return [*_given(connection, job, more), _to_json(job.arguments), *columns.due]
 
 
-def _given(job: Any, more: tuple[str, ...]) -> Sequence[Any]:
-    values = _getter(more)(vars(job))  # the descriptors of foreign keys take their time
+def _given(connection: BaseDatabaseWrapper, job: Any, more: tuple[str, ...]) -> Sequence[Any]:
+    values: Sequence[Any] = _getter(more)(vars(job))  # the descriptors of foreign keys take their time
+    if type(values[PERSON]) not in PLAIN:  # such as a UUID, which not every driver takes
+        person = job._meta.get_field("created_by").get_db_prep_save(values[PERSON], connection)
+        values = [*values[:PERSON], person, *values[PERSON + 1 :]]
     return [_to_json(value) if isinstance(value, dict) else value for value in values] if more else values
 
 
