@@ -8,7 +8,8 @@ from typing import Any
 from django.apps import apps
 from django.forms import Media, Script
 
-THEMES = ("unfold", "jazzmin", "grappelli")  # apps that give the admin another look, for which there is a sheet
+# Apps that give the admin another look, for which there is a sheet.
+THEMES = ("unfold", "jazzmin", "grappelli", "djangocms_simple_admin_style")
 
 
 def _script(name: str) -> Any:

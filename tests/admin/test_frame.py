@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 
 import pytest
+from django.contrib.staticfiles import finders
 
+from qorworker.admin import media
 from tests.admin.support import BASE, a_worker, in_state, make_job, page_of, text_of, user_with
 
 pytestmark = [pytest.mark.django_db, pytest.mark.once]
@@ -94,3 +96,10 @@ def test_that_nobody_works_is_told_once(types, visitor):
     assert "No worker is running that serves the queue" in page
     assert "No worker is running.</strong>" not in page
     assert "No worker is running.</strong>" in text_of(visitor.get(page_of(in_state(types["open"], "done"))))
+
+
+@pytest.mark.parametrize("theme", media.THEMES)
+def test_a_theme_brings_its_sheet_before_ours(monkeypatch, theme):
+    monkeypatch.setattr(media.apps, "is_installed", lambda name: name == theme)
+    assert media._sheets() == [f"qorworker/{name}.css" for name in ("base", f"themes/{theme}", "qorworker", "controls")]
+    assert all(finders.find(sheet) for sheet in media._sheets())
