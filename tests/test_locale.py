@@ -26,7 +26,8 @@ LOCALE = PACKAGE / "locale"
 DJANGO = Path(find_spec("django").origin).parent
 DJANGO_LOCALES = ("conf/locale", "contrib/admin/locale", "contrib/auth/locale")
 QUOTES = {
-    "de": "„“", "es": "«»", "fr": "«»", "it": "«»", "ja": "「」", "nl": "“”", "pl": "„”", "pt_BR": "“”", "zh_Hans": "“”",
+    "de": "„“", "es": "«»", "fr": "«»", "it": "«»", "ja": "「」", "nl": "“”", "pl": "„”", "pt_BR": "“”",
+    "zh_Hans": "“”",
 }  # fmt: skip
 ALL = {0, 1, 2, 5, 1_000_000}
 SINGULAR = {language: {1} for language in QUOTES} | {"fr": {0, 1}, "pt_BR": {0, 1}, "ja": ALL, "zh_Hans": ALL}
