@@ -25,6 +25,7 @@ def server(engine: str, port: int, user: str) -> dict[str, Any]:
         "PORT": os.environ.get("EXAMPLE_DATABASE_PORT", port),
         "USER": os.environ.get("EXAMPLE_DATABASE_USER", user),
         "PASSWORD": os.environ.get("EXAMPLE_DATABASE_PASSWORD", ""),
+        "OPTIONS": {"connect_timeout": 4},  # seconds; a probe of the site waits for five
     }
 
 

@@ -118,6 +118,28 @@ def test_nothing_runs_as_root_and_the_file_system_is_read_only():
         assert locked["capabilities"]["drop"] == ["ALL"]
 
 
+def test_jobs_get_no_token_of_the_cluster():
+    assert [pod["automountServiceAccountToken"] for pod in PODS] == [False] * len(PODS)
+
+
+def test_a_job_without_memory_does_not_end_the_others():
+    assert unit_value("OOMPolicy") == "continue"
+
+
+def test_the_database_is_asked_where_the_site_asks_it():
+    # While its image sets it up, it answers at its socket only.
+    assert "--host 127.0.0.1" in COMPOSE["services"]["database"]["healthcheck"]["test"][-1]
+
+
+def test_the_probe_of_the_site_names_a_host_that_it_has(monkeypatch):
+    (code,) = SERVICES["web"]["healthcheck"]["test"][3:]
+    monkeypatch.setenv("EXAMPLE_HOSTS", "shop.example,www.shop.example")
+    asked = []
+    monkeypatch.setattr("urllib.request.urlopen", asked.append)
+    exec(code)  # noqa: S102 - as the container runs it
+    assert [request.get_header("Host") for request in asked] == ["shop.example"]
+
+
 def test_what_is_written_has_a_place():
     for pod in PODS:
         volumes = {volume["name"] for volume in pod["volumes"]}
