@@ -8,12 +8,13 @@ import signal
 import subprocess
 import sys
 from datetime import timedelta
+from io import StringIO
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import connection
+from django.db import ProgrammingError, connection
 
-from qorworker.management.selftest.trial import PREFIX
+from qorworker.management.selftest.trial import PREFIX, Trial
 from qorworker.models import Attempt, Job, Summary, Worker, database_now
 from qorworker.models.job_messages import SELF_TEST
 from qorworker.system import processes
@@ -102,6 +103,18 @@ def test_it_cleans_up_when_it_is_interrupted(transactional_db, tmp_path, number)
 
 
 @pytest.mark.once
+def test_without_the_right_to_store_jobs_it_says_so_before_it_starts_workers(transactional_db, monkeypatch):
+    def denied(execute, sql, *args):
+        if sql.startswith("INSERT"):
+            raise ProgrammingError("permission denied for table qorworker_job")
+        return execute(sql, *args)
+
+    monkeypatch.setattr(Trial, "start_workers", pytest.fail)
+    with connection.execute_wrapper(denied), pytest.raises(CommandError, match="permission denied for table"):
+        call_command("testworkers", stdout=StringIO())
+    assert rows_of_the_test() == []
+
+
 def test_its_workers_end_with_it_even_if_it_is_killed(transactional_db, tmp_path):
     mark = f"{MARK}=testworkers-{os.getpid()}"
     command = start(mark, tmp_path)

@@ -27,6 +27,8 @@ IDLE = 0.3  # seconds after which a worker without work is idle
 SLOW = 1.0  # seconds, beyond the longest pause between two polls, after which a job starts too late
 ARRIVAL = 5.0  # seconds for a notification
 TREE = 3  # processes of a job that is held
+REPORT = "Report this with the versions of database and driver: it must never happen."
+ROOM = f"Give workers a free processor. {see('howto/databases.md#what-a-worker-needs-of-its-database')}"
 
 
 def wake_ups(trial: Trial) -> Verdict:
@@ -84,7 +86,7 @@ def claims(trial: Trial) -> Verdict:
     attempts = Counter(Attempt.objects.using(trial.using).filter(job__in=ids).values_list("job", flat=True))
     twice = sum(max(starts[pk], attempts[pk]) > 1 for pk in ids)
     if twice:
-        return Verdict(f"Of {MANY} jobs {twice} were started more than once.", State.FAILED)
+        return Verdict(f"Of {MANY} jobs {twice} were started more than once.", State.FAILED, REPORT)
     shares = Counter(trial.jobs().filter(pk__in=ids).values_list("worker", flat=True))
     text = f"{len(shares)} workers started {MANY} jobs, each of them once."
     if len(shares) < WORKERS:
@@ -154,12 +156,8 @@ def _held(trial: Trial) -> tuple[Job, dict[int, int | None]]:
 
 
 CHECKS = (
-    Check(
-        "wake-ups",
-        wake_ups,
-        f"Give workers a free processor. {see('howto/databases.md#what-a-worker-needs-of-its-database')}",
-    ),
-    Check("claims", claims, "Report this with the versions of database and driver: it must never happen."),
+    Check("wake-ups", wake_ups, ROOM),
+    Check("claims", claims, ROOM),
     Check(
         "abort",
         abort,

@@ -93,6 +93,7 @@ class Trial:
         self._folder = tempfile.TemporaryDirectory(prefix=PREFIX)
         self.folder = Path(self._folder.name)
         clear_left_behind(self.using)
+        self._check_rights()
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -106,6 +107,11 @@ class Trial:
             clear(self.using, [self.queue])
         finally:
             self._folder.cleanup()
+
+    def _check_rights(self) -> None:
+        """Store a job and delete it. What the database says of that helps more than that no worker has started."""
+        self.enqueue()
+        clear(self.using, [self.queue])
 
     # Time.
 
