@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
@@ -28,11 +28,14 @@ class Server(Protocol):
 
 
 @contextmanager
-def private_server(engine: str) -> Iterator[Server]:
-    """A new, empty *engine*, ``"postgresql"`` or ``"mariadb"``, which is gone afterwards."""
+def private_server(engine: str, variables: Mapping[str, str] | None = None) -> Iterator[Server]:
+    """A new, empty *engine*, ``"postgresql"`` or ``"mariadb"``, which is gone afterwards.
+
+    *variables* are for its environment.
+    """
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)  # the server runs as a user of its own
-        server: Server = {"postgresql": PostgreSQL, "mariadb": MariaDB}[engine](Path(folder) / "data")
+        server: Server = {"postgresql": PostgreSQL, "mariadb": MariaDB}[engine](Path(folder) / "data", variables or {})
         server.start()
         try:
             yield server
@@ -46,8 +49,8 @@ def free_port() -> int:
 
 
 class PostgreSQL:
-    def __init__(self, data: Path) -> None:
-        self.data, self.port = data, free_port()
+    def __init__(self, data: Path, variables: Mapping[str, str]) -> None:
+        self.data, self.port, self.variables = data, free_port(), variables
         self.programs = max(Path("/usr/lib/postgresql").glob("*/bin"))
         data.mkdir()
         shutil.chown(data, "postgres")
@@ -56,7 +59,8 @@ class PostgreSQL:
             file.write(f"port = {self.port}\nunix_socket_directories = ''\n")
 
     def start(self) -> None:
-        self._run(f"{self.programs}/pg_ctl -w -s -D {self.data} -l {self.data}/log start")
+        given = " ".join(f"{name}={value}" for name, value in self.variables.items())
+        self._run(f"env {given} {self.programs}/pg_ctl -w -s -D {self.data} -l {self.data}/log start")
 
     def stop(self) -> None:
         self._run(f"{self.programs}/pg_ctl -w -s -D {self.data} -m fast stop")
@@ -75,8 +79,8 @@ class PostgreSQL:
 
 
 class MariaDB:
-    def __init__(self, data: Path) -> None:
-        self.data, self.port = data, free_port()
+    def __init__(self, data: Path, variables: Mapping[str, str]) -> None:
+        self.data, self.port, self.variables = data, free_port(), variables
         self.process: subprocess.Popen[bytes] | None = None
         install = ["mariadb-install-db", "--no-defaults", "--user=mysql", f"--datadir={data}"]
         install.append("--auth-root-authentication-method=normal")
@@ -86,6 +90,7 @@ class MariaDB:
         options = [f"--datadir={self.data}", f"--socket={self.data}/own.sock", "--bind-address=127.0.0.1"]
         self.process = subprocess.Popen(
             ["/usr/sbin/mariadbd", "--no-defaults", "--user=mysql", *options, f"--port={self.port}"],
+            env={**os.environ, **self.variables},
             stderr=subprocess.DEVNULL,
         )
         wait_until(self._answers, 60)

@@ -13,7 +13,7 @@ from qorworker.models import Attempt, Job, database_now
 from tests.chaos.__main__ import TRIALS
 from tests.chaos.faults import FAULTS
 from tests.chaos.harms import HARMS
-from tests.chaos.oracle import Oracle
+from tests.chaos.oracle import Figures, Oracle
 from tests.chaos.points import Control, Hook, around
 from tests.models.rows import make_job
 from tests.testapp import mixture
@@ -133,3 +133,21 @@ class TestTheOracle:
     def test_finds_lines_that_are_missing(self, oracle):
         self.done(oracle, mixture.loop)
         assert self.wrong(oracle) == {"log_gap": mixture.LOOP}
+
+    def test_finds_a_start_before_its_time(self, oracle):
+        job = self.done(oracle)
+        (oracle.folder / "due").write_text(f"{job.pk} 1.0\n")
+        assert self.wrong(oracle) == {"early": 1}
+
+    def test_finds_a_failure_of_which_nobody_heard_and_one_that_was_told_twice(self, oracle):
+        job = self.done(oracle)
+        Job.objects.update(status="exception", attempt=1)
+        self.moves = ((job.pk, "running", "exception"),)
+        Attempt.objects.update(outcome="failed")
+        oracle.payloads = []
+        assert self.wrong(oracle) == {"untold": 1}
+        about = {"job": {"id": job.pk, "attempt": 1}, "at": "x"}
+        oracle.payloads, oracle.figures = [{**about, "id": "a"}, {**about, "id": "a"}], Figures()
+        assert self.wrong(oracle) == {}
+        oracle.payloads, oracle.figures = [{**about, "id": "a"}, {**about, "id": "b"}], Figures()
+        assert self.wrong(oracle) == {"untold": 1}

@@ -182,7 +182,7 @@ def _one_round(using: str, rules: Sequence[Rule]) -> bool:
 def _watch(using: str, rules: Sequence[Rule]) -> None:
     """Report what is so now, and was not at the last look."""
     mark, now = _mark(using), database_now(using)
-    if mark.looked_at is not None and (now - mark.looked_at).total_seconds() < LOOKS:
+    if mark.looked_at is not None and abs((now - mark.looked_at).total_seconds()) < LOOKS:
         return
     found = look(using, mark, rules, now)
     with transaction.atomic(using=using):

@@ -5,10 +5,11 @@ Ids are given out before their rows are committed. So the ids that are missing a
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from qorworker.models import database_now
+from qorworker.models.clock import aware
 from qorworker.models.sql import summaries as sql
 from qorworker.models.sql.summaries import Range
 
@@ -30,7 +31,7 @@ class News:
 
 def news(using: str, table: str, after: int, known: Sequence[Sequence[int]], most: int) -> News:
     """Return the next *most* rows with ids above *after*, and those that have come in *known* gaps."""
-    now = int(time.time())
+    now = _now(using) if known else 0
     old = [[first, last, seen] for first, last, seen in known if seen > now - GAPS_KEPT]
     late = sql.ids_in(using, table, [(first, last) for first, last, _seen in old], MOST_LATE) if old else []
     for pk in late:
@@ -38,8 +39,14 @@ def news(using: str, table: str, after: int, known: Sequence[Sequence[int]], mos
     last, count = sql.next_ids(using, table, after, most)
     missing = sql.missing_ids(using, table, after, last)[-MOST_GAPS:] if count < last - after else []
     ranges = [*((pk, pk) for pk in late), *_between(missing, after + 1, last)]
+    now = now or (_now(using) if missing else 0)
     gaps = [*old, *([first, end, now] for first, end in missing)][-MOST_GAPS:]
     return News(ranges, last, gaps, not (late or count), count == most or len(late) == MOST_LATE)
+
+
+def _now(using: str) -> int:
+    """The time by the clock of the database: a machine whose clock is wrong must not give up the gaps of others."""
+    return int(aware(database_now(using)).timestamp())
 
 
 def _without(gap: Sequence[int], pk: int) -> Iterable[list[int]]:

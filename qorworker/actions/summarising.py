@@ -54,13 +54,14 @@ def _one_round(using: str, most: int) -> bool:
     groups = [*_groups(sql.ended, using, attempts.ranges), *_groups(sql.cancelled, using, entries.ranges)]
     mark.attempt, mark.attempt_gaps = attempts.last, attempts.gaps
     mark.entry, mark.entry_gaps = entries.last, entries.gaps
+    kept = kept_since(settings.SUMMARY_DAYS, using)
     with transaction.atomic(using=using):
         # First of all: it locks the row until the end, and on SQLite the database.
         if not mark.move_on(using):
             return True  # another process was faster, perhaps with fewer rows
         rows = Summary.objects.using(using)
-        rows.add(sums_of(groups, kept_since(settings.SUMMARY_DAYS)))
-        rows.forget(settings.SUMMARY_DAYS)
+        rows.add(sums_of(groups, kept))
+        rows.forget(kept)
     return attempts.may_have_more or entries.may_have_more
 
 

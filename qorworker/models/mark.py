@@ -38,8 +38,9 @@ class Mark(models.Model):
 
     @classmethod
     def is_recent(cls, using: str, seconds: float) -> bool:
-        """Return whether it was moved on within the last *seconds*."""
-        return cls._default_manager.using(using).filter(at__gt=DatabaseNow(-seconds)).exists()
+        """Return whether it was moved on within the last *seconds*. A clock that went back leaves a later time."""
+        rows = cls._default_manager.using(using)
+        return rows.filter(at__gt=DatabaseNow(-seconds), at__lte=DatabaseNow(seconds)).exists()
 
     def move_on(self, using: str) -> bool:
         """Store what was changed in it. Return False if another process was faster, which has changed the row."""

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from django.db import connections, models
 from django.db.models import Q
 
+from qorworker.models.clock import aware, database_now
 from qorworker.models.mark import Mark
 from qorworker.models.own import OwnQuerySet
 from qorworker.models.sql.summaries import Group
@@ -80,9 +81,9 @@ class Row(NamedTuple):
     numbers: tuple[Numbers, Numbers, Numbers, Numbers]  # as ``Sums.add`` takes them
 
 
-def kept_since(days: int) -> dict[int, int]:
+def kept_since(days: int, using: str) -> dict[int, int]:
     """Return for each length of spans the earliest start that is kept, if the longer ones are kept for *days*."""
-    now = int(dt.datetime.now(dt.UTC).timestamp())
+    now = int(aware(database_now(using)).timestamp())
     return {seconds: now - (FINE_KEPT if seconds == FINE else days * DAY) for seconds in SPANS}
 
 
@@ -134,10 +135,10 @@ class SummaryQuerySet(OwnQuerySet["Summary"]):
             update_fields=[*ENDS.values(), "cases"],
         )
 
-    def forget(self, days: int) -> int:
-        """Delete the rows that are no longer kept, which are those of *days* except for the shortest spans."""
+    def forget(self, kept: Mapping[int, int]) -> int:
+        """Delete the rows of spans of each length that begin before the time that *kept* has for it."""
         rule = Q()
-        for seconds, first in kept_since(days).items():
+        for seconds, first in kept.items():
             rule |= Q(seconds=seconds, start__lt=first)
         return self.filter(rule).delete()[0]
 

@@ -246,6 +246,14 @@ def test_more_than_fits_one_round_is_reported(settings, monkeypatch):
     assert Message.objects.count() == 10
 
 
+def test_a_clock_of_the_database_that_went_back_stops_no_messages(settings):
+    rules(settings, {})
+    attempt(Outcome.FAILED)
+    MessageMark.objects.update(at=database_now("default") + 3600 * SECOND)
+    message_if_due("default", 10.0)
+    assert Message.objects.count() == 1
+
+
 def test_without_rules_and_messages_two_short_statements_are_all(settings):
     with CaptureQueriesContext(connection) as queries:
         message_if_due("default", 10.0)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import time
 from collections import Counter
+from types import SimpleNamespace
 
 import pytest
 from django.db import connection, transaction
@@ -12,7 +14,7 @@ from django.test.utils import CaptureQueriesContext
 from qorworker.actions import news, pruning, summarising
 from qorworker.actions.summarising import summarise, summarise_if_due
 from qorworker.exceptions import InvalidTransition
-from qorworker.models import Attempt, AuditEntry, Job, Outcome, Summary, SummaryMark, database_now
+from qorworker.models import Attempt, AuditEntry, Job, Outcome, Summary, SummaryMark, database_now, summary
 from qorworker.models.clock import aware
 from qorworker.models.histogram import bucket_of, quantile
 from qorworker.models.sql import claim, exchange
@@ -258,11 +260,24 @@ def test_a_row_that_fills_a_gap_counts_and_the_rest_of_the_gap_is_kept():
 def test_a_gap_is_forgotten_after_a_day(monkeypatch):
     Attempt.objects.filter(job=ended()).update(id=2_000_000)
     summarise("default")
-    later = news.time.time() + news.GAPS_KEPT + 1
-    monkeypatch.setattr(news.time, "time", lambda: later)
+    later = database_now("default") + dt.timedelta(seconds=news.GAPS_KEPT + 1)
+    monkeypatch.setattr(news, "database_now", lambda using: later)
     Attempt.objects.filter(job=ended()).update(id=2_000_001)
     summarise("default")
     assert SummaryMark.current("default").attempt_gaps == []
+    assert sums() == {"done": 2}
+
+
+def test_a_machine_whose_clock_is_wrong_forgets_neither_gaps_nor_sums(monkeypatch):
+    Attempt.objects.filter(job=ended()).update(id=2_000_000)
+    summarise("default")
+    wrong = time.time() + 1e9
+    monkeypatch.setattr(time, "time", lambda: wrong)
+    later = SimpleNamespace(now=lambda zone: dt.datetime.fromtimestamp(wrong, zone))
+    monkeypatch.setattr(summary, "dt", SimpleNamespace(datetime=later, UTC=dt.UTC))
+    Attempt.objects.filter(job=ended()).update(id=2_000_001)
+    summarise("default")
+    assert SummaryMark.current("default").attempt_gaps
     assert sums() == {"done": 2}
 
 

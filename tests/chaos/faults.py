@@ -136,11 +136,14 @@ FAULTS: dict[str, Fault] = {
         "models/test_verbs_and_faults.py::test_a_verb_happens_with_its_record_or_not_at_all",
         f"{SCHEDULER}::test_whatever_statement_fails_it_is_all_or_nothing")),
     # Clocks and schedules.
-    "F51": Fault("the clock of a worker is wrong", "the database's counts", tests=(
+    "F51": Fault("clocks of workers and people are wrong, and jump", "the database's counts", (
+        "let clocks jump",), tests=(
         f"{SCHEDULER}::test_the_clock_of_the_worker_does_not_matter",)),
-    "F52": Fault("the clock of the database jumps ahead", "no slot twice", tests=(
+    "F52": Fault("the clock of the database jumps ahead", "no slot twice", (
+        "let the clock of the database jump",), tests=(
         f"{SCHEDULER}::test_a_clock_of_the_database_that_jumps_ahead_and_back_repeats_nothing",)),
-    "F53": Fault("the clock of the database goes back", "no slot twice", tests=(
+    "F53": Fault("the clock of the database goes back", "no slot twice", (
+        "let the clock of the database jump",), tests=(
         f"{SCHEDULER}::test_a_clock_of_the_database_that_goes_back_repeats_nothing",)),
     "F54": Fault("a time that the clocks leave out", "the first instant after it", tests=(
         f"{CRON}::test_a_fixed_time_that_does_not_exist_comes_at_the_first_instant_after_the_gap",)),

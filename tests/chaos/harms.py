@@ -8,13 +8,15 @@ import signal
 import sqlite3
 import time
 from collections.abc import Callable
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 
 from django.db import Error, connection, connections, transaction
 
 from qorworker.exceptions import QorWorkerError
-from qorworker.models import Job
+from qorworker.models import Attempt, Job
+from qorworker.models.job_messages import SENDER
+from tests.chaos.clocks import Clock
 from tests.chaos.mix import LEFT_ALONE
 from tests.chaos.stage import OPTIONS, Stage
 from tests.proxy import FaultProxy
@@ -23,6 +25,7 @@ from tests.support import RunningWorker, command_of, wait_until
 from tests.testapp import jobs, mixture
 from tests.trees import Gardener
 
+HOUR = 3600
 LEASE = float(str(OPTIONS["LEASE"]))
 Harm = Callable[["Scene"], None]
 HARMS: dict[str, Harm] = {}
@@ -35,6 +38,7 @@ class Scene:
     stage: Stage
     server: Server | None = None
     proxies: tuple[FaultProxy, ...] = ()
+    server_clocks: tuple[Clock, ...] = ()  # that of the *server*, if it can go wrong
 
     @property
     def chance(self) -> random.Random:
@@ -155,14 +159,12 @@ def standing_still(pids: list[int]):
 
 def is_free() -> bool:
     """Whether SQLite's file can be written to: the others hold its lock for a moment only."""
-    with sqlite3.connect(connection.settings_dict["NAME"], timeout=1.5, isolation_level=None) as other:
+    with closing(sqlite3.connect(connection.settings_dict["NAME"], timeout=1.5, isolation_level=None)) as other:
         try:
             other.execute("BEGIN IMMEDIATE")
             other.execute("ROLLBACK")
         except sqlite3.OperationalError:
             return False
-        finally:
-            other.close()
     return True
 
 
@@ -259,7 +261,7 @@ def run_poison(scene: Scene) -> None:
 def abort_what_runs(scene: Scene) -> None:
     scene.busy()
     begun, asked = time.monotonic(), {}
-    for job in Job.objects.running().exclude(name=mixture.once.name):
+    for job in Job.objects.running().exclude(name__in=(mixture.once.name, SENDER)):
         with suppress(QorWorkerError):
             job.abort()
             asked[job.pk] = job.attempt_token
@@ -288,6 +290,44 @@ def abort_hostile_trees(scene: Scene) -> None:
     for tree in trees:
         if left := tree.census():
             scene.stage.note("orphans", f"{len(left)} processes are left of {tree.program}", len(left))
+
+
+# Clocks.
+
+
+@contextmanager
+def nobody_loses_jobs(scene: Scene):
+    """Where no process dies and none stands still, no job is taken from its worker."""
+    lost = Attempt.objects.filter(outcome="lost")
+    before = lost.count()
+    yield
+    if taken := lost.count() - before:
+        scene.stage.violations.append(f"{taken} jobs were taken from workers that lived")
+
+
+@harm
+def let_clocks_jump(scene: Scene) -> None:
+    """The clocks of workers and people, each for itself, go wrong by an hour or are right again."""
+    with nobody_loses_jobs(scene):
+        for clock in scene.stage.clocks:
+            clock.go_wrong(scene.chance.choice((-HOUR, 0, HOUR)))
+        scene.busy()
+        time.sleep(2 * LEASE)
+        work_goes_on(scene, time.monotonic())
+
+
+@harm
+def let_the_clock_of_the_database_jump(scene: Scene) -> None:
+    """Back by an hour, and then an hour ahead of what it has ever shown: what is due does not wait for an hour."""
+    [clock] = scene.stage.clocks or scene.server_clocks
+    scene.busy()
+    with nobody_loses_jobs(scene):
+        (scene.stage.folder / "due").unlink(missing_ok=True)  # times were meant by the clock that now jumps
+        for offset in (clock.offset - HOUR, clock.offset + HOUR):
+            clock.go_wrong(offset)
+            time.sleep(2 * LEASE)
+        (scene.stage.folder / "due").unlink(missing_ok=True)
+        work_goes_on(scene, time.monotonic())
 
 
 # The database and the way there.

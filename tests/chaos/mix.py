@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -15,9 +16,10 @@ from django.contrib.auth import get_user_model
 from qorworker import Every, Schedule
 from qorworker.exceptions import QorWorkerError
 from qorworker.models import Batch, Job
+from qorworker.models.job_messages import SENDER
 from tests.testapp import mixture
 
-KINDS = ("once", "plain", "plain", "walk", "loop", "together", "together", "short", "asks", "approved")
+KINDS = ("once", "plain", "plain", "walk", "loop", "together", "together", "short", "asks", "approved", "fails")
 LEFT_ALONE = 100  # the priority of jobs that trials wait for themselves
 SECONDS = (0.0, 0.05, 0.3, 1.0)
 VERBS = ("abort", "pause", "resume", "answer", "approve", "retry", "cancel", "run now", "rerun", "run schedule")
@@ -52,8 +54,14 @@ class People:
                 self.note("accepted", first)
                 self.note("accepted", mixture.plain.using(after=first).enqueue(folder=self.spans, seconds=0.05))
             case _:
-                later = mixture.plain.using(run_after=timedelta(seconds=self.random.uniform(0.2, 2.0)))
-                self.note("accepted", later.enqueue(folder=self.spans, seconds=0.0))
+                self.later(self.random.uniform(0.2, 2.0))
+
+    def later(self, seconds: float) -> None:
+        due = time.clock_gettime(time.CLOCK_BOOTTIME) + seconds
+        job = mixture.plain.using(run_after=timedelta(seconds=seconds)).enqueue(folder=self.spans, seconds=0.0)
+        self.note("accepted", job)
+        with (self.folder / "due").open("a") as file:
+            file.write(f"{job.pk} {due}\n")
 
     def batch(self, calls: list[Any]) -> Batch:
         at_end = mixture.at_end.bind(folder=self.spans)
@@ -103,7 +111,9 @@ class People:
         if verb == "run schedule":
             for schedule in Schedule.objects.filter(name="ticks"):
                 self.note("accepted", schedule.run_now())
-        yield from rows[verb]().exclude(priority=LEFT_ALONE).order_by("?")[: self.random.randint(1, 4)]
+        yield from (
+            rows[verb]().exclude(priority=LEFT_ALONE).exclude(name=SENDER).order_by("?")[: self.random.randint(1, 4)]
+        )
 
 
 class Call:

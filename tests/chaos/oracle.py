@@ -7,23 +7,31 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from django.db.models import Count
 
 from qorworker import JobType
 from qorworker.models import Attempt, Job, JobQuerySet
+from qorworker.models.job_messages import SENDER
+from qorworker.status import RETRIED
 from tests.chaos.mix import requests
 from tests.support import Transitions
 from tests.testapp import mixture
 from tests.testapp.models import Shop
 
 KEEPS_A_LEDGER = {job_type.name for job_type in vars(mixture).values() if isinstance(job_type, JobType)}
+ZEROS = (
+    "lost", "dup_start", "dup_done", "overlap", "orphans", "limbo", "log_gap", "innocents", "zombies", "early",
+    "untold",
+)  # fmt: skip
+EARLY = 0.05  # seconds: the clocks of processes and of a server are not read at the same moment
 FINISHED = ("done", "exception", "killed", "cancelled")
 
 
 @dataclass
 class Figures:
-    """Those of one trial. Each of the first nine has to be 0."""
+    """Those of one trial. Each that is in ``ZEROS`` has to be 0."""
 
     lost: int = 0  # accepted jobs that are not in the database any more, or never ended
     dup_start: int = 0  # starts beyond those that a job may have
@@ -34,18 +42,20 @@ class Figures:
     log_gap: int = 0  # lines that are missing from the log of a job whose worker lived
     innocents: int = 0  # processes of others that are gone
     zombies: int = 0  # children of a worker that nobody has reaped
+    early: int = 0  # starts before their time
+    untold: int = 0  # failures of which the receiver of messages has not heard, and messages beyond one for each
     stale: int = 0  # attempts that came to their end after another had begun, as one may that was frozen
     jobs: int = 0
     starts: int = 0
     faults: int = 0
+    messages: int = 0  # that were received
     recovery: list[float] = field(default_factory=list)  # seconds until the jobs of what died were settled
 
     def __add__(self, other: Figures) -> Figures:
         return Figures(*(getattr(self, each.name) + getattr(other, each.name) for each in fields(self)))
 
     def wrong(self) -> dict[str, int]:
-        names = [each.name for each in fields(self)][:9]
-        return {name: getattr(self, name) for name in names if getattr(self, name)}
+        return {name: getattr(self, name) for name in ZEROS if getattr(self, name)}
 
     def as_json(self) -> dict[str, object]:
         values = {each.name: getattr(self, each.name) for each in fields(self)}
@@ -67,6 +77,17 @@ def unfinished() -> JobQuerySet:
     return Job.objects.exclude(pk__in=ended).exclude(pk__in=held)
 
 
+def untold(payloads: list[dict[str, Any]]) -> set[tuple[int, int]]:
+    """The failures of which no message was received: jobs with the numbers of their attempts.
+
+    A job that was cancelled, aborted or ended otherwise behind its last failure is reported as that, or not at all.
+    """
+    told = {(payload["job"]["id"], payload["job"]["attempt"]) for payload in payloads}
+    rows = Attempt.objects.filter(outcome__in=RETRIED).exclude(job__name=SENDER)
+    failures = rows.values_list("job", "number", "job__attempt", "job__status")
+    return {(pk, at) for pk, at, last, status in failures if at != last or status == "exception"} - told
+
+
 def stale(lines: list[str]) -> int:
     """How many of the attempts in a ledger ended after a later one had begun."""
     begins = [line[6:] for line in lines if line.startswith("begin ")]
@@ -80,8 +101,12 @@ def stale(lines: list[str]) -> int:
 class Oracle:
     """Compares all there is. Everything must have ended before."""
 
-    def __init__(self, folder: Path, transitions: Transitions) -> None:
+    def __init__(
+        self, folder: Path, transitions: Transitions, payloads: Iterable[dict[str, Any]] | None = None
+    ) -> None:
+        """:param payloads: what a receiver of messages has got; None: there is none."""
         self.folder, self.transitions = folder, transitions
+        self.payloads = None if payloads is None else list(payloads)
         self.figures = Figures()
         self.violations: list[str] = []
 
@@ -95,9 +120,12 @@ class Oracle:
         self.figures.jobs += len(self.jobs)
         self.look_at_accepted()
         self.look_at_starts()
+        self.look_at_times()
         self.look_at_ends()
         self.look_at_effects()
         self.look_at_logs()
+        if self.payloads is not None:
+            self.look_at_messages(self.payloads)
 
     def look_at_accepted(self) -> None:
         for pk in self.requests.get("accepted", ()):
@@ -123,6 +151,17 @@ class Oracle:
                 self.count("dup_start", f"job {pk} {job.name} began {begins} times, noted {notes.get(pk, 0)}")
             if job.max_attempts == 1 and begins > 1 + allowed[pk]:
                 self.count("dup_start", f"job {pk} {job.name} began {begins} times, retried {allowed[pk]} times")
+
+    def look_at_times(self) -> None:
+        """No job began before its time, unless people told it to."""
+        path = self.folder / "due"
+        hurried = {*self.requests.get("run now", ()), *self.requests.get("resume", ())}
+        due = dict(line.split() for line in path.read_text().splitlines()) if path.exists() else {}
+        for pk, lines in self.spans():
+            if str(pk) in due and pk not in hurried:
+                begun = float(lines[0].split()[4])
+                if begun < float(due[str(pk)]) - EARLY:
+                    self.count("early", f"job {pk} began {float(due[str(pk)]) - begun:.2f} s before its time")
 
     def spans(self) -> Iterable[tuple[int, list[str]]]:
         for path in (self.folder / "spans").iterdir():
@@ -165,3 +204,16 @@ class Oracle:
         for job in loops:
             if missing := wanted - set(job.log.values_list("text", flat=True)):
                 self.count("log_gap", f"job {job.pk} lacks {sorted(missing)}", len(missing))
+
+    def look_at_messages(self, payloads: list[dict[str, Any]]) -> None:
+        """A message may be sent twice, with the same id. Each failure has one id."""
+        self.figures.messages += len(payloads)
+        for pk, number in untold(payloads):
+            self.count("untold", f"attempt {number} of job {pk} failed, and no message came")
+        ids: dict[tuple[object, ...], set[str]] = {}
+        for payload in payloads:
+            job = payload["job"]
+            ids.setdefault((job["id"], job["attempt"], payload["at"]), set()).add(payload["id"])
+        for failure, found in ids.items():
+            if len(found) > 1:
+                self.count("untold", f"{failure} was reported by {len(found)} messages", len(found) - 1)

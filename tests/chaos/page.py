@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from tests.chaos.faults import FAULTS
+from tests.chaos.oracle import ZEROS
 from tests.security.register import CASES
 
 Result = dict[str, Any]
-ZEROS = ("lost", "dup_start", "dup_done", "overlap", "orphans", "limbo", "log_gap", "innocents", "zombies")
 KILLS = (
     "kill a child", "kill a worker and start another", "kill a worker for good", "kill a machine", "kill a fork server",
     "stop a worker and kill it soon", "stop a worker twice", "stop a worker", "restart all one by one", "run poison",
@@ -27,9 +27,10 @@ the same timing. CI runs a slice of it for every change (`report --slice`).
 
 While faults are injected, two workers run jobs of every kind: with one attempt and with many, loops with
 checkpoints, loops with transactions, batches and their callbacks, chains, jobs that share a process, questions,
-approvals, a schedule that fires each second. A process of people enqueues them and aborts, pauses, retries, cancels and
-answers. Jobs write their starts and ends to files; people note what was accepted after the commit; a trigger in the
-database notes every change of a status. Then all three are compared. Leases are 3 seconds, and observation is 1 second.
+approvals, a schedule that fires each second. Failures are reported to a receiver of webhooks. A process of people
+enqueues jobs and aborts, pauses, retries, cancels and answers. Jobs write their starts and ends to files; people note
+what was accepted after the commit; a trigger in the database notes every change of a status. Then all three are
+compared. Leases are 3 seconds, and observation is 1 second.
 
 | Figure | Must be 0: the number of |
 | --- | --- |
@@ -42,6 +43,8 @@ database notes every change of a status. Then all three are compared. Leases are
 | `log_gap` | lines missing from logs of jobs whose worker lived |
 | `innocents` | processes of others that were ended |
 | `zombies` | ended processes that no worker has reaped |
+| `early` | starts before their time |
+| `untold` | failures of which no message came, and messages beyond one for each |
 
 `stale` need not be 0: attempts of frozen processes that came to their end after another had begun. Their writes are
 refused.

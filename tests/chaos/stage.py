@@ -16,11 +16,14 @@ from django.db import Error, close_old_connections, connection
 
 from qorworker import Schedule
 from qorworker.exceptions import QorWorkerError
-from qorworker.models import Batch, Job
+from qorworker.models import Batch, Job, MessageMark
+from qorworker.models.job_messages import SENDER
+from tests.chaos.clocks import Clock
 from tests.chaos.mix import People, decider
-from tests.chaos.oracle import Figures, Oracle, unfinished
+from tests.chaos.oracle import Figures, Oracle, unfinished, untold
 from tests.chaos.points import FOLDER, Control
 from tests.chaos.trees import children_of
+from tests.messages.receiver import receiving
 from tests.support import (
     ROOT,
     WITH_THE_TESTS,
@@ -55,6 +58,7 @@ class Stage:
     options: dict[str, object] = field(default_factory=lambda: dict(OPTIONS))
     machine: bool = False  # each worker in a PID namespace of its own
     ports: tuple[int, ...] = ()  # of proxies on the way to the database: each worker takes the next one
+    clocks: tuple[Clock, ...] = ()  # of people, and of workers, which take the other ones in turn; one: of all
     figures: Figures = field(default_factory=Figures)
     violations: list[str] = field(default_factory=list)
 
@@ -65,6 +69,9 @@ class Stage:
         self.dead: list[RunningWorker] = []
         self.refused = ""
         self.people: subprocess.Popen[bytes] | None = None
+        self.receiver = self.stack.enter_context(receiving())
+        webhook = {"url": self.receiver.url, "secret": "hunter2", "private_addresses": True}
+        self.options |= {"MESSAGES": [{"name": "failures", "on": ["failed", "attempt_failed"], "webhook": webhook}]}
         self.bystanders = [self.stack.enter_context(bystander()) for _ in range(BYSTANDERS)]
         (self.folder / "spans").mkdir()
         Control(self.folder)  # before processes look for it
@@ -85,9 +92,17 @@ class Stage:
     def next_port(self) -> int | None:
         return self.ports[len(self.port_of) % len(self.ports)] if self.ports else None
 
+    def clock_of(self, number: int) -> dict[str, str]:
+        """The variables that let a process have its clock; people are number 0."""
+        if not self.clocks:
+            return {}
+        workers = self.clocks[1:] or self.clocks
+        return self.clocks[0].variables if number == 0 else workers[number % len(workers)].variables
+
     def start_worker(self) -> RunningWorker:
         given = {"folder": self.folder, "processes": self.processes, "machine": self.machine}
-        given |= {"variables": self.variables, "port": (port := self.next_port())}
+        variables = {**self.variables, **self.clock_of(len(self.port_of) + 1)}
+        given |= {"variables": variables, "port": (port := self.next_port())}
         worker = self.stack.enter_context(running_worker(*ARGUMENTS, **given, **self.options, ready=self.machine))
         worker.pid = worker.pid or worker.process.pid  # it may be killed before it is ready
         self.running.append(worker)
@@ -99,7 +114,7 @@ class Stage:
             self.people = subprocess.Popen(
                 [*WITH_THE_TESTS, sys.executable, "-m", "tests.chaos.people", str(self.chance.random()), self.folder],
                 cwd=ROOT,
-                env={**environment(port=self.next_port(), **self.options), **self.variables},
+                env={**environment(port=self.next_port(), **self.options), **self.variables, **self.clock_of(0)},
                 stdout=log,
                 stderr=log,
             )
@@ -156,7 +171,9 @@ class Stage:
             batches = list(Batch.objects.open().values_list("pk", flat=True)[:5])
             self.violations.append(f"not over: open batches {batches}, last refusal {self.refused}")
         self.look_at_processes()
-        oracle = Oracle(self.folder, self.transitions)
+        with suppress(AssertionError):  # the oracle finds what is missing
+            wait_until(lambda: not untold(self.receiver.payloads), 30)
+        oracle = Oracle(self.folder, self.transitions, self.receiver.payloads)
         oracle.look()
         self.figures += oracle.figures
         self.violations += oracle.violations
@@ -181,6 +198,7 @@ class Stage:
         for job in Job.objects.awaiting_approval():
             self.use(job.approve, by=decider())
         self.use(Job.objects.paused().resume)
+        self.use(Job.objects.filter(name=SENDER, status="scheduled").run_now)
 
     def use(self, verb: Callable[..., object], **how: object) -> None:
         try:
@@ -232,13 +250,22 @@ class Stage:
                 break
         for path in (self.folder / "spans").iterdir():
             path.unlink()
-        (self.folder / "accepted").unlink(missing_ok=True)
+        for name in ("accepted", "due"):
+            (self.folder / name).unlink(missing_ok=True)
+        self.receiver.got.clear()
         decider()
 
     def begin(self) -> None:
-        """Let people begin."""
+        """Let people begin, as soon as a worker looks for what fails: what was before is not reported."""
+        wait_until(self.is_watched, 60)
         People(self.chance, self.folder).schedule()
         self.start_people()
+
+    def is_watched(self) -> bool:
+        self.replace_dead()
+        with suppress(Error):
+            return MessageMark.objects.exists()
+        return False
 
 
 @contextmanager

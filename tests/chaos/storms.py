@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from tests.chaos import clocks
+from tests.chaos.clocks import Clock
 from tests.chaos.database import new_database
 from tests.chaos.harms import HARMS, SPANS, Scene
 from tests.chaos.outages import use
@@ -19,10 +21,12 @@ from tests.servers import private_server
 from tests.settings import ENGINE
 from tests.support import recorded_transitions
 
-OWN_SERVER = {"restart the server", "kill the server", "end all sessions", "use up all connections"}
+CUT_OFF = {"restart the server", "kill the server", "end all sessions", "use up all connections"}
 THROUGH_PROXIES = {
-    *OWN_SERVER, "cut all connections", "cut one worker off", "cut after commits", "slow the database down",
+    *CUT_OFF, "cut all connections", "cut one worker off", "cut after commits", "slow the database down",
 }  # fmt: skip
+ONE_CLOCK = "let the clock of the database jump"  # for SQLite that of each process, which have one machine
+OWN_CLOCKS = "let clocks jump"
 MACHINES = {"kill a worker for good", "kill a machine"}
 
 
@@ -61,25 +65,33 @@ def fits(harm: str, database: str = ENGINE) -> bool:
     """Whether this can be done to such a database."""
     if harm == "lock the file":
         return database == "sqlite"
-    return database != "sqlite" or harm not in {*THROUGH_PROXIES, "lock rows"}
+    if harm in (ONE_CLOCK, OWN_CLOCKS) and not clocks.is_possible():
+        return False
+    return database != "sqlite" or harm not in {*THROUGH_PROXIES, "lock rows", OWN_CLOCKS}
 
 
 @contextmanager
 def scene(harm: str, chance: random.Random) -> Iterator[Scene]:
     with ExitStack() as stack:
         server, proxies = None, ()
-        if harm in OWN_SERVER:
-            server = stack.enter_context(private_server(ENGINE))
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        folder.chmod(0o755)  # a server reads its clock there
+        names = {OWN_CLOCKS: ("people", "a", "b"), ONE_CLOCK: ("all",)}.get(harm, ())
+        own_clocks = tuple(Clock(folder, name) for name in names)
+        if harm in CUT_OFF or (harm == ONE_CLOCK and ENGINE != "sqlite"):
+            variables = own_clocks[0].variables if own_clocks else {}
+            server = stack.enter_context(private_server(ENGINE, variables))
             use(server)
         stack.enter_context(new_database())
         transitions = stack.enter_context(recorded_transitions())
-        if harm in THROUGH_PROXIES:
+        if harm in THROUGH_PROXIES or server:
             from django.db import connection
 
             port = server.port if server else int(connection.settings_dict["PORT"])
             proxies = tuple(stack.enter_context(FaultProxy(port)) for _ in range(2))
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        of_server = own_clocks if server else ()
         stage = Stage(folder, transitions, chance, machine=harm in MACHINES, ports=tuple(p.port for p in proxies))
+        stage.clocks = () if server else own_clocks
         stack.enter_context(stage)
         SPANS.append(str(folder / "spans"))
-        yield Scene(stage, server, proxies)
+        yield Scene(stage, server, proxies, of_server)
