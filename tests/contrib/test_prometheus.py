@@ -18,6 +18,7 @@ from django.test import RequestFactory
 from django.test.utils import CaptureQueriesContext
 from prometheus_client.parser import text_string_to_metric_families
 
+from qorworker import metrics
 from qorworker.contrib.prometheus.collector import registry
 from qorworker.contrib.prometheus.management.commands import exportmetrics
 from qorworker.contrib.prometheus.views import metrics_view
@@ -116,6 +117,23 @@ class TestCommand:
         said = StringIO()
         call_command(exportmetrics.Command(), "--once", stdout=said)
         assert 'qorworker_jobs{queue="default",state="queued"} 0.0' in said.getvalue()
+
+    def test_while_one_scrape_waits_for_the_database_no_others_pile_up(self, monkeypatch):
+        monkeypatch.setattr(exportmetrics, "PATIENCE", 0)
+        exported = exportmetrics.OwnConnections()
+        with exported.turn, pytest.raises(TimeoutError, match="has not answered the scrape before"):
+            exported.collect()
+
+    def test_a_scrape_gives_back_its_connections_even_if_it_fails(self, monkeypatch):
+        closed = []
+        monkeypatch.setattr(exportmetrics.connections, "close_all", lambda: closed.append(True))
+        exported = exportmetrics.OwnConnections()
+        assert list(exported.collect())
+        monkeypatch.setattr(metrics, "queues", lambda: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            exported.collect()
+        assert closed == [True, True]
+        assert not exported.turn.locked()
 
     @pytest.mark.process
     def test_it_serves_until_it_gets_a_signal(self, transactional_db):  # noqa: F811

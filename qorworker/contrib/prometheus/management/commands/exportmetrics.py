@@ -3,24 +3,35 @@
 from __future__ import annotations
 
 import signal
+import threading
+from contextlib import ExitStack
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import close_old_connections
+from django.db import connections
 from prometheus_client import generate_latest, start_http_server
 
 from qorworker.contrib.prometheus.collector import JobsCollector, registry
 
+PATIENCE = 5.0  # seconds that a scrape waits for the one before
+
 
 class OwnConnections(JobsCollector):
-    """Collects in a thread of the server, which has to give back its connections."""
+    """Collects in a thread of the server, which has to give back its connections: one at a time.
+
+    While the database is silent, each scrape would leave one more thread behind, with a connection.
+    """
+
+    def __init__(self) -> None:
+        self.turn = threading.Lock()
 
     def collect(self) -> Any:
-        close_old_connections()
-        try:
+        if not self.turn.acquire(timeout=PATIENCE):
+            raise TimeoutError("The database has not answered the scrape before.")
+        with ExitStack() as ended:
+            ended.callback(self.turn.release)
+            ended.callback(connections.close_all)  # whatever ``CONN_MAX_AGE`` is: this thread ends
             return list(super().collect())
-        finally:
-            close_old_connections()
 
 
 class Command(BaseCommand):
