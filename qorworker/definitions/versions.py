@@ -47,7 +47,7 @@ def upgraded(job_type: JobType[..., Any], stored: Mapping[str, Any], version: in
         json.dumps(made, allow_nan=False)
     except (DatabaseError, InterfaceError):
         raise
-    except Exception as error:  # code of the project
+    except (Exception, SystemExit) as error:  # code of the project
         raise _failure(job_type, version, f"{type(error).__name__}: {error}") from error
     return dict(made)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 from django.db import OperationalError
 
@@ -95,6 +97,7 @@ def fail(arguments, version):
     ("upgrade", "why"),
     [
         (fail, "KeyError: 'gone'"),
+        (lambda arguments, version: sys.exit(0), "SystemExit: 0"),
         (lambda arguments, version: None, "must return a dict, not NoneType"),
         (lambda arguments, version: {"address": object()}, "not JSON serializable"),
         (lambda arguments, version: {"address": float("nan")}, "Out of range float"),
