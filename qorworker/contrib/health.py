@@ -13,7 +13,7 @@ from django.urls import path
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from qorworker.contrib.without_transaction import without_transaction
+from qorworker.contrib.watched import log_unavailable, without_transaction
 from qorworker.exceptions import NotMigrated
 from qorworker.models import Job, Worker
 from qorworker.models.tables import require_tables
@@ -27,7 +27,7 @@ app_name = "qorworker_health"
 @never_cache
 def live(request: HttpRequest) -> JsonResponse:
     """Whether this process answers. It asks no database: a restart would not mend that."""
-    return _answer({})
+    return _answer(request, {})
 
 
 @without_transaction
@@ -35,7 +35,7 @@ def live(request: HttpRequest) -> JsonResponse:
 @never_cache
 def ready(request: HttpRequest) -> JsonResponse:
     """Whether this process can work: its database answers and has the tables of this code."""
-    return _answer({"database": _database_problem()})
+    return _answer(request, {"database": _database_problem()})
 
 
 @without_transaction
@@ -44,11 +44,11 @@ def ready(request: HttpRequest) -> JsonResponse:
 def workers(request: HttpRequest) -> JsonResponse:
     """Whether each queue that needs one has a living worker."""
     if problem := _database_problem():
-        return _answer({"database": problem})
+        return _answer(request, {"database": problem})
     served = {queue for worker in Worker.objects.alive() for queue in worker.queues}
     needed = [name for name in queues_of_workers() if backend_of(name).needs_workers]
     without = sum(name not in served for name in needed)
-    return _answer({"workers": f"no worker for {without} of {len(needed)} queues" if without else ""})
+    return _answer(request, {"workers": f"no worker for {without} of {len(needed)} queues" if without else ""})
 
 
 def _database_problem() -> str:
@@ -61,10 +61,13 @@ def _database_problem() -> str:
     return ""
 
 
-def _answer(problems: dict[str, str]) -> JsonResponse:
+def _answer(request: HttpRequest, problems: dict[str, str]) -> JsonResponse:
     """Return 200 if nothing is wrong, else 503 with what is."""
     found: dict[str, Any] = {name: problem for name, problem in problems.items() if problem}
-    return JsonResponse({"ok": not found, **found}, status=503 if found else 200)
+    response = JsonResponse({"ok": not found, **found}, status=503 if found else 200)
+    if found:
+        log_unavailable(request, response, ", ".join(f"{name}: {problem}" for name, problem in found.items()))
+    return response
 
 
 urlpatterns = [

@@ -69,3 +69,10 @@ def test_no_view_needs_a_transaction_that_the_project_begins_for_each_request(vi
     for database in connections.settings.values():
         monkeypatch.setitem(database, "ATOMIC_REQUESTS", True)
     assert BaseHandler().make_view_atomic(view) is view
+
+
+def test_what_is_wrong_is_a_warning_since_errors_would_be_mailed_for_each_probe(client, settings, caplog):
+    settings.ROOT_URLCONF = health
+    assert client.get("/workers/").status_code == 503
+    (record,) = [record for record in caplog.records if record.name == "django.request"]
+    assert (record.levelname, record.getMessage()) == ("WARNING", "/workers/: workers: no worker for 4 of 4 queues")

@@ -13,7 +13,7 @@ from urllib.request import urlopen
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
-from django.db import connection
+from django.db import OperationalError, connection
 from django.test import RequestFactory
 from django.test.utils import CaptureQueriesContext
 from prometheus_client.parser import text_string_to_metric_families
@@ -105,6 +105,17 @@ class TestView:
 
     def test_only_reading_is_allowed(self):
         assert metrics_view(token=None)(RequestFactory().post("/metrics")).status_code == 405
+
+    def test_without_the_database_it_says_so_without_an_error_for_each_scrape(self, monkeypatch, caplog):
+        def fail():
+            raise OperationalError("gone away")
+
+        monkeypatch.setattr(metrics, "queues", fail)
+        response = ask(metrics_view(token=None))
+        assert (response.status_code, response.content) == (503, b"")
+        assert [(each.levelname, each.getMessage()) for each in caplog.records] == [
+            ("WARNING", "/metrics: the database: gone away")
+        ]
 
     def test_openmetrics_is_spoken_with_those_who_accept_it(self):
         response = ask(metrics_view(token=None), accept="application/openmetrics-text; version=1.0.0")

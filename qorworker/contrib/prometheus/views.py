@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from django.core.exceptions import ImproperlyConfigured
+from django.db import Error
 from django.http import HttpRequest, HttpResponse
 from django.utils.crypto import constant_time_compare
 from django.views.decorators.cache import never_cache
@@ -12,7 +13,7 @@ from django.views.decorators.http import require_safe
 from prometheus_client.exposition import choose_encoder
 
 from qorworker.contrib.prometheus.collector import registry
-from qorworker.contrib.without_transaction import without_transaction
+from qorworker.contrib.watched import log_unavailable, without_transaction
 
 View = Callable[[HttpRequest], HttpResponse]
 
@@ -35,6 +36,11 @@ def metrics_view(*, token: str | None) -> View:
         if token is not None and not constant_time_compare(request.headers.get("Authorization", ""), f"Bearer {token}"):
             return HttpResponse(status=401, headers={"WWW-Authenticate": "Bearer"})
         encode, content_type = choose_encoder(request.headers.get("Accept", ""))
-        return HttpResponse(encode(exported), content_type=content_type)
+        try:
+            return HttpResponse(encode(exported), content_type=content_type)
+        except Error as error:
+            unavailable = HttpResponse(status=503)
+            log_unavailable(request, unavailable, f"the database: {error}")
+            return unavailable
 
     return metrics
