@@ -14,7 +14,8 @@ from importlib import import_module
 from importlib.util import find_spec
 
 TRIALS = (
-    "crashes", "freezes", "kills", "peers", "report", "restarts", "silences", "storms", "trees", "upgrades",
+    "crashes", "firing", "freezes", "kills", "peers", "races", "report", "restarts", "silences", "soak", "storms",
+    "trees", "upgrades", "zones",
 )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from django.db.models import Count
 
 from qorworker import JobType
-from qorworker.models import Attempt, Job, JobQuerySet
+from qorworker.models import Attempt, Job, JobQuerySet, Message
 from qorworker.models.job_messages import SENDER
 from qorworker.status import RETRIED
 from tests.chaos.mix import requests
@@ -77,15 +77,18 @@ def unfinished() -> JobQuerySet:
     return Job.objects.exclude(pk__in=ended).exclude(pk__in=held)
 
 
-def untold(payloads: list[dict[str, Any]]) -> set[tuple[int, int]]:
+def untold(folder: Path, payloads: list[dict[str, Any]]) -> set[tuple[int, int]]:
     """The failures of which no message was received: jobs with the numbers of their attempts.
 
     A job that was cancelled, aborted or ended otherwise behind its last failure is reported as that, or not at all.
+    Those that people retried are left out: they may have been aborted before.
     """
+    retried = requests(folder).get("retry", ())
     told = {(payload["job"]["id"], payload["job"]["attempt"]) for payload in payloads}
     rows = Attempt.objects.filter(outcome__in=RETRIED).exclude(job__name=SENDER)
     failures = rows.values_list("job", "number", "job__attempt", "job__status")
-    return {(pk, at) for pk, at, last, status in failures if at != last or status == "exception"} - told
+    wanted = {(pk, at) for pk, at, last, status in failures if at != last or status == "exception"}
+    return {(pk, at) for pk, at in wanted - told if pk not in retried}
 
 
 def stale(lines: list[str]) -> int:
@@ -208,8 +211,10 @@ class Oracle:
     def look_at_messages(self, payloads: list[dict[str, Any]]) -> None:
         """A message may be sent twice, with the same id. Each failure has one id."""
         self.figures.messages += len(payloads)
-        for pk, number in untold(payloads):
-            self.count("untold", f"attempt {number} of job {pk} failed, and no message came")
+        for pk, number in untold(self.folder, payloads):
+            rows = Attempt.objects.filter(job=pk).values_list("number", "outcome", "counted", "finished_at")
+            stored = list(Message.objects.filter(job=pk).values_list("event", "state", "error"))
+            self.count("untold", f"attempt {number} of job {pk} failed, no message came: {list(rows)}, {stored}")
         ids: dict[tuple[object, ...], set[str]] = {}
         for payload in payloads:
             job = payload["job"]

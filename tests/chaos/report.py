@@ -31,7 +31,9 @@ SLICE = (
 OTHERS = {  # trials that have been there before, with their options for one run
     "trees": ("--rounds", "20"), "freezes": ("--rounds", "5"), "kills": ("--seconds", "60"),
     "restarts": ("--rounds", "4", "--limit", "120"), "silences": ("--rounds", "4", "--limit", "120"),
+    "races": ("--races", "500"), "firing": (), "soak": ("--jobs", "20000"), "zones": ("--seconds", "120"),
 }  # fmt: skip
+ON_SQLITE = ("trees", "kills", "races", "firing", "soak", "zones")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -74,8 +76,12 @@ def everything() -> Iterator[Run]:
     for database in DATABASES:
         yield Run(database, "crashes")
         yield from (Run(database, name) for name in HARMS if fits(name, database))
-        yield from (Run(database, name) for name in OTHERS if database != "sqlite" or name in ("trees", "kills"))
+        yield from (Run(database, name) for name in OTHERS if fits_other(name, database))
         yield Run(database, "tests")
+
+
+def fits_other(name: str, database: str) -> bool:
+    return name in ON_SQLITE if database == "sqlite" else name != "zones"  # which needs no database
 
 
 class Runs:

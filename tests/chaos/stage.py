@@ -172,7 +172,7 @@ class Stage:
             self.violations.append(f"not over: open batches {batches}, last refusal {self.refused}")
         self.look_at_processes()
         with suppress(AssertionError):  # the oracle finds what is missing
-            wait_until(lambda: not untold(self.receiver.payloads), 30)
+            wait_until(lambda: not untold(self.folder, self.receiver.payloads), 30)
         oracle = Oracle(self.folder, self.transitions, self.receiver.payloads)
         oracle.look()
         self.figures += oracle.figures

@@ -501,6 +501,12 @@ def progress_until(context: JobContext, gate: str) -> None:
 
 
 @job
+def nap(seconds: float) -> None:
+    """Ends by itself after a moment."""
+    time.sleep(seconds)
+
+
+@job
 def results_flood(context: JobContext, count: int, error_at: int = -1) -> None:
     for number in range(count):
         context.add_results_row(number, Cell("", error="bad" if number == error_at else ""))
