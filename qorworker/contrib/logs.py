@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # ``LOGGING`` is read before models can be loaded
 __all__ = ["ConsoleHandler", "JSONFormatter", "JobFilter", "add_job", "with_job"]
 
 FIELDS = ("job_id", "job_name", "job_attempt")
+OWN = ("time", "level", "logger", "exception", "stack")  # in each line of JSON; ``logging`` keeps ``message`` free
 # What every record has; all else was given with ``extra``.
 USUAL = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"}
 
@@ -84,7 +85,9 @@ class JSONFormatter(logging.Formatter):
             "message": record.getMessage(),
             **job_fields(),
         }
-        extra = {name: value for name, value in vars(record).items() if name not in USUAL}
+        extra = {
+            f"{name}_" if name in OWN else name: value for name, value in vars(record).items() if name not in USUAL
+        }
         line |= {name: value for name, value in extra.items() if name not in FIELDS or value is not None}
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)

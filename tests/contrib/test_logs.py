@@ -108,6 +108,12 @@ def test_what_json_does_not_know_is_written_as_a_text(lines):
     assert line["what"] == "<class 'set'>"
 
 
+def test_what_was_given_as_extra_does_not_replace_what_each_line_says(lines):
+    logger.warning("odd", extra={"level": "DEBUG", "logger": "other", "time": 7})
+    (line,) = of(lines)
+    assert (line["level"], line["level_"], line["logger_"], line["time_"]) == ("WARNING", "DEBUG", "other", 7)
+
+
 class Odd:
     def __repr__(self) -> str:
         raise RuntimeError("no text")
