@@ -6,6 +6,7 @@ import datetime as dt
 import os
 from io import StringIO
 from secrets import token_hex
+from types import SimpleNamespace
 
 import pytest
 from django.core.files.base import ContentFile
@@ -232,6 +233,7 @@ def test_uploads_of_jobs_in_another_database_stay(monkeypatch):
     for name in ("prune_workers", "prune_slots", "prune_batches", "prune_limits", "prune_messages"):
         monkeypatch.setattr(pruning, name, lambda *args, **options: 0)
     monkeypatch.setattr("qorworker.management.commands.prunejobs.Command.require_database", lambda command: None)
+    monkeypatch.setattr("qorworker.management.base.connections", SimpleNamespace(settings=("default", "b")))
     assert "belong to no job" not in prune("--database", "b")
     assert default_storage.exists(key)
     default_storage.delete(key)
