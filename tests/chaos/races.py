@@ -85,5 +85,5 @@ class Trial:
             allowed = {"killed"} if kind == "progress" else {"killed", "done"} if accepted else {"done"}
             if job.status not in allowed or (accepted and job.abort_requested_at is None):
                 self.violations.append(f"job {job.pk} ({kind}) is {job.status}; its abort was accepted: {accepted}")
-            if ends[job.pk] != 1 or attempts[job.pk] != 1:
+            if ends[job.pk] != 1 or attempts[job.pk] != job.attempt or job.attempt > 1:  # 0: it had not started
                 self.violations.append(f"job {job.pk} ended {ends[job.pk]} times, {attempts[job.pk]} attempts")
