@@ -45,6 +45,14 @@ else:
     OptionsAsAttributes = object
 
 
+class NoSuchAttribute(AttributeError):
+    """Names the closest attribute, but only when it is read: Django asks for attributes at each use of an argument."""
+
+    def __str__(self) -> str:
+        names = [each for each in dir(JobType) if each[0] != "_"]
+        return super().__str__() + did_you_mean(self.name, names, options.VERBS)
+
+
 class JobType(Generic[P, R_co, Called_co], OptionsAsAttributes):
     """The definition of a kind of job, as ``@job`` makes it. To call it calls the function, for tests.
 
@@ -75,8 +83,7 @@ class JobType(Generic[P, R_co, Called_co], OptionsAsAttributes):
         __class_getitem__ = classmethod(GenericAlias)
 
         def __getattr__(self, name: str) -> Any:
-            hint = did_you_mean(name, [each for each in dir(type(self)) if each[0] != "_"], options.VERBS)
-            raise AttributeError(f"A job type has no attribute {name!r}.{hint}", name=name)
+            raise NoSuchAttribute(f"A job type has no attribute {name!r}.", name=name)
 
     def __repr__(self) -> str:
         return f"<JobType {self.name}>"

@@ -36,9 +36,10 @@ def upgraded(job_type: JobType[..., Any], stored: Mapping[str, Any], version: in
     :raises qorworker.exceptions.InvalidArguments: if ``upgrade`` fails, or returns no JSON object, or if newer code
         stored them: what they mean there, this code cannot know.
     """
-    upgrade = job_type.options.upgrade
+    if version == job_type.version:
+        return stored
     check_known(job_type, version)
-    if upgrade is None or version == job_type.version:
+    if (upgrade := job_type.options.upgrade) is None:
         return stored
     try:
         made = upgrade(copy.deepcopy(dict(stored)), version)
