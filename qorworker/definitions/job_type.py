@@ -5,7 +5,6 @@ All processes.
 
 from __future__ import annotations
 
-import copy
 import datetime as dt
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
@@ -172,7 +171,8 @@ class JobType(Generic[P, R_co, Called_co], OptionsAsAttributes):
             raise ValueError(
                 f"{self.name}.using(dry_run=True): the job type has to allow that, with @job(dry_run=True)."
             )
-        other = copy.copy(self)
+        other = object.__new__(type(self))  # copy.copy() asks for what it may have, at each job of a schedule
+        vars(other).update(vars(self))
         other.defaults = {**self.defaults, **defaults}
         return other
 
