@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from qorworker.models import database_now
-from qorworker.models.clock import aware
+from qorworker.models.clock import database_timestamp
 from qorworker.models.sql import summaries as sql
 from qorworker.models.sql.summaries import Range
 
@@ -46,7 +45,7 @@ def news(using: str, table: str, after: int, known: Sequence[Sequence[int]], mos
 
 def _now(using: str) -> int:
     """The time by the clock of the database: a machine whose clock is wrong must not give up the gaps of others."""
-    return int(aware(database_now(using)).timestamp())
+    return int(database_timestamp(using))
 
 
 def _without(gap: Sequence[int], pk: int) -> Iterable[list[int]]:

@@ -65,6 +65,11 @@ def database_now(using: str) -> dt.datetime:
         return as_datetime(connection, cursor.fetchone()[0])
 
 
+def database_timestamp(using: str) -> float:
+    """Return the current time of the database *using* in seconds since 1970."""
+    return aware(database_now(using)).timestamp()
+
+
 def as_datetime(connection: BaseDatabaseWrapper, value: Any) -> dt.datetime:
     """Return a time from the database's driver as a model field would return it."""
     if isinstance(value, str):

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from django.db import connections, models
 from django.db.models import Q
 
-from qorworker.models.clock import aware, database_now
+from qorworker.models.clock import database_timestamp
 from qorworker.models.mark import Mark
 from qorworker.models.own import OwnQuerySet
 from qorworker.models.sql.summaries import Group
@@ -83,7 +83,7 @@ class Row(NamedTuple):
 
 def kept_since(days: int, using: str) -> dict[int, int]:
     """Return for each length of spans the earliest start that is kept, if the longer ones are kept for *days*."""
-    now = int(aware(database_now(using)).timestamp())
+    now = int(database_timestamp(using))
     return {seconds: now - (FINE_KEPT if seconds == FINE else days * DAY) for seconds in SPANS}
 
 

@@ -261,7 +261,7 @@ def test_a_gap_is_forgotten_after_a_day(monkeypatch):
     Attempt.objects.filter(job=ended()).update(id=2_000_000)
     summarise("default")
     later = database_now("default") + dt.timedelta(seconds=news.GAPS_KEPT + 1)
-    monkeypatch.setattr(news, "database_now", lambda using: later)
+    monkeypatch.setattr(news, "database_timestamp", lambda using: later.timestamp())
     Attempt.objects.filter(job=ended()).update(id=2_000_001)
     summarise("default")
     assert SummaryMark.current("default").attempt_gaps == []
