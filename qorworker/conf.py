@@ -228,7 +228,7 @@ class Settings:
 
 def configured() -> Mapping[str, Any]:
     """Return the ``QORWORKER`` setting of the project."""
-    source: Any = django_settings._wrapped  # type: ignore[misc] # a LazyObject has it
+    source: Any = django_settings._wrapped  # type: ignore[misc] # its stubs leave this attribute out
     if type(source) is DjangoSettings:
         # This is read for every job. Without such a setting, Django would raise and catch an error each time.
         value = vars(source).get("QORWORKER", {})

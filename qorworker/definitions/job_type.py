@@ -45,7 +45,7 @@ else:
 
 
 class NoSuchAttribute(AttributeError):
-    """Names the closest attribute, but only when it is read: Django asks for attributes at each use of an argument."""
+    """Names the closest attribute once the error is read. Code that only asks for an attribute pays nothing for it."""
 
     def __str__(self) -> str:
         names = [each for each in dir(JobType) if each[0] != "_"]
