@@ -58,14 +58,20 @@ class Command(WorkerCommand):
         self.keeps_checked_modules = options["reload"]  # their files are watched, too
 
     def broken_types(self, *args: Any, **options: Any) -> list[str]:
-        """Wait for a server that is down: on MariaDB the system checks ask it."""
+        """Wait for a server that is down: on MariaDB the system checks ask it.
+
+        A file that cannot be opened is an error. Not every release of Django opens it for its checks.
+        """
+        connection = connections[self.using]
         has_said = False
         while True:
             try:
                 with Database(self.using).limited():
+                    if connection.vendor == "sqlite":
+                        connection.ensure_connection()
                     return super().broken_types(*args, **options)
             except OperationalError as error:
-                if sqlite.unwritable(connections[self.using], error):
+                if sqlite.unwritable(connection, error):
                     raise  # waiting does not help
                 if not has_said:
                     has_said = True
