@@ -37,4 +37,4 @@ class Clock:
             later = f" + INTERVAL ROUND(({plus}) * 1000000) MICROSECOND" if plus else ""
             return f"TIMESTAMP('{text}'){later}"
         later = f", PRINTF('%%+.3f seconds', {plus})" if plus else ""
-        return f"STRFTIME('%%Y-%%m-%%d %%H:%%M:%%f', '{text}'{later})"
+        return f"STRFTIME('%%Y-%%m-%%d %%H:%%M:%%f000', '{text}'{later})"

@@ -38,7 +38,7 @@ def now_sql(connection: BaseDatabaseWrapper, plus: str = "") -> str:
         return "UTC_TIMESTAMP(6)" + (f" + INTERVAL ROUND(({seconds}) * 1000000) MICROSECOND" if seconds else "")
     if vendor == "sqlite":
         later = f", PRINTF('%%+.3f seconds', {seconds})" if seconds else ""
-        return f"STRFTIME('%%Y-%%m-%%d %%H:%%M:%%f', 'NOW'{later})"
+        return f"STRFTIME('%%Y-%%m-%%d %%H:%%M:%%f000', 'NOW'{later})"
     raise NotImplementedError(f"qorworker does not know the clock of {vendor} databases.")
 
 

@@ -9,6 +9,7 @@ from django.db import connection
 from django.utils import timezone
 
 from qorworker.models import DatabaseNow, Job, database_now
+from qorworker.models.clock import now_sql
 from qorworker.models.sql import claim
 from tests.models.rows import leaving, make_job, wanted, written
 
@@ -53,6 +54,17 @@ class TestDatabaseNow:
         assert Job.objects.filter(run_after__lte=DatabaseNow()).get() == past
         assert Job.objects.filter(run_after__gt=DatabaseNow()).get() == future
         assert Job.objects.filter(run_after__gt=DatabaseNow(10)).count() == 0
+
+    if connection.vendor == "sqlite":
+
+        def test_it_has_as_many_digits_as_times_that_django_stored(self):
+            """They are compared as texts: with fewer, it would be before a time of the same millisecond."""
+            make_job(run_after=timezone.now().replace(microsecond=1000))
+            now, later = now_sql(connection), now_sql(connection, "0.25")
+            with connection.cursor() as cursor:
+                cursor.execute(f"SELECT LENGTH(run_after), LENGTH({now}), LENGTH({later}) FROM qorworker_job", ())
+                [lengths] = cursor.fetchall()
+            assert set(lengths) == {26}
 
     def test_it_never_goes_back(self):
         times = [database_now("default") for _ in range(20)]
