@@ -12,9 +12,9 @@ import time
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from qorworker.models import Job
+from tests.chaos import results
 from tests.chaos.database import new_database
 from tests.chaos.points import Control
 from tests.chaos.stage import Stage, told
@@ -29,7 +29,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--crashes", type=int, default=500, help="(default: %(default)s)")
     parser.add_argument("--points", default="", help="only points whose name contains this text")
     parser.add_argument("--seconds", type=float, default=1e9, help="end after this time, whatever was done")
-    parser.add_argument("--json", type=Path, help="write the figures into this file")
     parser.add_argument("--before", type=json.loads, default={}, help="JSON: how often each point had its turn before")
 
 
@@ -39,13 +38,12 @@ def run(options: argparse.Namespace) -> int:
         with Stage(Path(folder), transitions, chance) as stage:
             trial = Trial(stage, options.points, options.before)
             trial.run(options.crashes, options.seconds)
-            result = trial.as_json(options.seed)
+            points = trial.turns_taken()
     told(stage.figures, stage.violations)
-    print(f"{sum(trial.crashes.values())} crashes at {len(trial.crashes)} points of {len(result['points'])}")
-    for point in sorted(point for point, crashes in result["points"].items() if not crashes):
+    print(f"{sum(trial.crashes.values())} crashes at {len(trial.crashes)} points of {len(points)}")
+    for point in sorted(point for point, crashes in points.items() if not crashes):
         print("not reached:", point)
-    if options.json:
-        options.json.write_text(json.dumps(result, indent=1))
+    results.store(options.json, figures=stage.figures.as_json(), violations=stage.violations, points=points)
     return int(bool(stage.violations))
 
 
@@ -136,9 +134,5 @@ class Trial:
             pid = self.chance.choice([worker.pid, worker.pid, *fork_servers, *children[:1]])
             os.kill(pid, signal.SIGKILL if pid != worker.pid else self.chance.choice((signal.SIGKILL, signal.SIGTERM)))
 
-    def as_json(self, seed: int) -> dict[str, Any]:
-        points = {point: self.crashes[point] for point in self.points}
-        return {
-            "seed": seed, "points": points, "figures": self.stage.figures.as_json(),
-            "violations": self.stage.violations,
-        }  # fmt: skip
+    def turns_taken(self) -> dict[str, int]:
+        return {point: self.crashes[point] for point in self.points}

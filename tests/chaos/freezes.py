@@ -19,6 +19,7 @@ from django.db.models import Count
 
 from qorworker.exceptions import InvalidTransition
 from qorworker.models import Attempt, Job, database_now
+from tests.chaos import results
 from tests.chaos.database import new_database
 from tests.support import RunningWorker, Transitions, all_ended, recorded_transitions, running_worker, wait_until
 from tests.testapp import jobs
@@ -50,6 +51,9 @@ def run(options: argparse.Namespace) -> int:
             print(f"VIOLATION {violation}")
         if trial.violations:
             print(trial.said())
+        found = {"faults": len(trial.freezes), "jobs": Job.objects.count()}
+        results.store(options.json, figures=found, violations=trial.violations)
+        print(f"{len(trial.freezes)} freezes, {trial.taken} attempts taken over: {len(trial.violations)} faults")
     return int(bool(trial.violations))
 
 

@@ -17,6 +17,7 @@ from django.db.models import Count
 
 from qorworker.exceptions import QorWorkerError
 from qorworker.models import Attempt, Batch, Job
+from tests.chaos import results
 from tests.chaos.database import new_database
 from tests.support import RunningWorker, Transitions, recorded_transitions, running_worker, wait_until
 from tests.testapp import mixture
@@ -27,6 +28,7 @@ OPTIONS = {
     "LEASE": 3.0, "OBSERVATION": 1.0, "POLL_INTERVAL": 0.2, "ABORT_GRACE": 1.0, "CHILD_JOBS": 200,
     "QUEUES": {"default": {"BACKEND": "qorworker.backends.local.LocalBackend", "OPTIONS": {}, "AGEING": 60}},
 }  # fmt: skip
+HARMS = ("kill parent", "kill fork server", "kill child", "stop", "stop twice", "freeze")
 FAULTS = (
     "kill parent", "kill fork server", "kill child", "kill child", "kill child", "stop", "stop twice", "freeze",
     "drain", "abort", "pause", "answer", "answer", "retry", "retry",
@@ -39,12 +41,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     with new_database(), recorded_transitions() as transitions, tempfile.TemporaryDirectory() as folder:
-        trial = Trial(random.Random(options.seed), Path(folder), transitions)
-        trial.run(options.seconds)
-        for name, figure in trial.figures().items():
-            print(f"{name}: {figure}")
-        for violation in trial.violations:
-            print(f"VIOLATION {violation}")
+        return carry_out(Trial(random.Random(options.seed), Path(folder), transitions), options)
+
+
+def carry_out(trial: Trial, options: argparse.Namespace) -> int:
+    """Run the trial and tell what came of it. The exit status."""
+    trial.run(options.seconds)
+    for name, figure in trial.figures().items():
+        print(f"{name}: {figure}")
+    for violation in trial.violations:
+        print(f"VIOLATION {violation}")
+    found = {"faults": sum(trial.done[kind] for kind in HARMS), "jobs": Job.objects.count()}
+    results.store(options.json, figures=found, violations=trial.violations)
+    print(f"{found['faults']} deaths and freezes, {found['jobs']} jobs: {len(trial.violations)} faults")
     return int(bool(trial.violations))
 
 

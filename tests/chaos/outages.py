@@ -15,6 +15,7 @@ from pathlib import Path
 from django.db import connection
 
 from qorworker.models import Job
+from tests.chaos import results
 from tests.chaos.database import new_database
 from tests.proxy import FaultProxy
 from tests.servers import Server, private_server
@@ -60,12 +61,17 @@ def try_out(fault: Fault, options: argparse.Namespace) -> int:
                 print(f"{number} rounds, longest wait {max(waits):.1f} s", flush=True)
         all_ended(300)
         wrong = violations(ledger, transitions, waits, options.limit)
+        found = {"faults": options.rounds, "jobs": Job.objects.count()}
         ended = [worker for worker in workers if worker.process.poll() is not None]
-        wrong += [f"VIOLATION: a worker ended\n{worker.said}" for worker in ended]
+        wrong += [f"a worker ended\n{worker.said}" for worker in ended]
     waits.sort()
     median, longest = waits[len(waits) // 2], waits[-1]
-    print(f"seconds until work went on: median {median:.2f}, longest {longest:.2f}, limit {options.limit:g}")
-    print("\n".join(wrong) or "nothing lost, nothing ended twice")
+    recovery = {"p50": median, "p99": waits[int(0.99 * len(waits))], "max": longest}
+    results.store(options.json, figures={**found, "recovery": recovery}, violations=wrong)
+    for violation in wrong:
+        print(f"VIOLATION {violation}")
+    told = f"seconds until work went on: median {median:.2f}, longest {longest:.2f}, limit {options.limit:g}"
+    print(f"{options.rounds} rounds, {found['jobs']} jobs; {told}: {len(wrong)} faults")
     return int(bool(wrong))
 
 
@@ -100,13 +106,9 @@ def seconds_until_work(ledger: Ledger) -> float:
 
 
 def violations(ledger: Ledger, transitions: Transitions, waits: list[float], limit: float) -> list[str]:
-    wrong = [f"VIOLATION: work went on after {wait:.1f} s only" for wait in waits if wait > limit]
+    wrong = [f"work went on after {wait:.1f} s only" for wait in waits if wait > limit]
     ends = transitions.ends()
-    wrong += [
-        f"VIOLATION: job {pk} ended {ends[pk]} times"
-        for pk in Job.objects.values_list("pk", flat=True)
-        if ends[pk] != 1
-    ]
+    wrong += [f"job {pk} ended {ends[pk]} times" for pk in Job.objects.values_list("pk", flat=True) if ends[pk] != 1]
     starts = Counter(int(line[0]) for line in ledger.lines())
     single = Job.objects.filter(max_attempts=1).values_list("pk", flat=True)
-    return wrong + [f"VIOLATION: job {pk} started {starts[pk]} times" for pk in single if starts[pk] > 1]
+    return wrong + [f"job {pk} started {starts[pk]} times" for pk in single if starts[pk] > 1]

@@ -28,22 +28,33 @@ SLICE = (
     ("mariadb", "kill a worker and start another"), ("postgresql", "freeze a parent"),
     ("postgresql", "restart the server"), ("mariadb", "kill the server"), ("mariadb", "cut one worker off"),
 )  # fmt: skip
-OTHERS = {  # trials that have been there before, with their options for one run
+OTHERS = {  # trials of one kind, with their options for one run
     "trees": ("--rounds", "20"), "freezes": ("--rounds", "5"), "kills": ("--seconds", "60"),
     "restarts": ("--rounds", "4", "--limit", "120"), "silences": ("--rounds", "4", "--limit", "120"),
-    "races": ("--races", "500"), "firing": (), "soak": ("--jobs", "20000"), "zones": ("--seconds", "120"),
+    "races": ("--races", "500"), "firing": (), "soak": ("--jobs", "20000"), "zones": ("--seconds", "120"), "model": (),
+    "upgrades": ("--seconds", "60"),
 }  # fmt: skip
-ON_SQLITE = ("trees", "kills", "races", "firing", "soak", "zones")
+THOROUGH = {  # the same, so that three databases together reach the goals
+    "trees": ("--rounds", "350"), "freezes": ("--rounds", "200"), "kills": ("--seconds", "1200"),
+    "restarts": ("--rounds", "100", "--limit", "120"), "silences": ("--rounds", "100", "--limit", "120"),
+    "races": ("--races", "3500"), "firing": (), "soak": ("--jobs", "100000"), "zones": (), "model": (),
+    "upgrades": ("--seconds", "300"),
+}  # fmt: skip
+WITHOUT_DATABASE = ("zones", "model")  # once, with those of SQLite
+ON_SQLITE = ("trees", "kills", "races", "firing", "soak", "upgrades", *WITHOUT_DATABASE)
+LONGEST = 900.0, 7200.0  # seconds that one trial may take, and one as long as the goals ask for
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--slice", action="store_true", help="only what CI runs; the exit status says how it went")
     parser.add_argument("--page-only", action="store_true", help="run nothing; write the page from earlier results")
     parser.add_argument("--rounds", type=int, default=3, help="of each storm (default: %(default)s)")
+    parser.add_argument("--thorough", action="store_true", help="trials of one kind as long as the goals ask for")
     parser.add_argument("--crash-seconds", type=float, default=300.0, help="per database (default: %(default)s)")
     parser.add_argument(
         "--limit", type=float, default=60.0, help="seconds until work must go on (default: %(default)s)"
     )
+    parser.add_argument("--alone", action="store_true", help="nothing else runs on this machine: recovery is measured")
     parser.add_argument("--only", default="", help="only databases, trials and storms whose name contains this text")
     parser.add_argument("--file", type=Path, default=results.FILE, help="results are added to this file")
 
@@ -81,7 +92,7 @@ def everything() -> Iterator[Run]:
 
 
 def fits_other(name: str, database: str) -> bool:
-    return name in ON_SQLITE if database == "sqlite" else name != "zones"  # which needs no database
+    return name in ON_SQLITE if database == "sqlite" else name not in WITHOUT_DATABASE
 
 
 class Runs:
@@ -102,8 +113,8 @@ class Runs:
         seed = self.chance.randrange(10**6)
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "figures.json"
-            given = self.arguments(each, file)
-            status, said, seconds = results.run_trial(each.database, *given, seed=seed, timeout=900)
+            given, longest = self.arguments(each, file), LONGEST[self.options.thorough]
+            status, said, seconds = results.run_trial(each.database, *given, seed=seed, timeout=longest)
             found = json.loads(file.read_text()) if file.exists() else {}
         violations = found.get("violations") or [line for line in said.splitlines() if line.startswith("VIOLATION")]
         if status and not violations:
@@ -114,8 +125,9 @@ class Runs:
                 print(f"VIOLATION (seed {seed})", violation[:1500], flush=True)
         results.add(
             self.options.file, name=each.name, database=each.database, seed=seed, status=status,
-            seconds=round(seconds), figures=found.get("figures", {}), points=found.get("points", {}),
-            violations=[violation[:600] for violation in violations], said=said.splitlines()[-3:],
+            alone=self.options.alone, seconds=round(seconds), figures=found.get("figures", {}),
+            points=found.get("points", {}), violations=[violation[:600] for violation in violations],
+            said=said.splitlines()[-3:],
         )  # fmt: skip
         return int(bool(status))
 
@@ -125,7 +137,8 @@ class Runs:
             seconds = str(self.options.crash_seconds)
             return ("crashes", "--crashes", "100000", "--seconds", seconds, "--json", str(file), "--before", before)
         if each.name in OTHERS:
-            return (each.name, *OTHERS[each.name])
+            lengths = THOROUGH if self.options.thorough else OTHERS
+            return (each.name, *lengths[each.name], "--json", str(file))
         rounds, limit = str(self.options.rounds), str(self.options.limit)
         return ("storms", each.name, "--rounds", rounds, "--limit", limit, "--json", str(file))
 

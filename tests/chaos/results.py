@@ -28,6 +28,12 @@ def add(file: Path, **result: Any) -> None:
         target.write(json.dumps(result, sort_keys=True) + "\n")
 
 
+def store(file: Path | None, *, figures: dict[str, Any], violations: list[str], **more: Any) -> None:
+    """Write what a trial has found into the file of its option --json, if it has one."""
+    if file is not None:
+        file.write_text(json.dumps({"figures": figures, "violations": violations, **more}, indent=1))
+
+
 def read(file: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 

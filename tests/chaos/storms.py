@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 import random
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from tests.chaos import clocks
+from tests.chaos import clocks, results
 from tests.chaos.clocks import Clock
 from tests.chaos.database import new_database
 from tests.chaos.harms import HARMS, SPANS, Scene
@@ -34,7 +33,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("harm", choices=[*HARMS], metavar="HARM", help="; ".join(HARMS))
     parser.add_argument("--rounds", type=int, default=20, help="(default: %(default)s)")
     parser.add_argument("--limit", type=float, default=35.0, help="seconds until jobs must be settled, or go on")
-    parser.add_argument("--json", type=Path, help="write the figures into this file")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -55,9 +53,7 @@ def run(options: argparse.Namespace) -> int:
     late = [seconds for seconds in stage.figures.recovery if seconds > options.limit]
     stage.violations += [f"recovery took {seconds:.1f} s" for seconds in late]
     told(stage.figures, stage.violations)
-    if options.json:
-        result = {"seed": options.seed, "figures": stage.figures.as_json(), "violations": stage.violations}
-        options.json.write_text(json.dumps(result, indent=1))
+    results.store(options.json, figures=stage.figures.as_json(), violations=stage.violations)
     return int(bool(stage.violations))
 
 

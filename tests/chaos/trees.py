@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from qorworker.models import Job
+from tests.chaos import results
 from tests.chaos.database import new_database
 from tests.support import Ledger, RunningWorker, alive, ended, running_worker
 from tests.testapp import jobs
@@ -26,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     chance = random.Random(options.seed)
-    faults, most, begun = 0, 0, time.monotonic()
+    faults, most, begun = [], 0, time.monotonic()
     with new_database(), tempfile.TemporaryDirectory() as folder, planted(folder, options.together) as worker:
         for number in range(0, options.rounds, options.together):
             count = min(options.together, options.rounds - number)
@@ -34,11 +35,13 @@ def run(options: argparse.Namespace) -> int:
             grown, told = abort(trees, Ledger(Path(folder) / f"ledger-{number}"), chance)
             most = max(most, grown)
             for line in [*told, *strangers(worker)]:
-                faults += 1
-                print(f"round {number}: {line}", flush=True)
+                faults.append(line)
+                print(f"VIOLATION round {number}: {line}", flush=True)
             if number % 100 < options.together:
-                print(f"{number} of {options.rounds}: {faults} faults, {time.monotonic() - begun:.0f} s", flush=True)
-    print(f"{options.rounds} trees of at most {most} processes: {faults} faults in {time.monotonic() - begun:.0f} s")
+                print(f"{number} of {options.rounds}: {len(faults)} faults", flush=True)
+    results.store(options.json, figures={"faults": options.rounds, "jobs": options.rounds}, violations=faults)
+    told = f"{options.rounds} trees of at most {most} processes: {len(faults)} faults"
+    print(f"{told} in {time.monotonic() - begun:.0f} s")
     return int(bool(faults))
 
 

@@ -24,23 +24,17 @@ MIGRATIONS = "qorworker/migrations"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seconds", type=float, default=600.0, help="(default: %(default)s)")
-    parser.add_argument("--before", default="HEAD~1", help="The earlier revision (default: %(default)s)")
+    parser.add_argument("--before", help="the earlier revision (default: the first one with these migrations)")
 
 
 def run(options: argparse.Namespace) -> int:
     with (
-        earlier(options.before) as tree,
+        earlier(options.before or git("log", "-1", "--format=%H", "--", MIGRATIONS)) as tree,
         new_database(),
         recorded_transitions() as transitions,
         tempfile.TemporaryDirectory() as folder,
     ):
-        trial = Trial(random.Random(options.seed), Path(folder), transitions, tree)
-        trial.run(options.seconds)
-        for name, figure in trial.figures().items():
-            print(f"{name}: {figure}")
-        for violation in trial.violations:
-            print(f"VIOLATION {violation}")
-    return int(bool(trial.violations))
+        return kills.carry_out(Trial(random.Random(options.seed), Path(folder), transitions, tree), options)
 
 
 @contextmanager
