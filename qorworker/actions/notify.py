@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from django.db import Error, transaction
 
 from qorworker.conf import settings
-from qorworker.models import Job, JobQuerySet, Pause
+from qorworker.models import Job, JobQuerySet, Pause, Worker
 from qorworker.models.limits import free_to_start
 from qorworker.queues import BaseBackend, backend_of
 from qorworker.system.processes import monotonic
@@ -32,7 +32,9 @@ def queues_of_callers() -> list[str]:
 
 
 def hand_over(using: str) -> int:
-    """Notify each backend of due jobs, and again of those of which it was notified too long ago. Return how many.
+    """Notify each backend of due jobs, and again of those whose message is too old or may be lost. Return how many.
+
+    A worker that dies takes the messages with it that it had fetched. A message that comes twice runs nothing.
 
     A backend whose broker is down is notified the next time.
     """
@@ -45,8 +47,10 @@ def hand_over_to(backend: BaseBackend, using: str, seconds: float = math.inf) ->
     :param seconds: after this time it is notified of no more jobs in this call.
     """
     paused = Pause.objects.using(using).paused()
-    waiting = Job.objects.using(using).to_hand_over(backend.queue_name, backend.renotify_after).not_paused(paused)
-    return _notify(backend, without_held(waiting, [backend.queue_name], AT_ONCE), seconds)
+    name, patience = backend.queue_name, backend.renotify_after
+    death = Worker.objects.using(using).last_death(name, patience)
+    waiting = Job.objects.using(using).to_hand_over(name, patience, death).not_paused(paused)
+    return _notify(backend, without_held(waiting, [name], AT_ONCE), seconds)
 
 
 def _notify(backend: BaseBackend, jobs: Sequence[Job], seconds: float) -> int:

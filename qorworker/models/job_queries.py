@@ -325,10 +325,15 @@ class JobQuerySet(OwnQuerySet["Job"]):
         """Let the backend of a queued job be notified again: it was notified, but could not start the job."""
         return self.queued().filter(pk=pk).update(handed_over_at=None)
 
-    def to_hand_over(self, queue_name: str, patience: float) -> JobQuerySet:
-        """Return queued jobs whose backend was not notified since they are due, or not for *patience* seconds."""
+    def to_hand_over(self, queue_name: str, patience: float, lost_before: dt.datetime | None = None) -> JobQuerySet:
+        """Return queued jobs whose backend was not notified since they are due, or not for *patience* seconds.
+
+        :param lost_before: the messages of earlier notifications may be lost.
+        """
         not_notified = Q(handed_over_at=None) | Q(handed_over_at__lt=F("run_after"))
         late = Q(handed_over_at__lt=DatabaseNow(-patience))
+        if lost_before is not None:
+            late |= Q(handed_over_at__lt=lost_before)
         return self.queued().filter(not_notified | late, queue_name=queue_name).in_line()
 
     def unlimited(self) -> JobQuerySet:

@@ -126,6 +126,18 @@ class WorkerQuerySet(OwnQuerySet["Worker"]):
         """Record that a worker has ended without reporting that."""
         return self.filter(pk=pk, stopped_at=None).update(stopped_at=DatabaseNow(), found_dead=True)
 
+    def last_death(self, queue_name: str, seconds: float) -> dt.datetime | None:
+        """Return when a worker of this queue was last found dead, or counted as gone. None if none was.
+
+        :param seconds: workers whose last sign of life is older do not matter.
+        """
+        gone = self.lately_gone(seconds).values_list("queues", "stopped_at", "heartbeat_at")
+        silence = dt.timedelta(seconds=SILENT_AFTER)
+        return max(
+            (stopped_at or heartbeat_at + silence for queues, stopped_at, heartbeat_at in gone if queue_name in queues),
+            default=None,
+        )
+
     def lately_gone(self, seconds: float) -> WorkerQuerySet:
         """Return workers that have not reported their end, and whose last sign of life was within these *seconds*.
 

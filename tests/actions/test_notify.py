@@ -4,7 +4,8 @@ import pytest
 
 from qorworker.actions import notify
 from qorworker.actions.notify import hand_over, hand_over_to
-from qorworker.models import Job
+from qorworker.models import DatabaseNow, Job, Worker
+from qorworker.models.worker import SILENT_AFTER
 from qorworker.queues import backend_of
 from tests.backends.told import ToldBackend
 from tests.models.rows import somebody_else
@@ -92,3 +93,41 @@ def test_a_backend_is_not_called_for_nothing(waiting):
         cursor.execute("SELECT 1 FROM qorworker_job WHERE id = %s FOR UPDATE", [locked])
         assert hand_over("default") == 0
     assert ToldBackend.told == []
+
+
+class TestLostMessages:
+    """A worker that dies takes the messages with it that it has fetched from the broker."""
+
+    @pytest.fixture
+    def worker(self, waiting):
+        """Of the queue, alive; everything was handed over before it gives its next sign of life."""
+        self.numbers = waiting(ToldBackend)
+        assert hand_over("default") == 100
+        ToldBackend.told.clear()
+        return Worker.objects.start(name="w", host="h", process_id=1, version="1", slots=2, queues=["told"])
+
+    def test_are_sent_again_once_after_a_worker_was_found_dead(self, worker):
+        Worker.objects.stop_dead(worker.pk)
+        assert [hand_over("default") for _ in range(2)] == [100, 0]
+        assert ToldBackend.told == self.numbers
+
+    def test_are_sent_again_once_after_a_worker_fell_silent(self, worker):
+        Worker.objects.update(heartbeat_at=DatabaseNow(-2 * SILENT_AFTER))
+        Job.objects.update(handed_over_at=DatabaseNow(-2 * SILENT_AFTER), run_after=DatabaseNow(-3 * SILENT_AFTER))
+        assert [hand_over("default") for _ in range(2)] == [100, 0]
+
+    def test_what_was_sent_since_then_is_not_sent_again(self, worker):
+        Worker.objects.update(heartbeat_at=DatabaseNow(-2 * SILENT_AFTER))
+        assert hand_over("default") == 0
+
+    def test_a_worker_that_lives_or_has_stopped_as_it_should_has_lost_none(self, worker):
+        assert hand_over("default") == 0
+        Worker.objects.stop(worker.pk)
+        Worker.objects.update(heartbeat_at=DatabaseNow(-2 * SILENT_AFTER))
+        Job.objects.update(handed_over_at=DatabaseNow(-2 * SILENT_AFTER), run_after=DatabaseNow(-3 * SILENT_AFTER))
+        assert hand_over("default") == 0
+
+    def test_the_worker_of_another_queue_had_none(self, worker):
+        Worker.objects.update(queues=["default"])
+        Worker.objects.stop_dead(worker.pk)
+        assert hand_over("default") == 0
