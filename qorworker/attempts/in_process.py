@@ -26,7 +26,7 @@ from qorworker.attempts.attempt import LEASE_MARGIN, RunningAttempt
 from qorworker.attempts.limited_claims import give_key, is_stray
 from qorworker.attempts.writer import End, Writer
 from qorworker.conf import settings
-from qorworker.database.answers import was_answered
+from qorworker.database.answers import renewal_interval, was_answered
 from qorworker.definitions.registry import registry
 from qorworker.exceptions import BudgetExceeded
 from qorworker.execution import stacks
@@ -275,7 +275,7 @@ class AttemptMonitor:
             self._sample()
             if self.attempt.changed and not self.attempt.lost:
                 self.writer.flush([self.attempt])
-            if self.is_locked or monotonic() - self.renewed_at >= float(settings.LEASE) / 3:
+            if self.is_locked or monotonic() - self.renewed_at >= renewal_interval():
                 self._renew()
                 if self.writer.worker_id is not None:  # which may have no time for its own heartbeat
                     Worker.objects.using(self.using).beat(self.writer.worker_id)

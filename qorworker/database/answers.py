@@ -41,3 +41,12 @@ def waited_for_lock(error: BaseException) -> bool:
 def write_limit() -> float:
     """Return the seconds that a small write may take: if it takes longer, owners renew their leases too late."""
     return min(float(settings.LEASE) / 3, float(settings.OBSERVATION) / 2)
+
+
+def renewal_interval() -> float:
+    """Return the seconds between two renewals of a lease.
+
+    That and the longest that the write may take are the observation at most. So another worker always sees the lease of
+    a live owner change, even after the clock of the database has jumped past all leases.
+    """
+    return write_limit()

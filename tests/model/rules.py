@@ -24,7 +24,7 @@ RULES: dict[str, Rule] = {
         "only after the lease was seen unchanged for a while", "maintenance/reaper.py", "Reaper.rescue_expired"
     ),
     "patient": Rule(
-        "and that while is longer than the time between two renewals", "conf.py", "SETTINGS"
+        "and that while is longer than the time between two renewals", "database/answers.py", "renewal_interval"
     ),
     "undisturbed": Rule("an outage begins that while anew", "maintenance/reaper.py", "Reaper.still_counts"),
     "unmoved": Rule("and only if the lease has not changed since then", "models/leases.py", "seize"),

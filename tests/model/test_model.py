@@ -8,8 +8,11 @@ from __future__ import annotations
 import json
 
 import pytest
+from django.test import override_settings
+from hypothesis import given
+from hypothesis import strategies as st
 
-from qorworker.conf import SETTINGS
+from qorworker.database.answers import renewal_interval, write_limit
 from tests.model.__main__ import FULL, WAYS
 from tests.model.rules import RULES
 from tests.model.search import replay, search
@@ -45,5 +48,7 @@ def test_each_rule_is_kept_where_it_says(name):
     assert rule.name in defined_in(PACKAGE / rule.file)
 
 
-def test_an_owner_renews_more_often_than_others_take_to_decide():
-    assert SETTINGS["OBSERVATION"].default >= SETTINGS["LEASE"].default / 3
+@given(st.floats(3, 600), st.floats(1, 600))
+def test_an_owner_renews_more_often_than_others_take_to_decide(lease, observation):
+    with override_settings(QORWORKER={"LEASE": lease, "OBSERVATION": observation}):
+        assert renewal_interval() + write_limit() <= min(lease, observation)

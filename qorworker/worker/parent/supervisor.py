@@ -15,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from qorworker.attempts.writer import Writer
-from qorworker.conf import settings
+from qorworker.database.answers import renewal_interval
 from qorworker.database.connection import Database
 from qorworker.models import Job, Worker
 from qorworker.models.tables import require_tables
@@ -93,7 +93,7 @@ class Supervisor:
         self.wakeup = wakeup_for(options.using, self.selector, self.database.call_guard)
         self.shutdown = Shutdown(self.dispatcher, self.database.call_guard, options.grace)
         self.housekeeping = Housekeeping(self.database, self.dispatcher, self.wakeup, self.shutdown, self._takes_work)
-        self.renewing = Duty(self.watchdog.renew, float(settings.LEASE) / 3, urgent=True)
+        self.renewing = Duty(self.watchdog.renew, renewal_interval(), urgent=True)
         self.writing = Duty(self._write_progress, WRITE_INTERVAL)
         self.slowing_down = Duty(self._slow_down, 0.2, needs_database=False)
         self.heartbeat = Heartbeat(self.writer, self.pool, self.identity, cookie, self._queue_names())
