@@ -15,8 +15,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 TRIALS = (
-    "crashes", "firing", "freezes", "kills", "model", "peers", "races", "report", "restarts", "silences", "soak",
-    "storms", "trees", "upgrades", "zones",
+    "crashes", "firing", "freezes", "handovers", "kills", "model", "peers", "races", "report", "restarts", "silences",
+    "soak", "storms", "trees", "upgrades", "zones",
 )  # fmt: skip
 
 

@@ -33,15 +33,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    return carry_out(options)
+
+
+def carry_out(options: argparse.Namespace, broker: str = "") -> int:
+    """Crash processes and tell what came of it; with a *broker* some jobs run on Celery. The exit status."""
     with new_database(), recorded_transitions() as transitions, tempfile.TemporaryDirectory() as folder:
         chance = random.Random(options.seed)
-        with Stage(Path(folder), transitions, chance) as stage:
+        with Stage(Path(folder), transitions, chance, broker=broker) as stage:
             trial = Trial(stage, options.points, options.before)
             trial.run(options.crashes, options.seconds)
             points = trial.turns_taken()
     told(stage.figures, stage.violations)
     print(f"{sum(trial.crashes.values())} crashes at {len(trial.crashes)} points of {len(points)}")
-    for point in sorted(point for point, crashes in points.items() if not crashes):
+    for point in sorted(point for point, number in points.items() if not number):
         print("not reached:", point)
     results.store(options.json, figures=stage.figures.as_json(), violations=stage.violations, points=points)
     return int(bool(stage.violations))
@@ -127,7 +132,7 @@ class Trial:
     # What makes rare points be reached.
 
     def provoke(self) -> None:
-        worker = self.chance.choice(self.stage.running)
+        worker = self.chance.choice([*self.stage.running, *self.stage.celery])
         with suppress(OSError):  # it has just died
             fork_servers = children_of(worker.pid)
             children = [pid for parent in fork_servers for pid in children_of(parent)]

@@ -39,7 +39,7 @@ FAULTS: dict[str, Fault] = {
     "F03": Fault("a worker is killed and started again", "settled without waiting for the lease", (
         "kill a worker and start another",), limit=12),
     "F04": Fault("a machine dies", "others take over after lease and observation", ("kill a machine",), limit=12),
-    "F05": Fault("a crash at every commit and message", "nothing lost, nothing twice", trials=("crashes",)),
+    "F05": Fault("a crash at every commit and message", "nothing lost, nothing twice", trials=("crashes", "handovers")),
     "F06": Fault("a job hangs", "ended by its time limit; without one it keeps its lease", ("freeze a child",), tests=(
         f"{ENDINGS}::test_a_stopped_process_is_over_its_time_limit_too",)),
     "F07": Fault("an owner that stood still comes back", "its writes are refused, its processes ended", (

@@ -297,14 +297,11 @@ def abort_hostile_trees(scene: Scene) -> None:
 
 @contextmanager
 def nobody_loses_jobs(scene: Scene):
-    """Where no process dies and none stands still, no job is taken from its worker.
-
-    SQLite has one lock for all writers: a renewal may wait for it for as long as the observation lasts.
-    """
+    """Where no process dies and none stands still, no job is taken from its worker."""
     lost = Attempt.objects.filter(outcome="lost")
     before = lost.count()
     yield
-    if (taken := lost.count() - before) and connection.vendor != "sqlite":
+    if taken := lost.count() - before:
         scene.stage.violations.append(f"{taken} jobs were taken from workers that lived")
 
 

@@ -103,7 +103,8 @@ class Trial:
                 for job in Job.objects.asking():
                     job.answer(go=True)
             held = Job.objects.filter(waits_for_jobs=True, callback_of__isnull=False, status="scheduled")
-            return not unfinished().exclude(pk__in=held.values("pk")).exists() and not Batch.objects.open().exists()
+            # In this order: a callback is no longer held once its batch is not open.
+            return not Batch.objects.open().exists() and not unfinished().exclude(pk__in=held.values("pk")).exists()
 
         try:
             wait_until(over, 180, every=0.5)

@@ -19,6 +19,7 @@ from qorworker.models import Batch, Job
 from qorworker.models.job_messages import SENDER
 from tests.testapp import mixture
 
+ON_CELERY = ("once", "plain", "walk", "loop", "asks", "approved", "fails")  # the others share a process
 KINDS = ("once", "plain", "plain", "walk", "loop", "together", "together", "short", "asks", "approved", "fails")
 LEFT_ALONE = 100  # the priority of jobs that trials wait for themselves
 SECONDS = (0.0, 0.05, 0.3, 1.0)
@@ -28,8 +29,10 @@ VERBS = ("abort", "pause", "resume", "answer", "approve", "retry", "cancel", "ru
 class People:
     """Enqueues and uses verbs, and keeps a list outside the database of what was accepted and asked for."""
 
-    def __init__(self, chance: random.Random, folder: Path, kinds: tuple[str, ...] = KINDS) -> None:
-        self.random, self.folder, self.kinds = chance, folder, kinds
+    def __init__(
+        self, chance: random.Random, folder: Path, kinds: tuple[str, ...] = KINDS, *, celery: bool = False
+    ) -> None:
+        self.random, self.folder, self.kinds, self.celery = chance, folder, kinds, celery
         self.spans = str(folder / "spans")
 
     def note(self, word: str, *jobs: Job) -> None:
@@ -78,7 +81,10 @@ class People:
             arguments["seconds"] = self.random.choice(SECONDS)
         elif kind == "short":
             arguments["seconds"] = 0.001
-        return Call(getattr(mixture, kind), {"priority": self.random.randrange(-10, 10)}, arguments)
+        options: dict[str, Any] = {"priority": self.random.randrange(-10, 10)}
+        if self.celery and kind in ON_CELERY and self.random.random() < 0.7:
+            options = {"queue_name": "celery"}
+        return Call(getattr(mixture, kind), options, arguments)
 
     def schedule(self) -> None:
         """Have a schedule that fires each second."""

@@ -19,7 +19,8 @@ def main(seed: str, folder: str) -> None:
     from qorworker.models import Job
     from tests.chaos.mix import People
 
-    people, backlog = People(random.Random(seed), Path(folder)), int(os.environ.get("QORWORKER_CHAOS_BACKLOG", "12"))
+    people = People(random.Random(seed), Path(folder), celery="QORWORKER_TEST_BROKER" in os.environ)
+    backlog = int(os.environ.get("QORWORKER_CHAOS_BACKLOG", "12"))
     while not (Path(folder) / "enough").exists():
         close_old_connections()
         with suppress(Error):  # people press the button again

@@ -32,16 +32,16 @@ OTHERS = {  # trials of one kind, with their options for one run
     "trees": ("--rounds", "20"), "freezes": ("--rounds", "5"), "kills": ("--seconds", "60"),
     "restarts": ("--rounds", "4", "--limit", "120"), "silences": ("--rounds", "4", "--limit", "120"),
     "races": ("--races", "500"), "firing": (), "soak": ("--jobs", "20000"), "zones": ("--seconds", "120"), "model": (),
-    "upgrades": ("--seconds", "60"),
+    "upgrades": ("--seconds", "60"), "handovers": ("--seconds", "60"),
 }  # fmt: skip
 THOROUGH = {  # the same, so that three databases together reach the goals
     "trees": ("--rounds", "350"), "freezes": ("--rounds", "200"), "kills": ("--seconds", "1200"),
     "restarts": ("--rounds", "100", "--limit", "120"), "silences": ("--rounds", "100", "--limit", "120"),
     "races": ("--races", "3500"), "firing": (), "soak": ("--jobs", "100000"), "zones": (), "model": (),
-    "upgrades": ("--seconds", "300"),
+    "upgrades": ("--seconds", "300"), "handovers": ("--seconds", "600"),
 }  # fmt: skip
 WITHOUT_DATABASE = ("zones", "model")  # once, with those of SQLite
-ON_SQLITE = ("trees", "kills", "races", "firing", "soak", "upgrades", *WITHOUT_DATABASE)
+ON_SQLITE = ("trees", "kills", "races", "firing", "soak", "upgrades", "handovers", *WITHOUT_DATABASE)
 LONGEST = 900.0, 7200.0  # seconds that one trial may take, and one as long as the goals ask for
 
 

@@ -12,12 +12,15 @@ from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from django.conf import settings
 from django.db import Error, close_old_connections, connection
+from django.test import override_settings
 
 from qorworker import Schedule
 from qorworker.exceptions import QorWorkerError
 from qorworker.models import Batch, Job, MessageMark
 from qorworker.models.job_messages import SENDER
+from tests.backends.processes import end_all, process
 from tests.chaos.clocks import Clock
 from tests.chaos.mix import People, decider
 from tests.chaos.oracle import Figures, Oracle, unfinished, untold
@@ -59,6 +62,7 @@ class Stage:
     machine: bool = False  # each worker in a PID namespace of its own
     ports: tuple[int, ...] = ()  # of proxies on the way to the database: each worker takes the next one
     clocks: tuple[Clock, ...] = ()  # of people, and of workers, which take the other ones in turn; one: of all
+    broker: str = ""  # of Celery, which then runs some of the jobs
     figures: Figures = field(default_factory=Figures)
     violations: list[str] = field(default_factory=list)
 
@@ -76,9 +80,39 @@ class Stage:
         (self.folder / "spans").mkdir()
         Control(self.folder)  # before processes look for it
         decider()
+        self.celery: list[subprocess.Popen[bytes]] = []
+        if self.broker:
+            self.set_up_celery()
         for _ in range(self.workers):
             self.start_worker()
         return self
+
+    def set_up_celery(self) -> None:
+        """Add a queue of Celery for this process as well, and start a worker of it."""
+        from tests.backends.celery_app import app_on
+
+        name = f"qorworker-chaos-{self.chance.getrandbits(32):x}"
+        backend = {"BACKEND": "qorworker.backends.celery.CeleryBackend", "OPTIONS": {"CELERY_QUEUE": name}}
+        self.options["QUEUES"] = {**OPTIONS["QUEUES"], "celery": backend}  # type: ignore[dict-item]
+        self.celery_variables = {"QORWORKER_TEST_BROKER": self.broker, "QORWORKER_TEST_BROKER_QUEUE": name}
+        self.stack.enter_context(override_settings(QORWORKER={**settings.QORWORKER, **self.options}))
+        app = app_on(self.broker, name)
+        app.set_current()
+        app.set_default()
+        self.start_celery()
+
+    def start_celery(self) -> None:
+        arguments = ("--pool", "prefork", "--concurrency", "2", "--without-mingle", "-B", "-s", self.folder / "beat")
+        command = ("-m", "celery", "-A", "tests.backends.celery_app", "worker", *map(str, arguments))
+        started = process(
+            self.folder, *command, settings=VARIABLES["DJANGO_SETTINGS_MODULE"], qorworker=self.options_without_queues,
+            queues=self.options["QUEUES"], **{FOLDER: str(self.folder)}, **self.celery_variables,
+        )  # fmt: skip
+        self.celery.append(self.stack.enter_context(started))
+
+    @property
+    def options_without_queues(self) -> dict[str, object]:
+        return {name: value for name, value in self.options.items() if name != "QUEUES"}
 
     def __exit__(self, *error: object) -> None:
         self.end_people()
@@ -87,7 +121,7 @@ class Stage:
 
     @property
     def variables(self) -> dict[str, str]:
-        return {**VARIABLES, FOLDER: str(self.folder)}
+        return {**VARIABLES, FOLDER: str(self.folder), **(self.celery_variables if self.broker else {})}
 
     def next_port(self) -> int | None:
         return self.ports[len(self.port_of) % len(self.ports)] if self.ports else None
@@ -139,6 +173,10 @@ class Stage:
             self.running.remove(worker)
             self.dead.append(worker)
             self.start_worker()
+        for dead in [each for each in self.celery if each.poll() is not None]:
+            end_all(dead)  # as a service manager does: a pool of Celery outlives its parent
+            self.celery.remove(dead)
+            self.start_celery()
         if self.people is not None and (status := self.people.poll()) is not None:
             if status > 0:
                 self.violations.append(f"people ended: {(self.folder / 'people.log').read_text()[-3000:]}")
@@ -219,8 +257,8 @@ class Stage:
             with suppress(OSError, AssertionError):
                 found = [*children_of(worker.pid), *children_of(worker.fork_server())]
                 self.look_for_zombies(found)
-        for number, process in enumerate(self.bystanders):
-            if process.poll() is not None:
+        for number, other in enumerate(self.bystanders):
+            if other.poll() is not None:
                 self.note("innocents", "a bystander is gone")
                 self.bystanders[number] = self.stack.enter_context(bystander())
 
