@@ -91,7 +91,8 @@ def wrong(result: Result) -> str:
     figures = result.get("figures", {})
     named = [f"{name} {figures[name]}" for name in ZEROS if figures.get(name)]
     if result.get("status") and not named:
-        named = [f"{max(1, len(result.get('violations', ())))} violations"]
+        number = max(1, len(result.get("violations", ())))
+        named = [f"{number} violation{'s' * (number > 1)}" + ", explained below" * ("explained" in result)]
     more = f"; stale {figures['stale']}" if figures.get("stale") else ""
     return (", ".join(named) or "all 0") + more
 
@@ -185,7 +186,7 @@ def goals(results: list[Result]) -> str:
     def not_zero(names: Iterable[str]) -> str:
         said = [wrong(result) for result in results if result["name"] in names]
         found = Counter(each for each in said if not each.startswith("all 0"))
-        return "; ".join(f"{what} ({number} runs)" for what, number in found.items()) or "all 0"
+        return "; ".join(f"{number} × {what}" for what, number in found.items()) or "all 0"
 
     def last_lines(name: str) -> str:
         found = [result for result in latest(results).values() if result["name"] == name]
