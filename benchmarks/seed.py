@@ -205,7 +205,7 @@ def moment(seconds: str) -> str:
         return f"now() + make_interval(secs => {seconds})"
     if is_mysql():
         return f"UTC_TIMESTAMP(6) + INTERVAL {seconds} SECOND"
-    return f"strftime('%Y-%m-%d %H:%M:%f', 'now', ({seconds}) || ' seconds')"
+    return f"strftime('%Y-%m-%d %H:%M:%f000', 'now', ({seconds}) || ' seconds')"
 
 
 def joined(*parts: str) -> str:

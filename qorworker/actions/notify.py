@@ -34,8 +34,6 @@ def queues_of_callers() -> list[str]:
 def hand_over(using: str) -> int:
     """Notify each backend of due jobs, and again of those whose message is too old or may be lost. Return how many.
 
-    A worker that dies takes the messages with it that it had fetched. A message that comes twice runs nothing.
-
     A backend whose broker is down is notified the next time.
     """
     return sum(hand_over_to(backend, using) for backend in backends_to_notify())
@@ -47,10 +45,15 @@ def hand_over_to(backend: BaseBackend, using: str, seconds: float = math.inf) ->
     :param seconds: after this time it is notified of no more jobs in this call.
     """
     paused = Pause.objects.using(using).paused()
-    name, patience = backend.queue_name, backend.renotify_after
-    death = Worker.objects.using(using).last_death(name, patience)
-    waiting = Job.objects.using(using).to_hand_over(name, patience, death).not_paused(paused)
-    return _notify(backend, without_held(waiting, [name], AT_ONCE), seconds)
+    name, patience, jobs = backend.queue_name, backend.renotify_after, Job.objects.using(using)
+    waiting = jobs.to_hand_over(name, patience).not_paused(paused)
+    number = _notify(backend, without_held(waiting, [name], AT_ONCE), seconds)
+    # A worker that dies takes the messages with it that it had fetched. Nobody knows which, and a message that comes
+    # twice runs nothing: they are sent again, first those that come first, but not so many that they get in the way.
+    if death := Worker.objects.using(using).last_death(name, patience):
+        lost = jobs.handed_over_before(name, death).not_paused(paused)
+        number += _notify(backend, without_held(lost, [name], TOGETHER), seconds)
+    return number
 
 
 def _notify(backend: BaseBackend, jobs: Sequence[Job], seconds: float) -> int:

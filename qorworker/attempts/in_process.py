@@ -273,12 +273,13 @@ class AttemptMonitor:
         try:
             self._apply_records()
             self._sample()
-            if self.attempt.changed and not self.attempt.lost:
-                self.writer.flush([self.attempt])
-            if self.is_locked or monotonic() - self.renewed_at >= renewal_interval():
+            # The next step, after WRITE_INTERVAL, would be too late for what is due before it.
+            if self.is_locked or monotonic() - self.renewed_at >= renewal_interval() - WRITE_INTERVAL:
                 self._renew()
                 if self.writer.worker_id is not None:  # which may have no time for its own heartbeat
                     Worker.objects.using(self.using).beat(self.writer.worker_id)
+            if self.attempt.changed and not self.attempt.lost:
+                self.writer.flush([self.attempt])
             self._check_requests()
         except self.errors:
             logger.warning("The progress of job %s could not be written; trying again.", self.attempt.job.id)

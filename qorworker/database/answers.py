@@ -46,7 +46,7 @@ def write_limit() -> float:
 def renewal_interval() -> float:
     """Return the seconds between two renewals of a lease.
 
-    That and the longest that the write may take are the observation at most. So another worker always sees the lease of
-    a live owner change, even after the clock of the database has jumped past all leases.
+    After it and ``write_limit()`` a sixth of the observation is left for what else a worker does. So others see the
+    lease of an owner that lives change, even after the clock of the database has jumped past all leases.
     """
-    return write_limit()
+    return min(float(settings.LEASE), float(settings.OBSERVATION)) / 3

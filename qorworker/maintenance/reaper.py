@@ -18,7 +18,7 @@ from django.utils.translation import gettext as _
 
 from qorworker.attempts import rescue
 from qorworker.conf import settings
-from qorworker.database.answers import write_limit
+from qorworker.database.answers import renewal_interval, write_limit
 from qorworker.database.connection import Database
 from qorworker.models import Job, Worker
 from qorworker.models.refusals import FAILURES, describe, is_refusal
@@ -92,7 +92,7 @@ class Reaper:
         for number, worker in enumerate(gone):
             if number and not self.has_time():
                 return rescued
-            processes.await_end(worker.cookie, min(ENDING, float(settings.LEASE) / 6))
+            processes.await_end(worker.cookie, min(ENDING, renewal_interval()))
             killed = processes.kill_with_cookie(worker.cookie)
             logger.warning("Worker %s is gone; %s processes that it left were ended.", worker.name, killed)
             for job in Job.objects.using(self.using).of_worker(worker.pk):

@@ -25,6 +25,8 @@ def _stored_offset(connection: BaseDatabaseWrapper) -> float:
 def now_sql(connection: BaseDatabaseWrapper, plus: str = "") -> str:
     """Return SQL for the current time, in the form in which Django stores datetimes in this database.
 
+    In SQLite they are compared as texts, so it has six digits as well. Django leaves them out if all are 0.
+
     MariaDB's own NOW() would follow the zone of the server, which Django never sets, so this names UTC.
 
     :param plus: SQL, a number or a placeholder, for seconds to add.

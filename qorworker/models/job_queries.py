@@ -325,16 +325,17 @@ class JobQuerySet(OwnQuerySet["Job"]):
         """Let the backend of a queued job be notified again: it was notified, but could not start the job."""
         return self.queued().filter(pk=pk).update(handed_over_at=None)
 
-    def to_hand_over(self, queue_name: str, patience: float, lost_before: dt.datetime | None = None) -> JobQuerySet:
-        """Return queued jobs whose backend was not notified since they are due, or not for *patience* seconds.
-
-        :param lost_before: the messages of earlier notifications may be lost.
-        """
-        not_notified = Q(handed_over_at=None) | Q(handed_over_at__lt=F("run_after"))
+    def to_hand_over(self, queue_name: str, patience: float) -> JobQuerySet:
+        """Return queued jobs whose backend was not notified since they are due, or not for *patience* seconds."""
+        # Not if they are due later by now: the clock of the database went back.
+        due_again = Q(handed_over_at__lt=F("run_after"), run_after__lte=DatabaseNow())
+        not_notified = Q(handed_over_at=None) | due_again
         late = Q(handed_over_at__lt=DatabaseNow(-patience))
-        if lost_before is not None:
-            late |= Q(handed_over_at__lt=lost_before)
         return self.queued().filter(not_notified | late, queue_name=queue_name).in_line()
+
+    def handed_over_before(self, queue_name: str, moment: dt.datetime) -> JobQuerySet:
+        """Return queued jobs of whose last notification the message may be lost since *moment*."""
+        return self.queued().filter(handed_over_at__lt=moment, queue_name=queue_name).in_line()
 
     def unlimited(self) -> JobQuerySet:
         """Return jobs of types without limits."""

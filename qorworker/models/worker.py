@@ -129,9 +129,12 @@ class WorkerQuerySet(OwnQuerySet["Worker"]):
     def last_death(self, queue_name: str, seconds: float) -> dt.datetime | None:
         """Return when a worker of this queue was last found dead, or counted as gone. None if none was.
 
+        A time in the future, which remains when the clock of the database goes back, is none.
+
         :param seconds: workers whose last sign of life is older do not matter.
         """
-        gone = self.lately_gone(seconds).values_list("queues", "stopped_at", "heartbeat_at")
+        until_now = models.Q(stopped_at=None) | models.Q(stopped_at__lte=DatabaseNow())
+        gone = self.lately_gone(seconds).filter(until_now).values_list("queues", "stopped_at", "heartbeat_at")
         silence = dt.timedelta(seconds=SILENT_AFTER)
         return max(
             (stopped_at or heartbeat_at + silence for queues, stopped_at, heartbeat_at in gone if queue_name in queues),

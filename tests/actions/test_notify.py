@@ -108,13 +108,19 @@ class TestLostMessages:
 
     def test_are_sent_again_once_after_a_worker_was_found_dead(self, worker):
         Worker.objects.stop_dead(worker.pk)
-        assert [hand_over("default") for _ in range(2)] == [100, 0]
+        assert [hand_over("default") for _ in range(6)] == [20, 20, 20, 20, 20, 0]
         assert ToldBackend.told == self.numbers
 
     def test_are_sent_again_once_after_a_worker_fell_silent(self, worker):
         Worker.objects.update(heartbeat_at=DatabaseNow(-2 * SILENT_AFTER))
         Job.objects.update(handed_over_at=DatabaseNow(-2 * SILENT_AFTER), run_after=DatabaseNow(-3 * SILENT_AFTER))
-        assert [hand_over("default") for _ in range(2)] == [100, 0]
+        assert [hand_over("default") for _ in range(6)] == [20, 20, 20, 20, 20, 0]
+
+    def test_are_not_sent_again_and_again_after_the_clock_went_back(self, worker):
+        Worker.objects.stop_dead(worker.pk)
+        Worker.objects.update(stopped_at=DatabaseNow(3600))
+        Job.objects.update(run_after=DatabaseNow(3600))
+        assert hand_over("default") == 0
 
     def test_what_was_sent_since_then_is_not_sent_again(self, worker):
         Worker.objects.update(heartbeat_at=DatabaseNow(-2 * SILENT_AFTER))

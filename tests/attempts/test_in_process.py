@@ -1,6 +1,7 @@
 """Attempts that run in the process that claims them, as in Celery's children and where the caller runs its own jobs."""
 
 from datetime import timedelta
+from itertools import pairwise
 
 import pytest
 from django.db import DataError, OperationalError
@@ -12,7 +13,8 @@ from qorworker.attempts.attempt import RunningAttempt
 from qorworker.attempts.in_process import AttemptMonitor, run_stored
 from qorworker.attempts.rescue import _claimed
 from qorworker.attempts.writer import Writer
-from qorworker.models import Job, database_now
+from qorworker.database.answers import write_limit
+from qorworker.models import Job, JobQuerySet, database_now
 from qorworker.testing import jobs
 from tests.job_types import own_types  # noqa: F401
 from tests.models.rows import make_job, somebody_else
@@ -112,6 +114,24 @@ def test_an_attempt_whose_row_is_locked_is_not_overdue_and_renewed_once_it_is_fr
         assert Job.objects.not_responding().exists()
     monitor._step()
     assert not Job.objects.not_responding().exists()
+
+
+@pytest.mark.parametrize("observation", [1.8, 2.5, 5, 60])
+def test_a_lease_is_renewed_and_written_within_the_observation(observation, settings, monkeypatch):
+    """By the steps of the thread, which are as far apart as they may be, and with a write as slow as it may be."""
+    settings.QORWORKER = {"LEASE": 15, "OBSERVATION": observation}
+    job, clock, renewals = make_job("running", name=jobs.story.name), [1000.0], []
+    monkeypatch.setattr(in_process, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(JobQuerySet, "renew", lambda jobs, tokens, lease: renewals.append(clock[0]) or 1)
+    monitor = AttemptMonitor(
+        RunningAttempt(_claimed(job), "default"), Writer("default", None, ""), lambda monitor: None
+    )
+    for _ in range(200):
+        clock[0] += in_process.WRITE_INTERVAL
+        monitor._step()
+    gaps = [later - earlier for earlier, later in pairwise([1000.0, *renewals])]
+    assert max(gaps) + write_limit() < observation
+    assert min(gaps) >= in_process.WRITE_INTERVAL
 
 
 class TestVitals:

@@ -53,7 +53,7 @@ def run(options: argparse.Namespace) -> int:
             print(trial.said())
         found = {"faults": len(trial.freezes), "jobs": Job.objects.count()}
         results.store(options.json, figures=found, violations=trial.violations)
-        print(f"{len(trial.freezes)} freezes, {trial.taken} attempts taken over: {len(trial.violations)} faults")
+        print(f"{len(trial.freezes)} freezes, {trial.taken} attempts taken over: {len(trial.violations)} violations")
     return int(bool(trial.violations))
 
 

@@ -53,7 +53,7 @@ def carry_out(trial: Trial, options: argparse.Namespace) -> int:
         print(f"VIOLATION {violation}")
     found = {"faults": sum(trial.done[kind] for kind in HARMS), "jobs": Job.objects.count()}
     results.store(options.json, figures=found, violations=trial.violations)
-    print(f"{found['faults']} deaths and freezes, {found['jobs']} jobs: {len(trial.violations)} faults")
+    print(f"{found['faults']} deaths and freezes, {found['jobs']} jobs: {len(trial.violations)} violations")
     return int(bool(trial.violations))
 
 

@@ -71,7 +71,7 @@ def try_out(fault: Fault, options: argparse.Namespace) -> int:
     for violation in wrong:
         print(f"VIOLATION {violation}")
     told = f"seconds until work went on: median {median:.2f}, longest {longest:.2f}, limit {options.limit:g}"
-    print(f"{options.rounds} rounds, {found['jobs']} jobs; {told}: {len(wrong)} faults")
+    print(f"{options.rounds} rounds, {found['jobs']} jobs; {told}: {len(wrong)} violations")
     return int(bool(wrong))
 
 

@@ -1,4 +1,7 @@
-"""The results of trials: one line of JSON each, so that a long run may end at any time and go on later."""
+"""The results of trials: one line of JSON each, so that a long run may end at any time and go on later.
+
+``explained`` is added to a line by hand, once the cause of its violations is known.
+"""
 
 from __future__ import annotations
 

@@ -18,8 +18,9 @@ from django.test import override_settings
 
 from qorworker import Schedule
 from qorworker.exceptions import QorWorkerError
-from qorworker.models import Batch, Job, MessageMark
+from qorworker.models import Batch, Job, JobQuerySet, MessageMark, Worker, database_now
 from qorworker.models.job_messages import SENDER
+from qorworker.models.worker import WorkerKind
 from tests.backends.processes import end_all, process
 from tests.chaos.clocks import Clock
 from tests.chaos.mix import People, decider
@@ -174,7 +175,7 @@ class Stage:
             self.dead.append(worker)
             self.start_worker()
         for dead in [each for each in self.celery if each.poll() is not None]:
-            end_all(dead)  # as a service manager does: a pool of Celery outlives its parent
+            end_all(dead)  # as a service manager does: a pool of Celery outlives its parent, which is not our doing
             self.celery.remove(dead)
             self.start_celery()
         if self.people is not None and (status := self.people.poll()) is not None:
@@ -191,8 +192,15 @@ class Stage:
         """Wait until nobody holds these any more, and note how long it took."""
         if tokens:
             held = Job.objects.held(tokens)
-            wait_until(lambda: not held.exists(), timeout, lambda: list(held.values_list("pk", "name")), every=0.02)
+            wait_until(lambda: not held.exists(), timeout, lambda: self.state_of(held), every=0.02)
             self.figures.recovery.append(time.monotonic() - begun)
+
+    def state_of(self, jobs: JobQuerySet) -> str:
+        """All about jobs that should have ended, and about the workers."""
+        rows = list(jobs.values_list("pk", "name", "status", "worker", "process_id", "lease_expires_at", "crashes"))
+        workers = list(Worker.objects.values_list("pk", "process_id", "heartbeat_at", "stopped_at", "found_dead"))
+        said = [f"{worker.pid}: {worker.said[-3000:]}" for worker in (*self.dead, *self.running)]
+        return "\n".join(map(str, (rows, database_now("default"), workers, *said)))
 
     # Looking.
 
@@ -283,7 +291,7 @@ class Stage:
         rows = [row for worker in self.running if (row := worker.row())]
         while True:
             with suppress(Error):
-                empty_tables(rows)
+                empty_tables([*rows, *Worker.objects.not_stopped().filter(kind=WorkerKind.CELERY)])
                 with connection.cursor() as cursor:
                     cursor.execute(f"DELETE FROM {self.transitions.TABLE}")
                 break

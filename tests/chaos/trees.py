@@ -38,9 +38,9 @@ def run(options: argparse.Namespace) -> int:
                 faults.append(line)
                 print(f"VIOLATION round {number}: {line}", flush=True)
             if number % 100 < options.together:
-                print(f"{number} of {options.rounds}: {len(faults)} faults", flush=True)
+                print(f"{number} of {options.rounds}: {len(faults)} violations", flush=True)
     results.store(options.json, figures={"faults": options.rounds, "jobs": options.rounds}, violations=faults)
-    told = f"{options.rounds} trees of at most {most} processes: {len(faults)} faults"
+    told = f"{options.rounds} trees of at most {most} processes: {len(faults)} violations"
     print(f"{told} in {time.monotonic() - begun:.0f} s")
     return int(bool(faults))
 

@@ -42,6 +42,8 @@ def earlier(revision: str) -> Iterator[Path]:
     """The files of an earlier revision, in a folder that is gone afterwards."""
     if git("diff", "--name-only", revision, "--", MIGRATIONS):
         sys.exit(f"{revision} has other migrations than this code, so both cannot work on the same tables.")
+    if not git("diff", "--name-only", revision, "--", "qorworker"):
+        sys.exit(f"{revision} has the same code.")
     with tempfile.TemporaryDirectory() as folder:
         tree = Path(folder, "earlier")
         git("worktree", "add", "--detach", str(tree), revision)

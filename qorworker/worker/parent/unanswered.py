@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from qorworker.conf import settings
-from qorworker.database.answers import was_answered
+from qorworker.database.answers import renewal_interval, was_answered
 from qorworker.database.session_limits import statement_limit
 from qorworker.models import Job
 from qorworker.models.sql import Claim, Claimed, claimed_with
@@ -57,7 +57,7 @@ class UnansweredClaims:
         for job in jobs:
             due[job.token].recovered.add(job.id)
         for claim in due.values():
-            claim.next_look_at = min(now + float(settings.LEASE) / 3, claim.until)
+            claim.next_look_at = min(now + renewal_interval(), claim.until)
         self._claims = [claim for claim in self._claims if now < claim.until]
         return jobs
 
