@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import re
 import subprocess
 import sys
 import tempfile
@@ -149,7 +148,7 @@ class Runs:
             report = Path(folder) / "report.xml"
             command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}"]
             env = {**results.environment(each.database), "DJANGO_SETTINGS_MODULE": "tests.settings"}
-            status = subprocess.run([*command, *nodes(wanted)], cwd=results.ROOT, env=env, check=False).returncode
+            status = subprocess.run([*command, *nodes(wanted, env)], cwd=results.ROOT, env=env, check=False).returncode
             cases = ElementTree.parse(report).getroot().iter("testcase")
             found = {}
             for case in cases:
@@ -165,16 +164,10 @@ class Runs:
         return int(bool(status))
 
 
-def nodes(wanted: list[str]) -> list[str]:
-    """What pytest calls these tests: those in classes as well."""
-    found = []
-    for test in wanted:
-        file, name = test.split("::")
-        lines = (results.ROOT / file).read_text().splitlines()
-        place = next(number for number, line in enumerate(lines) if f"def {name}(" in line)
-        within = ""
-        if lines[place].startswith(" "):
-            opened = next(line for line in reversed(lines[:place]) if line[:1].strip())  # a class, or an ``if``
-            within = re.split(r"\W+", opened)[1] if opened.startswith("class ") else ""
-        found.append("::".join(filter(None, (file, within, name))))
-    return found
+def nodes(wanted: list[str], env: dict[str, str]) -> list[str]:
+    """Those of these tests that there are on this database, by the names that pytest has for them."""
+    files = sorted({test.partition("::")[0] for test in wanted})
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", *files]
+    said = subprocess.run(command, cwd=results.ROOT, env=env, capture_output=True, text=True, check=False).stdout
+    collected = [line.partition("[")[0] for line in said.splitlines() if "::" in line]
+    return [name for name in dict.fromkeys(collected) if f"{name.split('::')[0]}::{name.split('::')[-1]}" in wanted]
