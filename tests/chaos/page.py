@@ -182,7 +182,7 @@ def goals(results: list[Result]) -> str:
             for result in results
             if result["name"] in names and seconds(result) and result.get("alone", False) is alone
         ]
-        return f"{max(found):.1f} s" if found else "not run"
+        return f"{max(found):.2g} s" if found else "not run"
 
     def not_zero(names: Iterable[str]) -> str:
         said = [wrong(result) for result in results if result["name"] in names]
@@ -267,7 +267,7 @@ def peers(found: dict[tuple[str, str], Result]) -> str:
 def bad(results: list[Result]) -> str:
     lines = [
         f"- {result['name']}, {result['database']}, seed {result['seed']}, {result['at']}: `{violation[:300]}`"
-        + (f" {result['explained']}" if "explained" in result else "")
+        + "".join(f" {result[name]}" for name in ("explained", "remark") if name in result)
         for result in results
         for violation in result.get("violations", ())[:3]
     ]

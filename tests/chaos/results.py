@@ -1,6 +1,6 @@
 """The results of trials: one line of JSON each, so that a long run may end at any time and go on later.
 
-``explained`` is added to a line by hand, once the cause of its violations is known.
+``explained`` is added to a line by hand once the cause of its violations is known, and ``remark`` as long as it is not.
 """
 
 from __future__ import annotations
