@@ -13,6 +13,7 @@ import re
 import secrets
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
 from types import SimpleNamespace
@@ -20,7 +21,6 @@ from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import sync_to_async
 from django.core.exceptions import ValidationError
-from django.db import transaction
 from django.db.models import F
 from django.db.models.functions import Coalesce
 from django.utils.functional import Promise
@@ -28,6 +28,7 @@ from django.utils.translation import gettext as _
 
 from qorworker.arguments.described import arguments_of, describe, refuse_without_choices
 from qorworker.arguments.plain import json_value
+from qorworker.conf import settings
 from qorworker.exceptions import InvalidArguments, NotAnswered, RehearsalRefused
 from qorworker.execution.checkpoints import LostAttempt, SentCheckpoints
 from qorworker.execution.loops import Loops
@@ -35,7 +36,7 @@ from qorworker.execution.messages import clean_text
 from qorworker.models import AuditEntry, DatabaseNow, Job, Origin, Question, QuestionKind, QuestionState
 from qorworker.models.callbacks import address_of
 from qorworker.models.clock import check_zone
-from qorworker.models.locks import begin_again
+from qorworker.models.locks import begin_again, limited_transaction
 from qorworker.models.question import KEY_CHARS, NEVER, PERMISSION_CHARS, TEXT_CHARS
 from qorworker.text import titles
 from qorworker.text.moments import date_and_clock, local
@@ -202,7 +203,7 @@ class Questions:
             changes = {"waits_for_answer": True, "run_after": end or DatabaseNow(NEVER)}
 
         def store() -> int:
-            with transaction.atomic(using=self.work.database):
+            with self._transaction():
                 self._change_job(**changes)
                 number = self.rows.next_round(self.work.id, key)
                 row = self.rows.create(**about, **kept, round=number, asked_at=DatabaseNow(), expires_at=end)
@@ -245,7 +246,7 @@ class Questions:
     def _close_or_wait(self, question: Question) -> None:
         """Expire a question whose time is over, or else let the job wait for its answer."""
         row = self.rows.filter(pk=question.pk, state=QuestionState.OPEN)
-        with transaction.atomic(using=self.work.database):
+        with self._transaction():
             self._change_job(waits_for_answer=False)  # and lock it: whatever ends a question does that first
             if row.filter(expires_at__lte=DatabaseNow()).close(QuestionState.EXPIRED):
                 job = SimpleNamespace(pk=self.work.id, name=self.work.name)
@@ -253,6 +254,10 @@ class Questions:
                 entries.record("expire", job=job, origin=Origin.WORKER, question=question.shown_text[:200])
             elif row.exists():
                 self._change_job(waits_for_answer=True, run_after=question.expires_at or DatabaseNow(NEVER))
+
+    def _transaction(self) -> AbstractContextManager[None]:
+        """Open a transaction. If this process stands still in it, it keeps the row of the job for a lease at most."""
+        return limited_transaction(self.work.database, float(settings.LEASE))
 
     def _change_job(self, **values: Any) -> None:
         """Change the row of the job, which is locked then. Raises ``LostAttempt`` if another attempt owns it."""

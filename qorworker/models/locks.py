@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from math import ceil
 from typing import Any, TypeVar
 
-from django.db import Error, OperationalError, connections
+from django.db import Error, OperationalError, connections, transaction
 
 # MariaDB has no limit for one transaction, so the session's own is kept and comes back.
 MYSQL = "SET @qorworker_lock_wait = @@SESSION.innodb_lock_wait_timeout, SESSION innodb_lock_wait_timeout = 1"
@@ -69,6 +69,14 @@ def limited_idling(using: str, seconds: float) -> Iterator[Callable[[], None]]:
         if is_limited and connection.vendor == "mysql" and connection.connection is not None:
             with suppress(Error):  # the session is gone, and its settings with it
                 _execute(connection, MARIADB_IDLE_AS_BEFORE)
+
+
+@contextmanager
+def limited_transaction(using: str, seconds: float) -> Iterator[None]:
+    """Open a transaction that does nothing but lock and write rows that others need, with that limit from the start."""
+    with limited_idling(using, seconds) as limit, transaction.atomic(using=using):
+        limit()
+        yield
 
 
 def _idle_limit(connection: Any) -> str:

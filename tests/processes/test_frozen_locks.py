@@ -27,8 +27,8 @@ def frozen_while_it_commits(start, ledger, job_type):
 @pytest.mark.only_on("postgresql", "mysql")
 @pytest.mark.parametrize(
     ("job_type", "rows"),
-    [(jobs.stand_still_at_a_checkpoint, 6), (jobs.stand_still_at_the_end, 1)],
-    ids=["chunk", "all"],
+    [(jobs.stand_still_at_a_checkpoint, 6), (jobs.stand_still_at_the_end, 1), (jobs.stand_still_as_it_asks, 0)],
+    ids=["chunk", "all", "question"],
 )
 def test_its_job_is_taken_over_and_nothing_is_done_twice(start, ledger, transitions, job_type, rows):
     frozen, job, stopped = frozen_while_it_commits(start, ledger, job_type)

@@ -1039,6 +1039,14 @@ def stand_still_at_the_end(context: JobContext, ledger: str) -> None:
     Shop.objects.create(name="of 0")
 
 
+@job(max_attempts=2, backoff=lambda attempt: 0)
+def stand_still_as_it_asks(context: JobContext, ledger: str) -> None:
+    """The process of the first attempt stops between its question and the commit. The second one asks nothing."""
+    if context.attempt == 1:
+        connection.execute_wrappers.append(stand_still_after(ledger, "INSERT"))
+        context.ask("Go on?", go=bool)
+
+
 @job(atomic="chunk")
 def count_without_end(context: JobContext) -> None:
     """Goes over numbers in one transaction after the other, until it is aborted."""
