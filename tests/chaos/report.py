@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import re
 import subprocess
 import sys
 import tempfile
@@ -117,7 +118,9 @@ class Runs:
             found = json.loads(file.read_text()) if file.exists() else {}
         violations = found.get("violations") or [line for line in said.splitlines() if line.startswith("VIOLATION")]
         if status and not violations:
-            violations = [f"it did not come to its end: {said.strip().splitlines()[-1]}"]
+            lines = said.strip().splitlines() or ["it said nothing"]
+            error = next((line for line in reversed(lines) if re.match(r"[\w.]+(Error|Exception)\b", line)), lines[-1])
+            violations = [f"it did not come to its end: {error}"]
         if status:
             print(said[-6000:])
             for violation in violations[:10]:  # last, where a log that was cut short still has them
