@@ -47,13 +47,13 @@ def hand_over_to(backend: BaseBackend, using: str, seconds: float = math.inf) ->
     paused = Pause.objects.using(using).paused()
     name, patience, jobs = backend.queue_name, backend.renotify_after, Job.objects.using(using)
     waiting = jobs.to_hand_over(name, patience).not_paused(paused)
-    number = _notify(backend, without_held(waiting, [name], AT_ONCE), seconds)
-    # A worker that dies takes the messages with it that it had fetched. Nobody knows which, and a message that comes
-    # twice runs nothing: they are sent again, first those that come first, but not so many that they get in the way.
+    found = {job.pk: job for job in without_held(waiting, [name], AT_ONCE)}
+    # A worker that dies loses the messages that it had fetched. No row says which these are, so all waiting jobs are
+    # sent again: a second message about a job runs nothing. Only some are sent at a time, so that others do not wait.
     if death := Worker.objects.using(using).last_death(name, patience):
         lost = jobs.handed_over_before(name, death).not_paused(paused)
-        number += _notify(backend, without_held(lost, [name], TOGETHER), seconds)
-    return number
+        found |= {job.pk: job for job in without_held(lost, [name], TOGETHER)}
+    return _notify(backend, list(found.values()), seconds)
 
 
 def _notify(backend: BaseBackend, jobs: Sequence[Job], seconds: float) -> int:

@@ -122,6 +122,13 @@ class TestLostMessages:
         Job.objects.update(run_after=DatabaseNow(3600))
         assert hand_over("default") == 0
 
+    def test_a_broker_that_is_down_is_tried_once_in_a_call_after_a_death(self, worker, monkeypatch):
+        Worker.objects.stop_dead(worker.pk)
+        Job.objects.filter(pk__in=self.numbers[:50]).update(handed_over_at=None)
+        monkeypatch.setattr(ToldBackend, "jobs_ready", DownBackend.jobs_ready)
+        assert hand_over("default") == 0
+        assert ToldBackend.told == [20]
+
     def test_what_was_sent_since_then_is_not_sent_again(self, worker):
         Worker.objects.update(heartbeat_at=DatabaseNow(-2 * SILENT_AFTER))
         assert hand_over("default") == 0
