@@ -34,6 +34,15 @@ def process(folder, *command, settings, queues, **more):
         print(log.read_text())
 
 
+def celery_process(folder, broker, queue, *, queues, pool="prefork", beat=True, **more):
+    """A ``celery worker`` for one *queue* of the *broker*, as ``process()``. It may not be ready yet."""
+    command = ["-m", "celery", "-A", "tests.backends.celery_app", "worker", "--pool", pool, "--concurrency", "2"]
+    command += ["-n", f"{secrets.token_hex(4)}@test", "--loglevel", "INFO", "-Q", queue, "--without-mingle"]
+    command += ["-B", "-s", str(folder / f"beat-{secrets.token_hex(4)}")] if beat else []
+    env = {"QORWORKER_TEST_BROKER": broker, "QORWORKER_TEST_BROKER_QUEUE": queue}
+    return process(folder, *command, queues=queues, **env, **more)
+
+
 def end_all(started):
     """Kill the process and everything that it has started."""
     while pids := census(started.mark):

@@ -25,7 +25,7 @@ from qorworker.queues import backend_of
 from qorworker.testing import jobs
 from qorworker.testing.backends import BackendContract, lines_of
 from tests.backends.celery_app import app_on
-from tests.backends.processes import end_all, process
+from tests.backends.processes import celery_process, end_all
 from tests.support import alive, ended, recorded_transitions, wait_until
 
 pytestmark = [pytest.mark.process, pytest.mark.only_on("sqlite", "postgresql")]
@@ -57,13 +57,8 @@ def missing(broker):
 @contextmanager
 def celery_worker(folder, broker, pool="prefork", beat=True, **settings):
     """A ``celery worker`` on the database of the test."""
-    command = ["-m", "celery", "-A", "tests.backends.celery_app", "worker", "--pool", pool, "--concurrency", "2"]
-    command += ["-n", f"{secrets.token_hex(4)}@test", "--loglevel", "INFO", "-Q", QUEUE, "--without-mingle"]
-    command += ["-B", "-s", str(folder / f"beat-{secrets.token_hex(4)}")] if beat else []
-    env = {"QORWORKER_TEST_BROKER": BROKERS[broker], "QORWORKER_TEST_BROKER_QUEUE": QUEUE}
-    with process(
-        folder, *command, settings="tests.backends.celery_settings", queues=queues(pool), qorworker=settings, **env
-    ) as worker:
+    more = {"settings": "tests.backends.celery_settings", "qorworker": settings}
+    with celery_process(folder, BROKERS[broker], QUEUE, queues=queues(pool), pool=pool, beat=beat, **more) as worker:
         wait_until(lambda: "ready." in worker.log.read_text(), 60, worker.log.read_text)
         yield worker
 

@@ -30,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
         trial = trials.add_parser(name, help=(module.__doc__ or "").partition("\n")[0])
         # Here as well, so that it may follow the name. Without a default: that would hide one given before the name.
         trial.add_argument("--seed", type=int, default=argparse.SUPPRESS)
-        trial.add_argument("--json", type=Path, help="write the figures into this file")
+        trial.add_argument("--json", type=Path, help="write faults, jobs and violations into this file, if counted")
         module.add_arguments(trial)
         trial.set_defaults(run=module.run)
     options = parser.parse_args(arguments)

@@ -159,7 +159,7 @@ FAULTS: dict[str, Fault] = {
     "F58": Fault("ten schedulers, stopped and killed", "one job for each time", tests=(
         f"{SCHEDULES}::test_stopped_and_killed_at_any_moment_they_make_one_job_for_each_time",
         f"{SCHEDULER}::test_of_ten_schedulers_one_fires")),
-    "F59": Fault("nobody ran for hours", "by the policy", tests=(
+    "F59": Fault("no worker ran for hours", "each schedule does as its policy says", tests=(
         f"{TIMETABLE}::test_misfire_policies_against_their_definition",
         f"{SCHEDULES}::test_a_worker_that_was_stopped_goes_on_by_the_misfire_policy")),
     "F60": Fault("a scheduler is late", "once, for the time that was meant", tests=(

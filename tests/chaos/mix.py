@@ -83,7 +83,7 @@ class People:
             arguments["seconds"] = 0.001
         options: dict[str, Any] = {"priority": self.random.randrange(-10, 10)}
         if self.celery and kind in ON_CELERY and self.random.random() < 0.7:
-            options = {"queue_name": "celery"}
+            options = {"queue_name": "celery"}  # which knows no priorities
         return Call(getattr(mixture, kind), options, arguments)
 
     def schedule(self) -> None:

@@ -42,14 +42,14 @@ THOROUGH = {  # the same, much longer
 }  # fmt: skip
 WITHOUT_DATABASE = ("zones", "model")  # once, with those of SQLite
 ON_SQLITE = ("trees", "kills", "races", "firing", "soak", "upgrades", *WITHOUT_DATABASE)
-LONGEST = 900.0, 7200.0  # seconds that one trial may take, and one as long as the goals ask for
+LONGEST = 900.0, 7200.0  # seconds that one trial may take, and a thorough one
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--slice", action="store_true", help="only what CI runs; the exit status says how it went")
     parser.add_argument("--page-only", action="store_true", help="run nothing; write the page from earlier results")
     parser.add_argument("--rounds", type=int, default=3, help="of each storm (default: %(default)s)")
-    parser.add_argument("--thorough", action="store_true", help="trials of one kind as long as the goals ask for")
+    parser.add_argument("--thorough", action="store_true", help="trials of one kind much longer")
     parser.add_argument("--crash-seconds", type=float, default=300.0, help="per database (default: %(default)s)")
     parser.add_argument(
         "--limit", type=float, default=60.0, help="seconds until work must go on (default: %(default)s)"

@@ -21,7 +21,7 @@ from qorworker.exceptions import QorWorkerError
 from qorworker.models import Batch, Job, JobQuerySet, MessageMark, Worker, database_now
 from qorworker.models.job_messages import SENDER
 from qorworker.models.worker import WorkerKind
-from tests.backends.processes import end_all, process
+from tests.backends.processes import celery_process, end_all
 from tests.chaos.clocks import Clock
 from tests.chaos.mix import People, decider
 from tests.chaos.oracle import Figures, Oracle, unfinished, untold
@@ -41,9 +41,12 @@ from tests.support import (
     wait_until,
 )
 
+QUEUES: dict[str, object] = {
+    "default": {"BACKEND": "qorworker.backends.local.LocalBackend", "OPTIONS": {}, "AGEING": 60},
+}
 OPTIONS = {
     "LEASE": 3.0, "OBSERVATION": 1.0, "POLL_INTERVAL": 0.2, "ABORT_GRACE": 1.0, "CHILD_JOBS": 200,
-    "QUEUES": {"default": {"BACKEND": "qorworker.backends.local.LocalBackend", "OPTIONS": {}, "AGEING": 60}},
+    "QUEUES": QUEUES,
 }  # fmt: skip
 VARIABLES = {"DJANGO_SETTINGS_MODULE": "tests.chaos.settings"}
 ARGUMENTS = ("--grace", "2", "--verbosity", "0")
@@ -94,7 +97,7 @@ class Stage:
 
         name = f"qorworker-chaos-{self.chance.getrandbits(32):x}"
         backend = {"BACKEND": "qorworker.backends.celery.CeleryBackend", "OPTIONS": {"CELERY_QUEUE": name}}
-        self.options["QUEUES"] = {**OPTIONS["QUEUES"], "celery": backend}  # type: ignore[dict-item]
+        self.options["QUEUES"] = {**QUEUES, "celery": backend}
         self.celery_variables = {"QORWORKER_TEST_BROKER": self.broker, "QORWORKER_TEST_BROKER_QUEUE": name}
         self.stack.enter_context(override_settings(QORWORKER={**settings.QORWORKER, **self.options}))
         app = app_on(self.broker, name)
@@ -103,17 +106,17 @@ class Stage:
         self.start_celery()
 
     def start_celery(self) -> None:
-        arguments = ("--pool", "prefork", "--concurrency", "2", "--without-mingle", "-B", "-s", self.folder / "beat")
-        command = ("-m", "celery", "-A", "tests.backends.celery_app", "worker", *map(str, arguments))
-        started = process(
-            self.folder, *command, settings=VARIABLES["DJANGO_SETTINGS_MODULE"], qorworker=self.options_without_queues,
-            queues=self.options["QUEUES"], **{FOLDER: str(self.folder)}, **self.celery_variables,
+        options = dict(self.options)
+        queues = options.pop("QUEUES")
+        queue, settings_module = (
+            self.celery_variables["QORWORKER_TEST_BROKER_QUEUE"],
+            VARIABLES["DJANGO_SETTINGS_MODULE"],
+        )
+        started = celery_process(
+            self.folder, self.broker, queue, queues=queues, qorworker=options, settings=settings_module,
+            **{FOLDER: str(self.folder)},
         )  # fmt: skip
         self.celery.append(self.stack.enter_context(started))
-
-    @property
-    def options_without_queues(self) -> dict[str, object]:
-        return {name: value for name, value in self.options.items() if name != "QUEUES"}
 
     def __exit__(self, *error: object) -> None:
         self.end_people()

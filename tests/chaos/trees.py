@@ -32,9 +32,9 @@ def run(options: argparse.Namespace) -> int:
         for number in range(0, options.rounds, options.together):
             count = min(options.together, options.rounds - number)
             trees = [Gardener(chance).tree(Path(folder)) for _ in range(count)]
-            grown, told = abort(trees, Ledger(Path(folder) / f"ledger-{number}"), chance)
+            grown, wrong = abort(trees, Ledger(Path(folder) / f"ledger-{number}"), chance)
             most = max(most, grown)
-            for line in [*told, *strangers(worker)]:
+            for line in [*wrong, *strangers(worker)]:
                 faults.append(line)
                 print(f"VIOLATION round {number}: {line}", flush=True)
             if number % 100 < options.together:

@@ -23,14 +23,25 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.model", description=__doc__)
     parser.add_argument("--write", action="store_true", help=f"write {WAYS.name}")
     options = parser.parse_args()
+    return search_all(write=options.write)
+
+
+def search_all(*, write: bool = False) -> int:
+    """Search with all rules and without each of them, and tell what is not as it must be. The exit status."""
     without = {name: search_without(name) for name in RULES}
-    if options.write:
+    if write:
         ways = {name: {"wrong": found.wrong, "way": found.way} for name, found in without.items()}
         WAYS.write_text(json.dumps(ways, indent=2) + "\n")
     whole = search(FULL)
     tell("all rules", whole)
-    print(*whole.way, sep="\n")
-    return int(bool(whole.wrong) or not all(found.wrong for found in without.values()))
+    needless = [name for name, found in without.items() if not found.wrong]
+    violations = [f"with all rules: {whole.wrong}: {', '.join(map(str, whole.way))}"] * bool(whole.wrong)
+    violations += [f"nothing is wrong without “{name}”" for name in needless]
+    for violation in violations:
+        print(f"VIOLATION {violation}")
+    states = f"{whole.states:,} states: {whole.wrong or 'nothing wrong'}"
+    print(f"{states}; {len(without) - len(needless)} of {len(without)} rules are needed")
+    return int(bool(violations))
 
 
 def search_without(name: str) -> Found:
